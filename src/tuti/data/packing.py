@@ -1,0 +1,145 @@
+"""Packing: documents cut and laid end to end into rows of one context, never attending across.
+
+A plan of rows is a pure function of (tokens, context, seed, epoch), and batch number n is a pure
+function of the plan: resuming at step n needs no state but n. Each document keeps its leading end id
+(it starts the text and, seen from the document before, ends it).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tuti.data.shards import Tokens
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of ids, the ids to predict, and each position's document number within its row."""
+
+    ids: Int[Tensor, "batch time"]
+    targets: Int[Tensor, "batch time"]
+    documents: Int[Tensor, "batch time"] | None
+
+    @property
+    def num_targets(self) -> int:
+        """Positions that count in the loss."""
+        return int((self.targets != IGNORED).sum())
+
+    def to(self, device: str) -> "Batch":
+        """The same batch on a device."""
+        documents = None if self.documents is None else self.documents.to(device)
+        return Batch(self.ids.to(device), self.targets.to(device), documents)
+
+
+class PackedRows:
+    """All documents of a split in a random order, cut into rows of `context` predicted tokens."""
+
+    def __init__(
+        self, tokens: Tokens, context: int, seed: int, weights: NDArray[np.float64] | None = None
+    ) -> None:
+        self.tokens, self.context, self.seed = tokens, context, seed
+        self.weights = weights
+        self._epoch = -1
+        self._order: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._begins: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+    def _draw(self, epoch: int) -> None:
+        """The order of one epoch: every document `weights` times, the fraction left to chance."""
+        chance = np.random.default_rng((self.seed, epoch))
+        repeats = np.ones(len(self.tokens), dtype=np.int64)
+        if self.weights is not None:
+            whole = np.floor(self.weights)
+            extra = chance.random(len(repeats)) < self.weights - whole
+            repeats = whole.astype(np.int64) + extra
+        order = np.repeat(np.arange(len(self.tokens)), repeats)
+        self._order = chance.permutation(order)
+        lengths = np.diff(self.tokens.starts)[self._order]
+        self._begins = np.concatenate([[0], np.cumsum(lengths)])
+        # A random phase, so that rows are not cut at the same places in every epoch.
+        self._phase = int(chance.integers(self.context))
+        self._epoch = epoch
+
+    def rows_per_epoch(self) -> int:
+        """Rows in one epoch without weights (the drawn epochs differ by a few rows)."""
+        return max(1, len(self.tokens.ids) // self.context)
+
+    def row(self, epoch: int, number: int) -> NDArray[np.int64]:
+        """[context + 1, 2] ids and document numbers of one row; short epochs wrap around."""
+        if epoch != self._epoch:
+            self._draw(epoch)
+        total = int(self._begins[-1])
+        place = (self._phase + number * self.context) % total
+        needed = self.context + 1
+        parts: list[NDArray[np.int64]] = []
+        which = int(np.searchsorted(self._begins, place, side="right")) - 1
+        piece = 0
+        while needed > 0:
+            document = int(self._order[which % len(self._order)])
+            start = int(self.tokens.starts[document]) + place - int(self._begins[which])
+            ids = self.tokens.ids[start : min(int(self.tokens.starts[document + 1]), start + needed)]
+            parts.append(np.stack([ids.astype(np.int64), np.full(len(ids), piece)], axis=1))
+            needed -= len(ids)
+            piece += 1
+            which = (which + 1) % len(self._order)
+            place = int(self._begins[which])
+        return np.concatenate(parts)
+
+    def batch(self, first: int, count: int) -> Batch:
+        """Rows `first … first + count` of the endless stream of epochs."""
+        per_epoch = self.rows_per_epoch()
+        rows = np.stack([self.row(n // per_epoch, n % per_epoch) for n in range(first, first + count)])
+        return make_batch(rows)
+
+
+def make_batch(rows: NDArray[np.int64]) -> Batch:
+    """[rows, context + 1, 2] → a batch. A document's end id is predicted from its last token."""
+    ids = torch.from_numpy(rows[:, :-1, 0].copy())
+    targets = torch.from_numpy(rows[:, 1:, 0].copy())
+    documents = torch.from_numpy(rows[:, :-1, 1].copy())
+    return Batch(ids, targets, documents if bool((documents > 0).any()) else None)
+
+
+def held_out_rows(tokens: Tokens, context: int, rows: int) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
+    """Every document in rows of its own, in order, with the document number of each row.
+
+    A document longer than the context is scored in stretches: each begins with the last half context
+    of the one before as reading matter, so that its tokens are not predicted from nothing.
+    """
+    stride = context // 2
+    pending: list[NDArray[np.int64]] = []
+    numbers: list[int] = []
+    for number in range(len(tokens)):
+        ids = tokens.document(number)
+        done = 1  # the leading end id is given, not predicted
+        while done < len(ids):
+            begin = 0 if done == 1 else done - stride
+            end = min(len(ids), begin + context + 1)
+            row = np.full((context + 1, 2), 0, dtype=np.int64)
+            row[: end - begin, 0] = ids[begin:end]
+            row[:, 1] = 0
+            targets_from = done - begin
+            row[: max(0, targets_from), 1] = 1
+            row[end - begin :, 1] = 1
+            pending.append(row)
+            numbers.append(number)
+            done = end
+            if len(pending) == rows:
+                yield _scored(np.stack(pending)), np.asarray(numbers)
+                pending, numbers = [], []
+    if pending:
+        yield _scored(np.stack(pending)), np.asarray(numbers)
+
+
+def _scored(rows: NDArray[np.int64]) -> Batch:
+    """Rows whose second column marks the tokens that are given rather than predicted."""
+    ids = torch.from_numpy(rows[:, :-1, 0].copy())
+    targets = torch.from_numpy(rows[:, 1:, 0].copy())
+    given = torch.from_numpy(rows[:, 1:, 1].copy()).bool()
+    return Batch(ids, targets.masked_fill(given, IGNORED), None)

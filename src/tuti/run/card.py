@@ -1,0 +1,41 @@
+"""A room's card: everything the house needs to know of a room, by name only, without importing it."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One verb: where its function is (`"module:function"`) and what its help line says."""
+
+    target: str
+    help: str
+
+    def load(self) -> Callable[..., Any]:
+        """The function itself; the room is imported only now."""
+        module, _, name = self.target.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a room or a pipeline offers; `tuti --help`, Studio and the docs are made from cards."""
+
+    title: str
+    paper: str
+    stages: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    """Functions `stage(config, run)`: each makes a run."""
+    views: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    """Functions `view(config)`: read runs, print or show, write nothing."""
+    verbs: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    """At most two that stand at the top of the command line, stages or views of this card."""
+    pages: dict[str, str] = field(default_factory=dict[str, str])
+    """Path below `/<room>` → `"module:function"` that builds a page of Studio."""
+    checks: dict[str, str] = field(default_factory=dict[str, str])
+    """Name → `"module:function"` that `tuti doctor` calls; it returns a line or raises UserError."""
+    presets: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    """Stage → scale → `"module:function"` that returns the stage's config."""
+    claims: str = ""
+    """`"module:NAME"` of the room's rows for the ledger in docs/claims.md."""

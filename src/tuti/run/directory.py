@@ -1,0 +1,250 @@
+"""A run is a directory; a `Run` has six verbs: path, log, show, save, load, resume.
+
+    runs/<room>-<stage>-<time>/
+      config.json      what was asked, in full; from here on no clock changes what is computed
+      events.jsonl     append-only; terminal, web page and report render this one stream
+      artifacts/NAME/  what later stages read: a folder with a kind (`tuti.json`)
+      checkpoints/     where an interrupted run goes on
+      lineage.json     hashes, versions, hardware and the cost
+"""
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from tuti.run import files
+from tuti.run.errors import UserError
+from tuti.run.lineage import Json, config_to_json
+
+VERSION = 1
+MADE_BY = {
+    "Documents": "tuti spark prepare FOLDER",
+    "WordCounts": "tuti spark prepare FOLDER",
+    "Tokenizer": "tuti transformer tokenizer WORDS_RUN",
+    "Tokens": "tuti spark pack DOCUMENTS_RUN TOKENIZER_RUN",
+    "LanguageModel": "tuti teach FOLDER",
+}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What every stage takes beside its own config."""
+
+    out: Path | None = None
+    """The run's directory (default: runs/<room>-<stage>-<time>)"""
+    seed: int = 0
+    """Seed of everything random"""
+    device: str = "auto"
+    """auto, cpu or cuda"""
+    threads: int = 0
+    """Processor threads (0: all)"""
+    resume: bool = False
+    """Go on with the run in --out (or the newest unfinished run of this stage)"""
+    scale: Literal["tiny", "small", "paper"] | None = None
+    """Start from the preset of this size"""
+
+
+class Run:
+    """One directory, its event stream and its artifacts."""
+
+    def __init__(self, folder: Path, options: RunOptions) -> None:
+        self.folder = Path(folder)
+        self.options = options
+        self.inputs: dict[str, str] = {}
+        self._passing = False
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the run's directory; its parent exists."""
+        path = self.folder.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def log(self, event: str, **fields: Any) -> None:
+        """Appends one event, a JSON line, and hands it to the operating system at once."""
+        line = json.dumps({"event": event, "time": round(time.time(), 3)} | fields, ensure_ascii=False)
+        path = self.path("events.jsonl")
+        with files.disk_errors(path), open(path, "ab") as stream:
+            if stream.tell() and not _ends_with_newline(path):
+                stream.write(b"\n")  # a line torn by a kill stays behind as a line of its own
+            stream.write(line.encode() + b"\n")
+
+    def show(self, text: str, *, passing: bool = False) -> None:
+        """Tells the person, on stderr; a passing line is overwritten, and silent when piped."""
+        tty = sys.stderr.isatty()
+        if passing and not tty:
+            return
+        start = "\r\x1b[2K" if self._passing and tty else ""
+        print(start + text, end="" if passing else "\n", file=sys.stderr, flush=True)
+        self._passing = passing
+
+    @contextmanager
+    def save(self, name: str, kind: str, **facts: Any) -> Generator[Path]:
+        """A temporary folder to fill; it becomes `artifacts/<name>` whole, or not at all."""
+        with files.atomic_folder(self.folder / "artifacts" / name) as folder:
+            yield folder
+            listed = {
+                file.relative_to(folder).as_posix(): {
+                    "bytes": file.stat().st_size,
+                    "sha256": files.hash_file(file),
+                }
+                for file in sorted(folder.rglob("*"))
+                if file.is_file()
+            }
+            digest = files.hash_text(json.dumps(listed, sort_keys=True))
+            about = {"kind": kind, "version": VERSION, "sha256": digest, "files": listed} | facts
+            (folder / "tuti.json").write_text(json.dumps(about, indent=1, ensure_ascii=False))
+        self.log("artifact", name=name, kind=kind, sha256=digest)
+
+    def load(self, path: Path | str, kind: str) -> Path:
+        """The checked folder of an artifact; its hash goes into this run's lineage."""
+        folder = find_artifact(Path(path), kind)
+        self.inputs[f"{kind}:{folder.name}"] = artifact_hash(folder)
+        return folder
+
+    def resume(self) -> Path | None:
+        """The newest whole checkpoint, or None; half-written leftovers are swept away."""
+        checkpoints = self.folder / "checkpoints"
+        if not checkpoints.is_dir():
+            return None
+        files.sweep(checkpoints)
+        return max((p for p in checkpoints.iterdir() if p.name.startswith("step-")), default=None)
+
+    @classmethod
+    def create(cls, room: str, stage: str, config: Any, options: RunOptions) -> "Run":
+        """A fresh directory with its config written; an existing one is not overwritten."""
+        folder = options.out or _fresh(Path("runs"), f"{room}-{stage}" if stage != room else room)
+        run = cls(folder, dataclasses.replace(options, out=folder))
+        if (folder / "config.json").exists():
+            raise UserError(
+                f"{folder} already holds a run",
+                hint="--resume goes on with it; --out NEW starts another",
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        run.write_config(room, stage, config)
+        return run
+
+    def write_config(self, room: str, stage: str, config: Any) -> None:
+        """Writes config.json: the one description from which the run can be made again."""
+        plain = dataclasses.replace(self.options, resume=False)
+        about = {"room": room, "stage": stage, "version": VERSION}
+        about |= {"config": config_to_json(config), "options": config_to_json(plain)}
+        files.atomic_write(self.path("config.json"), json.dumps(about, indent=1, ensure_ascii=False))
+
+
+def read_config(folder: Path) -> Json:
+    """What config.json of a run says; a directory that is no run, or a damaged one, is refused."""
+    path = Path(folder) / "config.json"
+    try:
+        found = as_object(json.loads(path.read_text()))
+        if not {"room", "stage", "config"} <= found.keys():
+            raise ValueError("it lacks room, stage or config")
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} is not a run: no config.json", hint="tuti runs ls") from error
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"{path} is damaged: {error}", hint="start the stage again with another --out"
+        ) from error
+    return found
+
+
+def read_events(folder: Path, event: str | None = None) -> list[Json]:
+    """The events of a run, oldest first; torn lines (a kill while writing) are passed over."""
+    path = Path(folder) / "events.jsonl"
+    if not path.exists():
+        return []
+    events: list[Json] = []
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            found = as_object(json.loads(line))
+        except ValueError:
+            continue
+        if "event" in found and event in (None, found["event"]):
+            events.append(found)
+    return events
+
+
+def as_object(value: Any) -> Json:
+    """The value as a JSON object; anything else is a ValueError."""
+    if not isinstance(value, dict):
+        raise ValueError(f"an object was expected, found {type(value).__name__}")
+    return cast(Json, value)
+
+
+def find_artifact(path: Path, kind: str) -> Path:
+    """The folder of an artifact of this kind: `path` itself, or inside the run at `path`."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path} does not exist", hint=f"make one: {MADE_BY.get(kind, 'tuti list')}")
+    candidates = [path, *sorted((path / "artifacts").glob("*"))]
+    found: list[str] = []
+    for folder in candidates:
+        about = _about(folder)
+        if about is None:
+            continue
+        if about["kind"] == kind:
+            _check(folder, about)
+            return folder
+        found.append(str(about["kind"]))
+    if kind == "LanguageModel" and (path / "config.json").exists() and list(path.glob("*.safetensors")):
+        return path  # a plain Hugging Face folder
+    raise UserError(
+        f"{path} holds {', '.join(found) or 'no artifact'}, wanted: {kind}",
+        hint=f"make one: {MADE_BY.get(kind, 'tuti list')}",
+    )
+
+
+def artifact_hash(folder: Path) -> str:
+    """The hash an artifact was saved with; a foreign folder is hashed now."""
+    about = _about(folder)
+    return str(about["sha256"]) if about and "sha256" in about else files.hash_folder(folder)
+
+
+def _about(folder: Path) -> Json | None:
+    path = folder / "tuti.json"
+    if not path.is_file():
+        return None
+    try:
+        about = as_object(json.loads(path.read_text()))
+        if "kind" not in about:
+            raise ValueError("it names no kind")
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} is damaged: {error}", hint="make the artifact again") from error
+    return about
+
+
+def _check(folder: Path, about: Json) -> None:
+    if about.get("version") != VERSION:
+        raise UserError(
+            f"{folder} was written in version {about.get('version')}, this Tuti reads {VERSION}",
+            hint="upgrade Tuti, or make the artifact again",
+        )
+    for name, facts in as_object(about.get("files", {})).items():
+        file, size = folder / name, as_object(facts).get("bytes")
+        if not file.is_file() or file.stat().st_size != size:
+            raise UserError(
+                f"{file} is missing or truncated (wanted {size} bytes)",
+                hint=f"make it again: {MADE_BY.get(str(about['kind']), 'run its stage')}",
+            )
+
+
+def _fresh(parent: Path, name: str) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    folder = parent / f"{name}-{stamp}"
+    number = 2
+    while folder.exists():
+        folder = parent / f"{name}-{stamp}-{number}"
+        number += 1
+    return folder
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with open(path, "rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) == b"\n"

@@ -1,0 +1,123 @@
+"""Writing so that `kill -9` at any moment leaves the old bytes or the new ones, never a mixture.
+
+The order is always: temporary name in the same folder, write, fsync, rename, fsync of the folder.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tuti.run.errors import UserError
+
+PARTIAL = ".partial"
+"""Marks names that are still being written; a run that resumes removes them."""
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Generator[None]:
+    """Turns a full disk into an error that says what to free; all other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UserError(
+                f"no space left while writing {path}",
+                hint="free some space (tuti runs du; tuti runs rm RUN), then --resume: "
+                "what was written before is whole",
+            ) from error
+        raise
+
+
+def atomic_write(path: Path, content: bytes | str) -> None:
+    """Writes a file that is either absent, as before, or complete."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    with disk_errors(path):
+        with open(partial, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        _fsync(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Generator[Path]:
+    """A temporary folder to fill, which becomes `path` (replacing what was there) on success."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    with disk_errors(path):
+        yield partial
+        for file in sorted(partial.rglob("*")):
+            _fsync(file)
+        _fsync(partial)
+        commit_folder(partial, path)
+
+
+def commit_folder(partial: Path, path: Path) -> None:
+    """Renames a finished folder into place; a kill between the two renames is healed by `sweep`."""
+    replaced = path.with_name(f".{path.name}.replaced{PARTIAL}")
+    if path.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        os.rename(path, replaced)
+    os.rename(partial, path)
+    _fsync(path.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed process left half-written directly inside `folder`."""
+    for left in sorted(folder.glob(f".*{PARTIAL}")):
+        if left.name.endswith(f".replaced{PARTIAL}"):
+            whole = left.with_name(left.name[1 : -len(f".replaced{PARTIAL}")])
+            if not whole.exists():
+                os.rename(left, whole)
+                continue
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+
+
+def atomic_link(path: Path, target: Path) -> None:
+    """A relative symbolic link at `path` to `target`, replaced in one step."""
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    partial.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.symlink(os.path.relpath(target, path.parent), partial)
+    os.replace(partial, path)
+
+
+def hash_text(text: str) -> str:
+    """The sha256 of a string's UTF-8 bytes, in hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_folder(path: Path) -> str:
+    """The sha256 over names and contents of all files below a folder, in hexadecimal."""
+    total = hashlib.sha256()
+    for file in sorted(p for p in Path(path).rglob("*") if p.is_file()):
+        total.update(f"{file.relative_to(path).as_posix()}\0{hash_file(file)}\n".encode())
+    return total.hexdigest()

@@ -1,0 +1,113 @@
+"""Configs as JSON and back, and the record of where a run came from and what it cost."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import types
+import typing
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from tuti.run.errors import UserError
+from tuti.run.files import hash_text
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+def config_to_json(value: Any) -> Any:
+    """Plain JSON values of a config; a nested variant carries its class name as `type`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: config_to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__} | fields
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, dict):
+        items = cast(dict[str, Any], value).items()
+        return {key: config_to_json(item) for key, item in items}
+    if isinstance(value, (list, tuple)):
+        return [config_to_json(item) for item in cast(list[Any], value)]
+    return value
+
+
+def _variants(hint: Any) -> list[type]:
+    """The dataclasses named in a (possibly annotated, possibly optional) type."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return _variants(typing.get_args(hint)[0])
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [kind for part in typing.get_args(hint) for kind in _variants(part)]
+    return [hint] if dataclasses.is_dataclass(hint) and isinstance(hint, type) else []
+
+
+def config_from_json(kind: type[T], values: Json) -> T:
+    """The config that `config_to_json` wrote; bounds are checked, unknown or bad fields refused."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    built: Json = {}
+    for name, value in values.items():
+        if name == "type":
+            continue
+        if name not in hints:
+            raise UserError(
+                f"{kind.__name__} has no field {name!r}",
+                hint=f"its fields are: {', '.join(hints)}",
+            )
+        variants = {variant.__name__: variant for variant in _variants(hints[name])}
+        if isinstance(value, dict) and variants:
+            fields = cast(Json, value)
+            chosen = str(fields.get("type", ""))
+            if chosen not in variants:
+                raise UserError(
+                    f"{kind.__name__}.{name}: unknown variant {chosen!r}",
+                    hint=f"one of {', '.join(variants)}",
+                )
+            built[name] = config_from_json(variants[chosen], fields)
+        else:
+            built[name] = value
+    return check_config(kind, built)
+
+
+def check_config(kind: type[T], fields: Json) -> T:
+    """Builds the dataclass from fields after checking every bound in its annotations."""
+    import pydantic
+
+    hints = typing.get_type_hints(kind, include_extras=True)
+    checked: Json = {}
+    for name, value in fields.items():
+        try:
+            if dataclasses.is_dataclass(value):
+                checked[name] = value
+            else:
+                checked[name] = pydantic.TypeAdapter(hints[name]).validate_python(value)
+        except pydantic.ValidationError as error:
+            rule = error.errors()[0]["msg"]
+            raise UserError(
+                f"{kind.__name__}.{name} is {value!r}: {rule}", hint=f"set {name} within its bounds"
+            ) from error
+    return kind(**checked)
+
+
+@cache
+def code_commit() -> str:
+    """The git commit of this checkout, with a `+` where it is changed; empty outside one."""
+    here = Path(__file__).parent
+    try:
+        head = ["git", "-C", str(here), "rev-parse", "--short=12", "HEAD"]
+        commit = subprocess.run(head, capture_output=True, text=True, timeout=5, check=True)
+        status = ["git", "-C", str(here), "status", "--porcelain", "--", "."]
+        changed = subprocess.run(status, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def key_of(config: Any, inputs: dict[str, str], seed: int) -> str:
+    """What a finished stage is recognised by: same config, same inputs, same seed."""
+    return hash_text(json.dumps([config_to_json(config), inputs, seed], sort_keys=True))
+
+
+def price_of(seconds: float) -> float | None:
+    """Money spent in `seconds`, when TUTI_PRICE (an hour's price) is set."""
+    price = os.environ.get("TUTI_PRICE")
+    return None if not price else float(price) * seconds / 3600

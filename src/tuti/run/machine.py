@@ -1,0 +1,95 @@
+"""What this machine is, and how a run is pinned to it: seed, device, threads."""
+
+import os
+import platform
+import random
+import resource
+import sys
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tuti.run.errors import UserError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The hardware a run was made on, as its lineage records it."""
+
+    system: str
+    processor: str
+    cores: int
+    memory_gb: float
+    device: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@cache
+def cores() -> int:
+    """Processors that this process may use (affinity counted, hyper-threads too)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe(device: str) -> Machine:
+    """The machine, with the accelerator's name where one is used."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    if device.startswith("cuda"):
+        import torch
+
+        device = torch.cuda.get_device_name()
+    return Machine(platform.platform(), _processor(), cores(), round(memory, 1), device)
+
+
+def choose_device(wanted: str) -> str:
+    """`auto` → `cuda` where there is one, else `cpu`; a device that is absent is refused."""
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("device cuda was asked for, but torch sees no GPU", hint="--device cpu")
+    return wanted
+
+
+def pin(seed: int, threads: int) -> None:
+    """Fixes every source of chance and the number of threads, so that equal configs give equal bits."""
+    import numpy
+    import torch
+
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads or cores())
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident set this process has had (bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def versions() -> dict[str, str]:
+    """The packages that decide what is computed."""
+    found = {"python": platform.python_version()}
+    for name in ("tuti", "torch", "numpy", "tokenizers", "safetensors"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
