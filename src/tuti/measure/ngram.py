@@ -1,0 +1,208 @@
+"""Held-out bits per byte of interpolated byte n-gram models: the bar beside which every model stands.
+
+Both smoothings keep a part of each gram's count and free the rest for the next lower order:
+
+    P_n(w | h) = kept(hw) / D(h) + freed(h) / D(h) * P_{n-1}(w | h'),    D(h) = kept(h) + freed(h)
+
+where h' drops the oldest byte of h, and P_0 is uniform over 256 bytes.
+
+* Witten-Bell (Bell, Cleary & Witten 1990, method C): kept = c(hw), freed = 1 for each gram seen.
+* Modified Kneser-Ney (Chen & Goodman 1999, section 3.2, interpolated): kept = c - D_c, freed = D_c;
+  below the highest order c counts the distinct bytes that stand before the gram, not the gram.
+
+A gram of up to eight bytes is one uint64, the byte to predict lowest. A document is preceded by
+seven 0xFF bytes, which UTF-8 never holds; they are context only. No end of document is scored.
+Memory is some 50 bytes for each byte of training text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuti.run import UserError
+
+Kind = Literal["witten-bell", "kneser-ney"]
+KINDS: tuple[Kind, ...] = ("witten-bell", "kneser-ney")
+LONGEST = 8
+START = 0xFF
+
+Grams = NDArray[np.uint64]
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The best n-gram model, and (kind, order, bits per byte) of every one that was tried.
+
+    The best is chosen on the held-out text itself, which favours the n-gram: the bar is strict.
+    """
+
+    kind: Kind
+    order: int
+    bits_per_byte: float
+    table: tuple[tuple[Kind, int, float], ...]
+
+
+def ngram_bits_per_byte(
+    train: Sequence[bytes], held_out: Sequence[bytes], orders: Iterable[int] = range(3, 9)
+) -> Baseline:
+    """Bits per byte of both smoothings at each order (1 to 8), best first named.
+
+    Raises UserError when either text is empty.
+    """
+    queries = _queries(train, held_out)
+    table: list[tuple[Kind, int, float]] = [
+        (kind, order, float(-np.log2(p).mean()))
+        for kind, order, p in _probabilities(_pack(train), queries, KINDS, set(orders))
+    ]
+    kind, order, bits = min(table, key=lambda row: row[2])
+    return Baseline(kind, order, bits, tuple(sorted(table)))
+
+
+def ngram_document_bits(
+    train: Sequence[bytes], held_out: Sequence[bytes], kind: Kind, order: int
+) -> Floats:
+    """Bits that one model spends on each held-out document, for a bootstrap over documents."""
+    queries = _queries(train, held_out)
+    [(_, _, p)] = _probabilities(_pack(train), queries, (kind,), {order})
+    owner = np.repeat(np.arange(len(held_out)), [len(document) for document in held_out])
+    bits = np.zeros(len(held_out))
+    np.add.at(bits, owner, -np.log2(p))
+    return bits
+
+
+def ngram_entropy_estimate(sample: Sequence[bytes], limit: int = 2_000_000) -> float:
+    """Bits per byte to expect of a text, within seconds: order-5 Witten-Bell on `limit` bytes.
+
+    The sample is cut into passages, evenly thinned to the limit; every tenth one is held out. Where the
+    text is larger than the limit, a model trained on all of it does better than this.
+    """
+    total = sum(map(len, sample))
+    size = max(1, min(4_000, total // 20))
+    passages = [
+        document[at : at + size] for document in sample for at in range(0, len(document), size)
+    ]
+    share = min(1.0, limit / max(1, total))
+    kept = [passage for i, passage in enumerate(passages) if int((i + 1) * share) > int(i * share)]
+    train = [passage for i, passage in enumerate(kept) if i % 10 != 9]
+    held_out = kept[9::10]
+    queries = _queries(train, held_out)
+    [(_, _, p)] = _probabilities(_pack(train), queries, ("witten-bell",), {5})
+    return float(-np.log2(p).mean())
+
+
+def _queries(train: Sequence[bytes], held_out: Sequence[bytes]) -> Grams:
+    """The packed held-out grams, once both texts are known to hold something."""
+    for name, documents in (("training", train), ("held-out", held_out)):
+        if not any(documents):
+            raise UserError(
+                f"the {name} text for the n-gram model is empty; it needs at least one byte",
+                hint="give it more text, or hold out a larger share of it",
+            )
+    return _pack(held_out)
+
+
+def _pack(documents: Sequence[bytes]) -> Grams:
+    """One number for each document byte: it and the seven bytes before it, the oldest highest."""
+    margin = LONGEST - 1
+    padding = bytes([START]) * margin
+    joined = np.frombuffer(b"".join(padding + d for d in documents), np.uint8)
+    inside = np.frombuffer(b"".join(bytes(margin) + b"\1" * len(d) for d in documents), np.bool_)
+    grams = joined.astype(np.uint64)
+    for back in range(1, LONGEST):
+        grams[back:] |= joined[:-back].astype(np.uint64) << np.uint64(8 * back)
+    return grams[inside]
+
+
+def _mask(order: int) -> np.uint64:
+    return np.uint64((1 << 8 * order) - 1)
+
+
+def _tally(grams: Grams, order: int) -> tuple[Grams, Counts]:
+    """The distinct grams of an order, ascending, and how often each occurs."""
+    ordered = grams & _mask(order)
+    ordered.sort()
+    first = _firsts(ordered)
+    return ordered[first], np.diff(first, append=len(ordered))
+
+
+def _firsts(ordered: Grams) -> Counts:
+    """Where each run of equal values begins."""
+    return np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+
+
+def _probabilities(
+    train: Grams, queries: Grams, kinds: Collection[Kind], orders: Collection[int]
+) -> Iterator[tuple[Kind, int, Floats]]:
+    """P(w | h) of each packed query under each kind and order.
+
+    One climb from order 1 serves all orders, since what a model backs off to does not depend on
+    its own order; only its top level does, and there Kneser-Ney counts as Witten-Bell does.
+    """
+    assert orders and all(1 <= order <= LONGEST for order in orders)
+    lower = {kind: np.full(len(queries), 1 / 256) for kind in kinds}
+    top = max(orders)
+    grams, counts = _tally(train, 1)
+    for order in range(1, top + 1):
+        after = _tally(train, order + 1) if order < top else None
+        asked = queries & _mask(order)
+        for kind in kinds:
+            level = _interpolate(grams, *_split(kind, counts), asked, lower[kind])
+            if order in orders:
+                yield kind, order, level
+            if after is not None:
+                if kind == "kneser-ney":
+                    _, before = _tally(after[0], order)
+                    level = _interpolate(grams, *_split(kind, before), asked, lower[kind])
+                lower[kind] = level
+        if after is not None:
+            grams, counts = after
+
+
+def _split(kind: Kind, counts: Counts) -> tuple[Floats, Floats]:
+    """What each gram keeps of its count, and what it frees for the lower order."""
+    if kind == "witten-bell":
+        return counts.astype(np.float64), np.ones(len(counts))
+    freed = discounts(counts)[np.minimum(counts, 3)]
+    return counts - freed, freed
+
+
+def discounts(counts: Counts) -> Floats:
+    """D_0 = 0, D_1, D_2, D_3+ from the counts of counts n_1 .. n_4 (Chen & Goodman, eq. 26).
+
+    Where a count of counts is missing (tiny texts, the 256 single bytes) or a discount would not
+    be positive, 1/2, 1, 3/2: a discount of 0 would leave unseen bytes without probability.
+    """
+    n1, n2, n3, n4 = (float(n) for n in np.bincount(np.minimum(counts, 5), minlength=6)[1:5])
+    if min(n1, n2, n3, n4) > 0:
+        y = n1 / (n1 + 2 * n2)
+        exact = np.array([0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
+        if exact[1:].min() > 0:
+            return exact
+    return np.array([0, 0.5, 1.0, 1.5])
+
+
+def _interpolate(
+    grams: Grams, kept: Floats, freed: Floats, queries: Grams, lower: Floats
+) -> Floats:
+    """One order of the recursion in the module's first lines, for every query at once."""
+    contexts = grams >> np.uint64(8)
+    first = _firsts(contexts)
+    whole = np.add.reduceat(kept + freed, first)
+    passed_on = np.add.reduceat(freed, first) / whole
+    here, known = _find(contexts[first], queries >> np.uint64(8))
+    gram, seen = _find(grams, queries)
+    own = np.where(seen, kept[gram] / whole[here], 0.0)
+    return own + np.where(known, passed_on[here], 1.0) * lower
+
+
+def _find(table: Grams, wanted: Grams) -> tuple[Counts, NDArray[np.bool_]]:
+    """Where in the ascending table each wanted gram would stand, and whether it does."""
+    place = np.minimum(np.searchsorted(table, wanted), len(table) - 1)
+    return place, table[place] == wanted
