@@ -1,0 +1,13 @@
+"""Strings ↔ ids: normalisation, the split into words, byte-level BPE, the tokenizer, the chat template."""
+
+from tuti.text.bpe import train_bpe as train_bpe
+from tuti.text.normalise import is_persian as is_persian
+from tuti.text.normalise import normalise as normalise
+from tuti.text.normalise import script_of as script_of
+from tuti.text.split import PATTERN as PATTERN
+from tuti.text.split import count_words as count_words
+from tuti.text.split import split as split
+from tuti.text.tokenizer import Fertility as Fertility
+from tuti.text.tokenizer import Stream as Stream
+from tuti.text.tokenizer import Tokenizer as Tokenizer
+from tuti.text.tokenizer import fertility as fertility

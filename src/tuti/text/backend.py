@@ -1,0 +1,205 @@
+"""The `tokenizer.json` that a `Tokenizer` runs on: made from merges or from GGUF, checked when foreign.
+
+A tokenizer is hostile input: size caps, every number checked, and an error instead of a panic.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from tokenizers import Tokenizer as Backend
+
+from tuti.run import UserError
+from tuti.text.bpe import BYTES, Merge
+from tuti.text.split import PATTERN
+
+Json = dict[str, Any]
+
+END = "<|endoftext|>"
+ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
+TURN_END = "<|end|>"
+RESERVED = tuple(f"<|reserved_{i}|>" for i in range(2))
+SPECIALS = (END, *ROLE_TOKENS, TURN_END, *RESERVED)
+
+LARGEST_FILE = 64 * 2**20
+LARGEST_VOCABULARY = 2_000_000
+CONTROL, USER_DEFINED = 3, 4  # GGUF's token types
+
+_CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_LETTERS_AND_NUMBERS = r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# The split before byte-pair merges, by GGUF's `tokenizer.ggml.pre`; None is GPT-2's own.
+GGUF_SPLITS: dict[str, str | None] = {
+    "default": None,
+    "gpt-2": None,
+    "smollm": None,
+    "llama-bpe": _CONTRACTIONS + _LETTERS_AND_NUMBERS + "{1,3}" + _REST,
+    "qwen2": _CONTRACTIONS + _LETTERS_AND_NUMBERS + _REST,
+}
+
+
+def byte_alphabet() -> list[str]:
+    """GPT-2's printable character for each of the 256 bytes (Radford et al. 2019, released code)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(BYTES) if byte not in printable]
+    alphabet = {byte: chr(byte) for byte in printable}
+    alphabet |= {byte: chr(BYTES + i) for i, byte in enumerate(others)}
+    return [alphabet[byte] for byte in range(BYTES)]
+
+
+def json_from_merges(merges: Sequence[Merge]) -> Json:
+    """Byte-level BPE: ids 0–255 are the bytes, then one id a merge, then `SPECIALS`."""
+    alphabet = byte_alphabet()
+
+    def spell(token: bytes) -> str:
+        return "".join(alphabet[byte] for byte in token)
+
+    tokens = [spell(bytes([byte])) for byte in range(BYTES)]
+    tokens += dict.fromkeys(spell(left + right) for left, right in merges)
+    vocab = {token: i for i, token in enumerate([*tokens, *SPECIALS])}
+    split: Json = {
+        "type": "Split",
+        "pattern": {"Regex": PATTERN},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    pairs = [[spell(left), spell(right)] for left, right in merges]
+    added = [_added(vocab[token], token, special=True) for token in SPECIALS]
+    return _byte_level_json(vocab, pairs, added, [split, _byte_level(use_regex=False)])
+
+
+def json_from_gguf(metadata: Mapping[str, object]) -> Json:
+    """The tokenizer that a GGUF file's `tokenizer.ggml.*` metadata describe (byte-level BPE only)."""
+    model, pre = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre", "default")
+    if model != "gpt2" or pre not in GGUF_SPLITS:
+        raise UserError(
+            f"the GGUF file's tokenizer is {model!r} with pre-tokenizer {pre!r}; read here is 'gpt2' with"
+            f" {', '.join(GGUF_SPLITS)}",
+            hint="use the model's safetensors folder with its tokenizer.json",
+        )
+    tokens = _strings(metadata, "tokenizer.ggml.tokens")
+    merges = [merge.split(" ") for merge in _strings(metadata, "tokenizer.ggml.merges")]
+    types = metadata.get("tokenizer.ggml.token_type")
+    kinds = [int(kind) for kind in cast(Sequence[int], types)] if types is not None else []
+    if any(len(pair) != 2 for pair in merges) or (kinds and len(kinds) != len(tokens)):
+        raise UserError(
+            "the GGUF file's merges or token types do not fit its tokens",
+            hint="fetch the file again",
+        )
+    added = [
+        _added(i, tokens[i], special=kind == CONTROL)
+        for i, kind in enumerate(kinds)
+        if kind in (CONTROL, USER_DEFINED)
+    ]
+    split = GGUF_SPLITS[str(pre)]
+    steps: list[Json] = [_byte_level(use_regex=split is None)]
+    if pre == "smollm":
+        steps.insert(0, {"type": "Digits", "individual_digits": True})
+    if split is not None:
+        regex = {
+            "type": "Split",
+            "pattern": {"Regex": split},
+            "behavior": "Isolated",
+            "invert": False,
+        }
+        steps.insert(0, regex)
+    return _byte_level_json({token: i for i, token in enumerate(tokens)}, merges, added, steps)
+
+
+def _strings(metadata: Mapping[str, object], key: str) -> list[str]:
+    found = metadata.get(key)
+    if isinstance(found, str) or not isinstance(found, Sequence):
+        raise UserError(f"the GGUF file has no list {key}", hint="fetch the file again")
+    items = list(cast(Sequence[object], found))
+    if len(items) > LARGEST_VOCABULARY or not all(isinstance(item, str) for item in items):
+        raise UserError(
+            f"{key} must be at most {LARGEST_VOCABULARY:,} strings", hint="fetch the file again"
+        )
+    return cast(list[str], items)
+
+
+def _added(token_id: int, content: str, *, special: bool) -> Json:
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    return {"id": token_id, "content": content, **flags, "special": special}
+
+
+def _byte_level(*, use_regex: bool) -> Json:
+    return {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": False,
+        "use_regex": use_regex,
+    }
+
+
+def _byte_level_json(
+    vocab: dict[str, int], merges: list[list[str]], added: list[Json], steps: list[Json]
+) -> Json:
+    model: Json = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+    }
+    model |= {
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+    }
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
+        "post_processor": None,
+        "decoder": _byte_level(use_regex=True),
+        "model": {**model, "vocab": vocab, "merges": merges},
+    }
+
+
+def read_json(path: Path, largest: int = LARGEST_FILE) -> Json:
+    """A JSON object from a foreign file of at most `largest` bytes."""
+    try:
+        size = path.stat().st_size
+        if size > largest:
+            raise UserError(
+                f"{path} has {size:,} bytes; at most {largest:,} are read",
+                hint="is it the right file?",
+            )
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(
+            f"there is no {path}", hint="give a folder that holds a tokenizer"
+        ) from None
+    except (ValueError, RecursionError, OSError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{path} is not readable JSON: {error}", hint="fetch or make it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object", hint="fetch or make it again")
+    return cast(Json, content)
+
+
+def open_backend(content: Json, source: str) -> Backend:
+    """The library's tokenizer for a `tokenizer.json`; an error naming `source` where it is damaged."""
+    try:
+        backend = Backend.from_str(json.dumps(content))
+        ids = backend.get_vocab(with_added_tokens=True).values()
+    except BaseException as error:  # the Rust library's panics are no Exceptions
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise UserError(
+                f"{source} is damaged or not a tokenizer: {error}", hint="fetch or make it again"
+            ) from error
+        raise
+    if not ids or max(ids) >= LARGEST_VOCABULARY or max(ids) >= 2 * len(ids) + 1024:
+        raise UserError(
+            f"{source} has {len(ids):,} tokens with ids up to {max(ids, default=0):,}: not a vocabulary",
+            hint="fetch or make it again",
+        )
+    return backend
