@@ -87,3 +87,12 @@ def test_memory_does_not_grow_with_the_training_text() -> None:
     tracemalloc.stop()
     assert report.share == pytest.approx(0.6) and report.longest == 150
     assert peak < 200e6
+
+
+def test_a_long_document_is_cut_without_cutting_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK", 1)
+    monkeypatch.setattr(module, "_SLOT_BITS", 10)
+    document = "".join(map(chr, range(0x4E00, 0x4E00 + 100)))
+    for start in range(90):
+        report = parrot_score([document[start : start + 10]], [document], 5)
+        assert (report.share, report.longest) == (1.0, 10)
