@@ -1,6 +1,8 @@
 """Strings ↔ ids: normalisation, the split into words, byte-level BPE, the tokenizer, the chat template."""
 
 from tuti.text.bpe import train_bpe as train_bpe
+from tuti.text.chat import ChatTemplate as ChatTemplate
+from tuti.text.chat import Rendered as Rendered
 from tuti.text.normalise import is_persian as is_persian
 from tuti.text.normalise import normalise as normalise
 from tuti.text.normalise import script_of as script_of

@@ -1,0 +1,209 @@
+"""The one contract between a conversation and the ids a model sees: for SFT, DPO, RL and serving."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from tuti.run import UserError, atomic_write, hash_text
+from tuti.text.sandbox import LARGEST_TEMPLATE, compile_template, render_template
+from tuti.text.tokenizer import CONFIG_FILE, CONFIG_KEYS, Tokenizer, read_json
+
+FILE = "chat_template.jinja"
+ROLES = ("system", "user", "assistant", "tool")
+DEFAULT = r"""{%- for message in messages -%}
+{{ '<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{ '<|assistant|>\n' }}
+{%- endif -%}
+"""
+# Put inside what looks like a special token in a message, so that it is none: shown as nothing.
+NEUTRALISER = "\u200b"
+
+Message = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A conversation as text, as ids, and which ids the assistant said (its stop tokens included)."""
+
+    text: str
+    ids: list[int]
+    mask: list[bool]
+
+
+class ChatTemplate:
+    """A Jinja chat template bound to its tokenizer: conversation → text, ids, loss mask.
+
+    A message cannot forge a turn: in its content each special token's text gets a U+200B after
+    its first character, and is then ordinary text that reads the same.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, source: str) -> None:
+        self.tokenizer, self.source = tokenizer, source
+        self.hash = hash_text(f"{source}\n{tokenizer.hash}")
+        self._template = compile_template(source)
+        self._special = _any_of(tokenizer.specials)
+        # An added token is a control token too when the template writes it (Qwen's <tool_call>).
+        forgeable = [
+            name for name in tokenizer.added if name in source or name in tokenizer.specials
+        ]
+        self._forgeable = _any_of(forgeable)
+        self._names = {key: tokenizer.special_text(key) for key in CONFIG_KEYS}
+        probe = self.render(
+            [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        )
+        last = max(i for i, said in enumerate(probe.mask) if said)
+        self.stops: tuple[int, ...] = tuple(dict.fromkeys((probe.ids[last], tokenizer.end)))
+
+    @classmethod
+    def default(cls, tokenizer: Tokenizer) -> "ChatTemplate":
+        """Our own: `<|role|>`, newline, content, `<|end|>`, newline for each message."""
+        tokenizer.special("<|end|>")
+        return cls(tokenizer, DEFAULT)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "ChatTemplate":
+        """From `chat_template.jinja`, else the template in `tokenizer_config.json`; with its tokenizer."""
+        return cls(Tokenizer.load(folder), _read_source(Path(folder)))
+
+    def save(self, folder: str | Path) -> None:
+        """Writes `chat_template.jinja` and the tokenizer's files."""
+        self.tokenizer.save(folder)
+        atomic_write(Path(folder) / FILE, self.source)
+
+    def render(
+        self, messages: Sequence[Message], *, add_generation_prompt: bool = False
+    ) -> Rendered:
+        """The conversation as the model sees it.
+
+        The mask holds on an assistant's content and the special token that ends its turn. A turn is found by
+        rendering what comes before it, with the generation prompt; byte-level ids are made turn by
+        turn, so that the ids a server feeds before an answer begin the ids trained on, whatever the answer.
+        """
+        chat = [self._checked(i, message) for i, message in enumerate(messages)]
+        if not chat or chat[0]["role"] == "assistant":
+            raise UserError(
+                "a conversation must begin with a message by the system or the user",
+                hint="put what the assistant answers in front of its answer",
+            )
+        text = self._text(chat, add_generation_prompt)
+        pieces: list[tuple[str, bool]] = []
+        at = 0
+        for i, message in enumerate(chat):
+            if message["role"] == "assistant":
+                start, stop = self._turn(chat, i, text)
+                pieces += [(text[at:start], False), (text[start:stop], True)]
+                at = stop
+        pieces.append((text[at:], False))
+        ids, mask = self._encode(pieces)
+        return Rendered(text, ids, mask)
+
+    def _text(self, chat: Sequence[Message], add_generation_prompt: bool) -> str:
+        context = {
+            "messages": [dict(message) for message in chat],
+            "tools": None,
+            "documents": None,
+        }
+        names = {key: name for key, name in self._names.items() if name is not None}
+        return render_template(
+            self._template, {**names, **context, "add_generation_prompt": add_generation_prompt}
+        )
+
+    def _turn(self, chat: Sequence[Message], i: int, text: str) -> tuple[int, int]:
+        """Where the assistant's message i starts and stops in the rendered text."""
+        before, after = self._text(chat[:i], True), self._text(chat[: i + 1], False)
+        if not (after.startswith(before) and text.startswith(after)):
+            raise UserError(
+                f"the chat template writes the start of a conversation anew when message {i} follows, so the"
+                " model would be trained on what it never sees when it answers",
+                hint="use a template that only appends (the default one does)",
+            )
+        ends = [found.end() for found in self._special.finditer(after, len(before))]
+        if not ends:
+            raise UserError(
+                "the chat template ends an assistant's message without a special token: a model could never"
+                " learn to stop",
+                hint="end each assistant message with a special token of the tokenizer",
+            )
+        return len(before), ends[-1]
+
+    def _encode(self, pieces: list[tuple[str, bool]]) -> tuple[list[int], list[bool]]:
+        ids: list[int] = []
+        mask: list[bool] = []
+        if self.tokenizer.byte_level:
+            for piece, said in pieces:
+                found = self.tokenizer.encode_with_specials(piece)[0]
+                ids += found
+                mask += [said] * len(found)
+            return ids, mask
+        # SentencePiece puts a space before each text it is given: one call, and turns by offsets.
+        said_at = [said for piece, said in pieces for _ in piece]
+        ids, offsets = self.tokenizer.encode_with_specials("".join(piece for piece, _ in pieces))
+        return ids, [said_at[min(start, len(said_at) - 1)] for start, _ in offsets]
+
+    def _checked(self, i: int, message: Message) -> dict[str, str]:
+        found = cast(object, message)
+        fields = cast(dict[str, object], dict(message)) if isinstance(found, Mapping) else {}
+        role, content = fields.get("role"), fields.get("content")
+        if role not in ROLES:
+            raise UserError(
+                f"message {i} has the role {role!r}; a role is one of {', '.join(ROLES)}",
+                hint='write messages as {"role": "user", "content": "…"}',
+            )
+        if not isinstance(content, str):
+            raise UserError(
+                f"message {i} has content of type {type(content).__name__}, not a string",
+                hint="give text only",
+            )
+        return {"role": str(role), "content": self.neutralise(content)}
+
+    def neutralise(self, content: str) -> str:
+        """The content with U+200B inside every special token's text."""
+        content = content if content.isascii() else content.encode("utf-8", "replace").decode()
+        while self._forgeable.search(content):
+            content = self._forgeable.sub(
+                lambda found: found[0][:1] + NEUTRALISER + found[0][1:], content
+            )
+        return content
+
+
+def _any_of(names: Sequence[str] | Mapping[str, int]) -> re.Pattern[str]:
+    # A token of one character cannot be broken inside; no tokenizer's template is written with such.
+    longest_first = sorted((name for name in names if len(name) > 1), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+
+def _read_source(folder: Path) -> str:
+    path = folder / FILE
+    if path.exists():
+        if path.stat().st_size > 4 * LARGEST_TEMPLATE:
+            raise UserError(
+                f"{path} has {path.stat().st_size:,} bytes: too long for a chat template",
+                hint="is it the right file?",
+            )
+        try:
+            return path.read_text("utf-8")
+        except (UnicodeDecodeError, OSError) as error:
+            raise UserError(
+                f"{path} is not readable text: {error}", hint="make it again"
+            ) from error
+    config: dict[str, Any] = {}
+    if (folder / CONFIG_FILE).exists():
+        config = read_json(folder / CONFIG_FILE)
+    found: object = config.get("chat_template")
+    if isinstance(found, list):  # several, by name
+        named = [
+            cast(dict[str, object], one)
+            for one in cast(list[object], found)
+            if isinstance(one, dict)
+        ]
+        found = next((one.get("template") for one in named if one.get("name") == "default"), None)
+    if not isinstance(found, str):
+        raise UserError(
+            f"{folder} has no chat template ({FILE}, or chat_template in {CONFIG_FILE})",
+            hint="a base model has none: teach it with sft first",
+        )
+    return found
