@@ -1,0 +1,23 @@
+"""Tensors to tensors: the parts that models are made of, and their files.
+
+The letters of shapes, the same everywhere:
+B batch, T time, S source (cached) time, D width, H heads, K key-value heads, G = H/K,
+E head dim, F hidden (feed-forward), V vocabulary, L layers, N = B·T tokens.
+"""
+
+from tuti.nn.cache import CacheWindow, KVCache
+from tuti.nn.decoder import Block, Decoder, DecoderConfig, nll, token_nll
+from tuti.nn.loss import IGNORE, each_nll, summed_nll
+
+__all__ = [
+    "IGNORE",
+    "Block",
+    "CacheWindow",
+    "Decoder",
+    "DecoderConfig",
+    "KVCache",
+    "each_nll",
+    "nll",
+    "summed_nll",
+    "token_nll",
+]

@@ -1,0 +1,93 @@
+"""Grouped-query attention (Ainslie et al. 2023): G = H/K query heads share each key-value head.
+
+softmax(q kᵀ / sqrt(E)) v by torch's scaled_dot_product_attention; keys are never repeated.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tuti.nn.rope import rotate
+
+
+class Past(Protocol):
+    """A cache's view of one forward pass (`cache.CacheWindow`)."""
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor: ...
+
+
+def causal_attend(
+    q: Float[Tensor, "batch time heads dim"],
+    k: Float[Tensor, "batch time kv dim"],
+    v: Float[Tensor, "batch time kv dim"],
+    mask: Float[Tensor, "batch 1 time time"] | None = None,
+) -> Float[Tensor, "batch time heads dim"]:
+    """Each token attends to itself and those before it; `mask`, if given, is added instead."""
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    grouped = q.shape[1] != k.shape[1]
+    out = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped
+    )
+    return out.transpose(1, 2)
+
+
+def attend(
+    q: Float[Tensor, "batch time heads dim"],
+    k: Float[Tensor, "batch kv source dim"],
+    v: Float[Tensor, "batch kv source dim"],
+    mask: Float[Tensor, "batch 1 time source"] | None,
+) -> Float[Tensor, "batch time heads dim"]:
+    """Attention over cached keys, the G heads of a group laid along the query's time axis."""
+    batch, time, heads, dim = q.shape
+    kv = k.shape[1]
+    group = heads // kv
+    q = q.view(batch, time, kv, group, dim).permute(0, 2, 3, 1, 4)
+    q = q.reshape(batch, kv, group * time, dim)
+    if mask is not None and time > 1:
+        mask = mask.repeat(1, 1, group, 1)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    out = out.view(batch, kv, group, time, dim).permute(0, 3, 1, 2, 4)
+    return out.reshape(batch, time, heads, dim)
+
+
+def document_mask(
+    documents: Int[Tensor, "batch time"], dtype: torch.dtype
+) -> Float[Tensor, "batch 1 time time"]:
+    """0 where token t may see token s (s ≤ t, same document), -inf elsewhere."""
+    time = documents.shape[1]
+    same = documents[:, :, None] == documents[:, None, :]
+    seen = same & torch.ones(time, time, dtype=torch.bool, device=documents.device).tril()
+    mask = torch.zeros(seen.shape, dtype=dtype, device=documents.device)
+    return mask.masked_fill_(~seen, float("-inf"))[:, None]
+
+
+class Attention(nn.Module):
+    """Rotary grouped-query self-attention; q, k and v are one matrix [(H + 2K)E, D]."""
+
+    def __init__(self, width: int, heads: int, kv_heads: int, head_dim: int, layer: int):
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim, self.layer = heads, kv_heads, head_dim, layer
+        self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * head_dim, bias=False)
+        self.output = nn.Linear(heads * head_dim, width, bias=False)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time dim"],
+        table: Float[Tensor, "#batch time 2 planes"],
+        mask: Float[Tensor, "batch 1 time time"] | None = None,
+        past: Past | None = None,
+    ) -> Float[Tensor, "batch time dim"]:
+        h, n = self.heads, self.kv_heads
+        qkv = self.qkv(x).unflatten(-1, (h + 2 * n, self.head_dim))
+        qk, v = rotate(qkv[:, :, : h + n], table), qkv[:, :, h + n :]
+        q, k = qk[:, :, :h], qk[:, :, h:]
+        if past is None:
+            out = causal_attend(q, k, v, mask)
+        else:
+            out = past.attend(self.layer, q, k, v)
+        return self.output(out.flatten(2))

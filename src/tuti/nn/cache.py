@@ -1,0 +1,128 @@
+"""Keys and values of past tokens, for many sequences at once.
+
+A `KVCache` has N slots, one a sequence, each with room for `length` tokens in every layer, all
+allocated at the start. `cache.lengths[slot]` tokens of a slot are valid. To run new tokens:
+
+    window = cache.window(slots, counts)            # row b of ids is counts[b] new tokens of slots[b]
+    hidden = model(ids, cache=window)               # ids [B, T], T ≥ max(counts), padded on the right
+
+after which `lengths` of these slots have grown by `counts`. Prefill, decode and anything between
+(a second turn, a chunk of a long prompt) are the same call: T = 1 is decode, slots whose length is
+0 are prefilled, and rows may differ in both past and new tokens. What stands in padded places is
+never seen; `hidden` there is meaningless. A row's last state is `hidden[b, counts[b] - 1]`.
+
+`free(slot)` forgets a sequence. Slots that are consecutive numbers are read in place, others are
+gathered (copied) at each step: keep the live ones together, with `move(source, target)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tuti.nn.attention import attend, causal_attend
+
+
+class KVCache:
+    """Preallocated keys and values [layers, 2, slots, kv_heads, length, head_dim]."""
+
+    def __init__(
+        self,
+        layers: int,
+        kv_heads: int,
+        head_dim: int,
+        slots: int,
+        length: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ):
+        shape = (layers, 2, slots, kv_heads, length, head_dim)
+        # Zeros, not garbage: an unseen NaN times an attention weight of 0 would still be NaN.
+        self.store = torch.zeros(shape, dtype=dtype, device=device)
+        self.lengths = [0] * slots
+        self.length = length
+
+    @property
+    def bytes(self) -> int:
+        return self.store.numel() * self.store.element_size()
+
+    def free(self, slot: int) -> None:
+        self.lengths[slot] = 0
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Forget the slot's tokens from `length` on."""
+        assert 0 <= length <= self.lengths[slot], (length, self.lengths[slot])
+        self.lengths[slot] = length
+
+    def move(self, source: int, target: int) -> None:
+        """Give the sequence in `source` the place `target`; `source` becomes free."""
+        n = self.lengths[source]
+        if source != target:
+            self.store[:, :, target, :, :n] = self.store[:, :, source, :, :n]
+            self.lengths[target], self.lengths[source] = n, 0
+
+    def window(self, slots: Sequence[int], counts: Sequence[int] | None = None) -> CacheWindow:
+        """The view through which one forward pass reads and appends (counts: 1 each if None)."""
+        return CacheWindow(self, list(slots), [1] * len(slots) if counts is None else list(counts))
+
+
+class CacheWindow:
+    """One forward pass's new tokens in some slots: where they are written, what they may see."""
+
+    def __init__(self, cache: KVCache, slots: list[int], counts: list[int]):
+        assert len(slots) == len(counts) > 0 and len(set(slots)) == len(slots), (slots, counts)
+        self.cache, self.slots, self.counts = cache, slots, counts
+        self.starts = [cache.lengths[slot] for slot in slots]
+        self.fresh = not any(self.starts)
+        self.time = max(counts)
+        self.end = max(s + c for s, c in zip(self.starts, counts, strict=True))
+        assert self.end <= cache.length, f"{self.end} tokens exceed the cache's {cache.length}"
+        device = cache.store.device
+        first, last = min(slots), max(slots)
+        self.rows: slice | Tensor = torch.tensor(slots, device=device)
+        if slots == list(range(first, last + 1)):
+            self.rows = slice(first, last + 1)
+        start = torch.tensor(self.starts, device=device)
+        self.positions: Int[Tensor, "batch time"] = start[:, None] + torch.arange(
+            self.time, device=device
+        )
+        self.mask: Float[Tensor, "batch 1 time source"] | None = None
+        even = min(self.starts) == max(self.starts)
+        if not self.fresh and not (even and self.time == 1):
+            seen = torch.arange(self.end, device=device) <= self.positions[:, :, None]
+            mask = torch.zeros(seen.shape, dtype=cache.store.dtype, device=device)
+            self.mask = mask.masked_fill_(~seen, float("-inf"))[:, None]
+
+    @torch.no_grad()
+    def attend(
+        self,
+        layer: int,
+        q: Float[Tensor, "batch time heads dim"],
+        k: Float[Tensor, "batch time kv dim"],
+        v: Float[Tensor, "batch time kv dim"],
+    ) -> Float[Tensor, "batch time heads dim"]:
+        """Append k and v to the layer's cache, then attend from q to all that each row may see.
+
+        No gradient passes a cache.
+        """
+        assert q.shape[:2] == self.positions.shape, (q.shape, self.positions.shape)
+        keys, values = self.cache.store[layer, 0], self.cache.store[layer, 1]
+        for row, (slot, start, count) in enumerate(
+            zip(self.slots, self.starts, self.counts, strict=True)
+        ):
+            keys[slot, :, start : start + count] = k[row, :count].transpose(0, 1)
+            values[slot, :, start : start + count] = v[row, :count].transpose(0, 1)
+        if self.fresh:
+            return causal_attend(q, k, v)
+        return attend(
+            q, keys[self.rows, :, : self.end], values[self.rows, :, : self.end], self.mask
+        )
+
+    def commit(self) -> None:
+        """Count the new tokens as valid; the decoder calls it once, after its last layer."""
+        for slot, start, count in zip(self.slots, self.starts, self.counts, strict=True):
+            self.cache.lengths[slot] = start + count

@@ -1,0 +1,233 @@
+"""A Llama-shaped decoder (Touvron et al. 2023): pre-norm blocks of attention and SwiGLU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, overload
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tuti.nn.attention import Attention, document_mask
+from tuti.nn.cache import CacheWindow, KVCache
+from tuti.nn.loss import each_nll, summed_nll
+from tuti.nn.mlp import MLP
+from tuti.nn.norm import RMSNorm
+from tuti.nn.rope import document_positions, rope_table
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The shape of a decoder; `rope_scaling` has `rope_type` linear or llama3 and its numbers."""
+
+    vocab: int
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    hidden: int
+    context: int
+    rope_theta: float = 10000.0
+    norm_eps: float = 1e-5
+    tied: bool = True
+    rope_scaling: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        sizes = (self.vocab, self.width, self.layers, self.heads, self.kv_heads, self.hidden)
+        assert min(*sizes, self.context) > 0, self
+        assert self.heads % self.kv_heads == 0, f"{self.heads} heads, {self.kv_heads} kv heads"
+        assert self.head_dim > 0 and self.head_dim % 2 == 0, f"odd head_dim {self.head_dim}"
+
+    @property
+    def matrix_parameters(self) -> int:
+        """Parameters that a token is multiplied with: the blocks' matrices and the read-out."""
+        heads = (2 * self.heads + 2 * self.kv_heads) * self.head_dim
+        return self.layers * self.width * (heads + 3 * self.hidden) + self.vocab * self.width
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, a tied embedding counted once."""
+        embedding = 0 if self.tied else self.vocab * self.width
+        return self.matrix_parameters + embedding + (2 * self.layers + 1) * self.width
+
+    def flops_per_token(self, context: int) -> float:
+        """Forward and backward FLOPs of one of `context` tokens under causal attention.
+
+        6 per matrix parameter (2 forward, 4 backward); attention's two products cost
+        2 · 2 · H · E per visible token and layer, (context + 1)/2 of them seen on average.
+        """
+        seen = (context + 1) / 2
+        attention = 12 * self.layers * self.heads * self.head_dim * seen
+        return 6.0 * self.matrix_parameters + attention
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: DecoderConfig, layer: int):
+        super().__init__()
+        c = config
+        self.attention_norm = RMSNorm(c.width, c.norm_eps)
+        self.attention = Attention(c.width, c.heads, c.kv_heads, c.head_dim, layer)
+        self.mlp_norm = RMSNorm(c.width, c.norm_eps)
+        self.mlp = MLP(c.width, c.hidden)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time dim"],
+        table: Float[Tensor, "#batch time 2 planes"],
+        mask: Float[Tensor, "batch 1 time time"] | None,
+        past: CacheWindow | None,
+    ) -> Float[Tensor, "batch time dim"]:
+        x = x + self.attention(self.attention_norm(x), table, mask, past)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Decoder(nn.Module):
+    """Token ids → final, normalised hidden states; `logits` reads them out.
+
+    Without a generator, weights come from torch's global one. `blocks` are the units for FSDP2.
+    """
+
+    def __init__(self, config: DecoderConfig, generator: torch.Generator | None = None):
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab, config.width)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.norm = RMSNorm(config.width, config.norm_eps)
+        self.head = None if config.tied else nn.Linear(config.width, config.vocab, bias=False)
+        self._tables: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+        self.initialise(generator)
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator | None = None) -> None:
+        """Normal weights of deviation 0.02, matrices that write to the residual stream 1/sqrt(2L)
+        of it. The read-out is kept so small that the first loss is near ln V: with tied weights
+        a token's own logit is about D·std, here at most half of ln V.
+        """
+        c = self.config
+        small = 0.02 / math.sqrt(2 * c.layers)
+        for name, p in self.named_parameters():
+            if p.dim() == 1:
+                nn.init.ones_(p)
+                continue
+            std = small if name.endswith(("output.weight", "down.weight")) else 0.02
+            if name == "embedding.weight" and c.tied:
+                std = min(std, math.log(c.vocab) / (2 * c.width))
+            if name == "head.weight":
+                std = min(std, 0.3 / math.sqrt(c.width))
+            nn.init.normal_(p, 0.0, std, generator=generator)
+
+    @property
+    def readout(self) -> Float[Tensor, "vocab dim"]:
+        """The matrix that turns hidden states into logits."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    def cache(self, slots: int, length: int) -> KVCache:
+        """An empty cache for `slots` sequences of at most `length` tokens each."""
+        c, w = self.config, self.embedding.weight
+        return KVCache(
+            c.layers, c.kv_heads, c.head_dim, slots, length, dtype=w.dtype, device=w.device
+        )
+
+    def table(self, length: int, like: Tensor) -> Float[Tensor, "time 2 planes"]:
+        """cos and sin for at least `length` positions, kept between calls."""
+        key = (like.device, like.dtype)
+        table = self._tables.get(key)
+        if table is None or table.shape[0] < length:
+            c = self.config
+            n = max(length, c.context)
+            table = rope_table(n, c.head_dim, c.rope_theta, c.rope_scaling, like.dtype)
+            self._tables[key] = table = table.to(like.device)
+        return table
+
+    @overload
+    def forward(
+        self,
+        ids: Tensor,
+        *,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        cache: CacheWindow | None = None,
+    ) -> Tensor: ...
+    @overload
+    def forward(
+        self,
+        ids: Tensor,
+        *,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        targets: Tensor,
+        loss: Loss = summed_nll,
+    ) -> Tensor: ...
+    def forward(
+        self,
+        ids: Int[Tensor, "batch time"],
+        *,
+        positions: Int[Tensor, "batch time"] | None = None,
+        documents: Int[Tensor, "batch time"] | None = None,
+        cache: CacheWindow | None = None,
+        targets: Int[Tensor, "batch time"] | None = None,
+        loss: Loss = summed_nll,
+    ) -> Tensor:
+        """Hidden states [B, T, D] after the last norm; with `targets`, loss(hidden, readout, targets).
+
+        documents: each token's document number; none attends across, and positions restart.
+        cache: `KVCache.window(...)`; ids are the new tokens (see cache.py).
+        targets: the loss belongs to the forward pass so that DDP and FSDP2, which hook it, see all.
+        """
+        if documents is not None and bool((documents == documents[:, :1]).all()):
+            documents = None  # one document a row: plain causal attention, which is faster
+        x = self.embedding(ids)
+        mask = None if documents is None else document_mask(documents, x.dtype)
+        if cache is not None:
+            assert documents is None and positions is None, "a cache knows its positions"
+            positions = cache.positions
+        elif positions is None and documents is not None:
+            positions = document_positions(documents)
+        if positions is None:
+            table = self.table(ids.shape[1], x)[None, : ids.shape[1]]
+        else:
+            end = cache.end if cache is not None else int(positions.max()) + 1
+            full = self.table(end, x)
+            table = full[positions.clamp(max=full.shape[0] - 1)]
+        for block in self.blocks:
+            x = block(x, table, mask, cache)
+        x = self.norm(x)
+        if cache is not None:
+            cache.commit()
+        return x if targets is None else loss(x, self.readout, targets)
+
+    def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
+        """Unnormalised log-probabilities of the next token."""
+        return F.linear(hidden, self.readout)
+
+
+def nll(
+    model: nn.Module,
+    ids: Int[Tensor, "batch time"],
+    targets: Int[Tensor, "batch time"],
+    documents: Int[Tensor, "batch time"] | None = None,
+) -> Float[Tensor, ""]:
+    """Summed negative log-likelihood in nats of the targets that are not -100.
+
+    `model` is a Decoder, bare or wrapped by DDP or FSDP2.
+    """
+    return model(ids, documents=documents, targets=targets)
+
+
+def token_nll(
+    model: nn.Module,
+    ids: Int[Tensor, "batch time"],
+    targets: Int[Tensor, "batch time"],
+    documents: Int[Tensor, "batch time"] | None = None,
+) -> Float[Tensor, "batch time"]:
+    """Each target's negative log-likelihood in nats, 0 where it is -100."""
+    return model(ids, documents=documents, targets=targets, loss=each_nll)

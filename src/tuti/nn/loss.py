@@ -1,0 +1,85 @@
+"""The next-token loss of a linear read-out, without ever holding all N × V logits.
+
+nll(h, W, y) = Σ_n (logsumexp(W h_n) - (W h_n)[y_n]) over the n with y_n ≠ IGNORE, in nats.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+IGNORE = -100  # the target of a token that carries no loss
+CHUNK = 2**20  # logits at a time: few enough to stay in the processor's cache
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+class _SummedNLL(torch.autograd.Function):
+    """Gradients are made with the loss, while a chunk's logits are at hand; backward scales them."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        need_h, need_w = ctx.needs_input_grad[:2]
+        rows = max(1, CHUNK // weight.shape[0])
+        total = _wide(hidden.new_zeros(()))
+        grad_h = torch.empty_like(hidden) if need_h else None
+        grad_w = _wide(torch.zeros_like(weight)) if need_w else None
+        for start in range(0, hidden.shape[0], rows):
+            h, y = hidden[start : start + rows], targets[start : start + rows, None]
+            scores = torch.log_softmax(_wide(h @ weight.T), dim=-1)
+            total -= scores.gather(1, y).sum()
+            if not (need_h or need_w):
+                continue
+            scores.exp_().scatter_add_(1, y, scores.new_full(y.shape, -1.0))
+            error = scores.to(h.dtype)
+            if grad_h is not None:
+                torch.mm(error, weight, out=grad_h[start : start + rows])
+            if grad_w is not None:
+                grad_w += error.T @ h
+        ctx.save_for_backward(grad_h, None if grad_w is None else grad_w.to(weight.dtype))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        grad_h, grad_w = ctx.saved_tensors
+        scale = grads[0]
+        return (
+            None if grad_h is None else grad_h * scale.to(grad_h.dtype),
+            None if grad_w is None else grad_w * scale.to(grad_w.dtype),
+            None,
+        )
+
+
+def summed_nll(
+    hidden: Float[Tensor, "*batch dim"],
+    weight: Float[Tensor, "vocab dim"],
+    targets: Int[Tensor, "*batch"],
+) -> Float[Tensor, ""]:
+    """Σ of the negative log-likelihoods of the targets, in nats, fp32 (fp64 for fp64)."""
+    flat, y = hidden.flatten(0, -2), targets.flatten().long()
+    keep = y != IGNORE
+    if not bool(keep.all()):
+        flat, y = flat[keep], y[keep]
+    return _SummedNLL.apply(flat, weight, y)  # type: ignore[no-any-return]
+
+
+def each_nll(
+    hidden: Float[Tensor, "*batch dim"],
+    weight: Float[Tensor, "vocab dim"],
+    targets: Int[Tensor, "*batch"],
+) -> Float[Tensor, "*batch"]:
+    """The negative log-likelihood of every target, 0 where it is IGNORE; nats, fp32 at least."""
+    flat, y = hidden.flatten(0, -2), targets.flatten().long()
+    rows = max(1, CHUNK // weight.shape[0])
+    parts: list[Tensor] = []
+    for start in range(0, flat.shape[0], rows):
+        logits = _wide(flat[start : start + rows] @ weight.T)
+        t = y[start : start + rows]
+        parts.append(F.cross_entropy(logits, t, ignore_index=IGNORE, reduction="none"))
+    return torch.cat(parts).view(targets.shape)
