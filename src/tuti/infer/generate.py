@@ -1,0 +1,97 @@
+"""Generation, one sequence at a time: the plain loop that the engine must agree with."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from tuti.infer.sampling import Sampling, sample, top_logprobs
+from tuti.infer.stops import StopText
+from tuti.nn import Decoder
+from tuti.run import UserError
+from tuti.text import Tokenizer
+
+
+@dataclass(frozen=True)
+class Token:
+    """A step of an answer: the id, the text it completes (may be empty), what the model thought of it."""
+
+    id: int
+    text: str
+    logprob: float = 0.0
+    top: tuple[tuple[int, float], ...] = ()
+
+
+def generate(
+    model: Decoder,
+    tokenizer: Tokenizer,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    ends: Sequence[int] = (),
+) -> Iterator[Token]:
+    """Tokens as they are made, until one of `ends`, a stop string, max_tokens or the context's end.
+
+    The ending token and the stop string are not given out. Texts joined are the answer.
+    """
+    stream, stops = tokenizer.stream(skip_specials=True), StopText(sampling.stop)
+    last: Token | None = None
+    for token in _steps(model, prompt, sampling, frozenset(ends)):
+        if last is not None:
+            yield last
+        last = replace(token, text=stops.push(stream.push(token.id)))
+        if stops.found:
+            yield last
+            return
+    if last is not None:
+        yield replace(last, text=last.text + stops.push(stream.flush()) + stops.flush())
+
+
+@torch.inference_mode()
+def _steps(
+    model: Decoder, prompt: Sequence[int], sampling: Sampling, ends: frozenset[int]
+) -> Generator[Token]:
+    context = model.config.context
+    if not 0 < len(prompt) < context:
+        raise UserError(
+            f"the prompt has {len(prompt):,} tokens, the model's context is {context:,}",
+            hint="shorten the prompt" if prompt else "give at least one token",
+        )
+    count = min(sampling.max_tokens, context - len(prompt))
+    cache, source = model.cache(1, len(prompt) + count), sampling.random()
+    ids = list(prompt)
+    for _ in range(count):
+        new = torch.tensor([ids], device=model.readout.device)
+        hidden = model(new, cache=cache.window([0], [len(ids)]))
+        logits = model.logits(hidden[:, -1]).float().cpu()
+        chosen = sample(logits, [sampling], [source])[0]
+        if chosen in ends:
+            return
+        if sampling.logprobs is None:
+            yield Token(chosen, "")
+        else:
+            logprobs = logits[0].log_softmax(-1)
+            top = top_logprobs(logprobs, sampling.logprobs)
+            yield Token(chosen, "", float(logprobs[chosen]), top)
+        ids = [chosen]
+
+
+def sample_text(
+    model: Decoder,
+    tokenizer: Tokenizer,
+    prompt: str = "",
+    *,
+    max_tokens: int = 64,
+    temperature: float = 0.8,
+    top_p: float = 0.95,
+    seed: int | None = 0,
+) -> str:
+    """How a model goes on from a prompt, for a glance while it trains; ends where the document ends.
+
+    Too long a prompt loses its beginning. Leaves the model and torch's own generator as they were.
+    """
+    rule = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
+    room = max(1, model.config.context - max_tokens - 1)
+    ids = [tokenizer.end, *tokenizer.encode(prompt)][-room:]
+    return "".join(t.text for t in generate(model, tokenizer, ids, rule, (tokenizer.end,)))

@@ -1,0 +1,95 @@
+"""From logits to the next token: greedy, or drawn at a temperature from the most probable tokens."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tuti.run import UserError
+
+NUCLEUS = 256  # tokens that are sorted at first; only a flat distribution needs more
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How one answer is drawn. Equal seeds draw equal numbers, whatever else runs beside it."""
+
+    temperature: float = 1.0
+    """0 takes the most probable token (the lowest id among equals)"""
+    top_p: float = 1.0
+    """Only the fewest tokens whose probabilities sum to this"""
+    top_k: int = 0
+    """Only this many tokens (0: all)"""
+    max_tokens: int = 256
+    """Tokens of the answer at most"""
+    stop: tuple[str, ...] = ()
+    """The answer ends before any of these"""
+    seed: int | None = None
+    """Seed of the draws (None: another one each time)"""
+    logprobs: int | None = None
+    """How many alternatives to report beside each token's log-probability (None: no report)"""
+
+    def __post_init__(self) -> None:
+        limits = (
+            ("temperature", self.temperature, 0.0, 100.0),
+            ("top_p", self.top_p, 0.0, 1.0),
+            ("top_k", self.top_k, 0, 2**31),
+            ("max_tokens", self.max_tokens, 0, 2**31),
+            ("logprobs", self.logprobs or 0, 0, 100),
+        )
+        for name, value, low, high in limits:
+            if not low <= value <= high:  # also catches nan
+                raise UserError(f"{name} is {value}", hint=f"give a number from {low} to {high}")
+        if any(not text for text in self.stop):
+            raise UserError("a stop string is empty", hint="leave it out")
+
+    def random(self) -> random.Random:
+        """The answer's own source of randomness."""
+        return random.Random(self.seed)
+
+
+def sample(
+    logits: Float[Tensor, "batch vocab"],
+    samplings: Sequence[Sampling],
+    sources: Sequence[random.Random],
+) -> list[int]:
+    """One id a row, each row by its own rule and its own source (one draw unless greedy)."""
+    best = logits.argmax(dim=-1).tolist()
+    for row, (rule, source) in enumerate(zip(samplings, sources, strict=True)):
+        if rule.temperature > 0:
+            best[row] = _draw(logits[row], rule, source.random())
+    return best
+
+
+def _draw(logits: Float[Tensor, " vocab"], rule: Sampling, u: float) -> int:
+    """The token at which the cumulated probability passes u ∈ [0, 1) of what is kept."""
+    scores = torch.log_softmax(logits.double() / rule.temperature, dim=-1)
+    if rule.top_p >= 1 and not rule.top_k:
+        return _invert(scores.exp(), u)
+    count = min(rule.top_k or NUCLEUS, scores.numel())
+    values, ids = scores.topk(count)  # sorted, the most probable first
+    probabilities = values.exp()
+    if not rule.top_k and float(probabilities.sum()) < rule.top_p:
+        values, ids = scores.sort(descending=True, stable=True)
+        probabilities = values.exp()
+    if rule.top_p < 1:
+        before = probabilities.cumsum(0) - probabilities
+        probabilities = probabilities[: max(1, int((before < rule.top_p).sum()))]
+    return int(ids[_invert(probabilities, u)])
+
+
+def _invert(probabilities: Float[Tensor, " kept"], u: float) -> int:
+    cumulated = probabilities.cumsum(0)
+    place = torch.searchsorted(cumulated, cumulated[-1] * u, right=True)
+    return min(int(place), probabilities.numel() - 1)
+
+
+def top_logprobs(logprobs: Float[Tensor, " vocab"], count: int) -> tuple[tuple[int, float], ...]:
+    """The `count` most probable ids with their log-probabilities in nats, best first."""
+    values, ids = logprobs.topk(min(count, logprobs.numel()))
+    return tuple(zip(ids.tolist(), values.tolist(), strict=True))
