@@ -59,7 +59,7 @@ def sample(
     sources: Sequence[random.Random],
 ) -> list[int]:
     """One id a row, each row by its own rule and its own source (one draw unless greedy)."""
-    best = logits.argmax(dim=-1).tolist()
+    best = [int(i) for i in logits.argmax(dim=-1)]
     for row, (rule, source) in enumerate(zip(samplings, sources, strict=True)):
         if rule.temperature > 0:
             best[row] = _draw(logits[row], rule, source.random())
@@ -92,4 +92,4 @@ def _invert(probabilities: Float[Tensor, " kept"], u: float) -> int:
 def top_logprobs(logprobs: Float[Tensor, " vocab"], count: int) -> tuple[tuple[int, float], ...]:
     """The `count` most probable ids with their log-probabilities in nats, best first."""
     values, ids = logprobs.topk(min(count, logprobs.numel()))
-    return tuple(zip(ids.tolist(), values.tolist(), strict=True))
+    return tuple((int(i), float(v)) for i, v in zip(ids, values, strict=True))
