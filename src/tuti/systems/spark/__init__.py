@@ -1,0 +1,21 @@
+"""Room `spark`: raw folders → clean, deduplicated, tokenised shards, in-process or on Apache Spark."""
+
+from tuti.run import Card, Entry
+
+CARD = Card(
+    title="Spark: corpus preparation",
+    paper="Zaharia et al. 2012, Resilient Distributed Datasets (NSDI)",
+    stages={
+        "prepare": Entry(
+            "tuti.systems.spark.prepare:prepare",
+            "folders of text → clean, deduplicated documents and their word counts",
+        ),
+        "pack": Entry("tuti.systems.spark.pack:pack", "documents + tokenizer → token shards"),
+    },
+    presets={
+        "prepare": {
+            "tiny": "tuti.systems.spark.presets:tiny",
+            "small": "tuti.systems.spark.presets:small",
+        }
+    },
+)

@@ -1,0 +1,216 @@
+"""The Spark engine: the same pure functions inside `mapInArrow`, one shuffle by bucket.
+
+    files ─ mapInArrow(rows_of) ─ repartition by bucket ─ mapInArrow(unique, write bucket) ─ tallies
+            narrow                wide: the one shuffle    narrow
+
+Source, run and this package must be seen at the same paths by all workers.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from tuti.run import UserError
+from tuti.systems.spark.engine_local import iterate_lines, sort_bucket
+from tuti.systems.spark.rows import Row, rows_of
+from tuti.systems.spark.tally import Tally
+from tuti.systems.spark.walk import Source
+from tuti.systems.spark.words import Count
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+LINES = "bucket int, line string"
+TALLY = -1
+"""The bucket number of lines that carry a tally instead of a row."""
+BATCH = 4_000_000
+"""Characters in one Arrow batch on its way to the JVM."""
+
+
+def session(master: str, memory: str) -> "SparkSession":
+    """The running session, or a new one; Spark's own defaults that hurt are set here."""
+    if not shutil.which("java") and not os.environ.get("JAVA_HOME"):
+        raise UserError(
+            "Spark needs Java 17 or later: neither a program `java` nor JAVA_HOME was found",
+            hint="apt install openjdk-17-jre-headless (or your system's), or --engine local",
+        )
+    # Spark would start PATH's python3 on its workers, which is another than this one in a venv.
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    try:
+        from pyspark.errors import PySparkException
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise UserError(
+            "the Spark engine needs pyspark, which is not installed",
+            hint="pip install 'tuti[spark]', or --engine local",
+        ) from error
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.driver.memory": memory,
+        "spark.executor.memory": memory,
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
+        "spark.sql.session.timeZone": "UTC",
+        # Adaptive merging of partitions would undo the number of partitions asked for.
+        "spark.sql.adaptive.coalescePartitions.enabled": "false",
+    }
+    if master.startswith("local"):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+    builder = cast(Any, SparkSession.builder).master(master).appName("tuti")
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    try:
+        spark: SparkSession = builder.getOrCreate()
+    except (PySparkException, RuntimeError, OSError) as error:
+        raise UserError(
+            f"Spark did not start on {master}: {str(error)[:300]}",
+            hint="check `java -version` (17 or later) and JAVA_HOME, or take --engine local",
+        ) from error
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def gather(
+    spark: "SparkSession",
+    sources: Sequence[Source],
+    scratch: Path,
+    limit: int,
+    broken: float,
+    pieces: int,
+) -> Tally:
+    """As `engine_local.gather`: leaves `scratch/sorted/<bucket>` and returns the tally."""
+    pieces = pieces or 4 * spark.sparkContext.defaultParallelism
+    (scratch / "sorted").mkdir(parents=True)
+    target = str((scratch / "sorted").resolve())
+    listed = [(s.name, bytearray(os.path.abspath(s.path)), s.size, s.modified) for s in sources]
+    files = spark.createDataFrame(listed, "name string, path binary, size long, modified long")
+
+    def read(batches: Iterable[Any]) -> Iterator[Any]:
+        return _batches(_read(batches, limit, broken))
+
+    def write(batches: Iterable[Any]) -> Iterator[Any]:
+        return _batches(_write(batches, Path(target)))
+
+    lines = files.repartition(min(pieces, max(1, len(sources)))).mapInArrow(read, LINES)
+    sorted_lines = lines.repartition(pieces, "bucket").sortWithinPartitions("bucket")
+    total = Tally()
+    for line in _collect(sorted_lines.mapInArrow(write, LINES)):
+        total.add(Tally.from_json(line["line"]))
+    return total
+
+
+def count(spark: "SparkSession", scratch: Path, cut: str) -> Iterator[Count]:
+    """(word, n) of the train split: words are counted where the buckets are, then summed in one shuffle."""
+    from pyspark.sql import functions
+
+    paths = [(str(path.resolve()),) for path in sorted((scratch / "sorted").glob("[0-9]*"))]
+    buckets = spark.createDataFrame(paths, "path string")
+
+    def words(batches: Iterable[Any]) -> Iterator[Any]:
+        return _count(batches, cut)
+
+    parts = 2 * spark.sparkContext.defaultParallelism
+    counts = buckets.repartition(parts).mapInArrow(words, "word string, n long")
+    summed = counts.groupBy("word").agg(functions.sum("n").alias("n"))
+    for row in _collect(summed.orderBy(functions.desc("n"), "word")):
+        yield row["word"], row["n"]
+
+
+def _collect(frame: "DataFrame") -> Iterator[Any]:
+    """The rows of a frame, one partition at a time; a full disk on a worker is told as such."""
+    from pyspark.errors import PySparkException
+
+    frame = frame.persist()
+    try:
+        frame.count()
+        yield from frame.toLocalIterator()
+    except PySparkException as error:
+        text = str(error)
+        if "No space left" in text or "no space left" in text:
+            raise UserError(
+                "no space left on a disk that Spark writes to",
+                hint="free some space, or point SPARK_LOCAL_DIRS elsewhere, then --resume",
+            ) from error
+        raise
+    finally:
+        frame.unpersist()
+
+
+def _read(batches: Iterable[Any], limit: int, broken: float) -> Iterator[tuple[int, str]]:
+    tally = Tally()
+    for batch in batches:
+        for entry in batch.to_pylist():
+            source = Source(entry["name"], entry["path"], entry["size"], entry["modified"])
+            for row in rows_of(source, limit, broken, tally):
+                yield row.bucket(), row.line()
+    yield TALLY, tally.to_json()
+
+
+def _write(batches: Iterable[Any], folder: Path) -> Iterator[tuple[int, str]]:
+    tally = Tally()
+    lines = ((b, line) for batch in batches for b, line in zip(*_columns(batch), strict=True))
+    for bucket, group in groupby(lines, key=lambda pair: pair[0]):
+        if bucket == TALLY:
+            for _, line in group:
+                tally.add(Tally.from_json(line))
+        else:
+            sort_bucket((line for _, line in group), folder / f"{bucket:03d}", tally)
+    yield TALLY, tally.to_json()
+
+
+def _columns(batch: Any) -> tuple[list[int], list[str]]:
+    return batch.column(0).to_pylist(), batch.column(1).to_pylist()
+
+
+def _count(batches: Iterable[Any], cut: str) -> Iterator[Any]:
+    import json
+    from collections import Counter
+
+    import pyarrow
+
+    from tuti.text import count_words
+
+    library = cast(Any, pyarrow)
+    for batch in batches:
+        for (path,) in zip(batch.column(0).to_pylist(), strict=True):
+            total: Counter[str] = Counter()
+            for row in (Row(*json.loads(line)) for line in iterate_lines(Path(path))):
+                if row.kind == "document" and row.id >= cut:
+                    total.update(count_words([row.body]))
+            words, counts = list(total), list(total.values())
+            for start in range(0, len(words), 20_000):
+                part = slice(start, start + 20_000)
+                columns = [
+                    library.array(words[part], "string"),
+                    library.array(counts[part], "int64"),
+                ]
+                yield library.RecordBatch.from_arrays(columns, names=["word", "n"])
+
+
+def _batches(pairs: Iterator[tuple[int, str]]) -> Iterator[Any]:
+    """Pairs as Arrow batches of bounded size."""
+    import pyarrow
+
+    library = cast(Any, pyarrow)
+    buckets: list[int] = []
+    lines: list[str] = []
+    size = 0
+
+    def batch() -> Any:
+        columns = [library.array(buckets, "int32"), library.array(lines, "string")]
+        return library.RecordBatch.from_arrays(columns, names=["bucket", "line"])
+
+    for bucket, line in pairs:
+        buckets.append(bucket)
+        lines.append(line)
+        size += len(line)
+        if size > BATCH:
+            yield batch()
+            buckets, lines, size = [], [], 0
+    if buckets:
+        yield batch()

@@ -1,0 +1,78 @@
+"""HTML → plain text, by selectolax, piece by piece so that a page of any length fits in memory."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+PIECE = 2_000_000
+"""Characters parsed at a time."""
+
+_HIDDEN = frozenset(
+    "script style noscript template head title svg math iframe object canvas select textarea".split()
+)
+_LINES = frozenset("div li tr dt dd option figcaption caption".split())
+_BLOCKS = frozenset(
+    "p h1 h2 h3 h4 h5 h6 ul ol dl table blockquote pre section article header footer main nav aside "
+    "figure form address hr".split()
+)
+_OPEN = re.compile(r"<(script|style|template|noscript)\b", re.IGNORECASE)
+_SPACES = re.compile(r"\s+")
+
+
+def html_text(html: str) -> str:
+    """The text of a page's body: scripts and styles left out, blocks on lines of their own."""
+    body = LexborHTMLParser(html).body
+    out: list[str] = ["\n"]
+    verbatim = 0
+    stack: list[LexborNode | str] = [] if body is None else [body]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):  # the end of an element
+            verbatim -= item == "pre"
+            out.append(_break(item))
+            continue
+        tag = str(item.tag)
+        if tag == "-text":
+            text = item.text_content or ""
+            out.append(text if verbatim else _flowed(text, at_start=out[-1].endswith("\n")))
+        elif not tag.startswith(("-", "!")) and tag not in _HIDDEN:
+            verbatim += tag == "pre"
+            out.append(_break(tag))
+            stack.append("" if tag == "br" else tag)
+            stack.extend(reversed(list(item.iter(include_text=True))))
+    joined = re.sub(r"[ \t]+\n", "\n", "".join(out))
+    return re.sub(r"\n{3,}", "\n\n", joined).strip("\n")
+
+
+def _break(tag: str) -> str:
+    if tag in _BLOCKS:
+        return "\n\n"
+    return "\n" if tag in _LINES or tag == "br" else " " if tag in ("td", "th") else ""
+
+
+def _flowed(text: str, *, at_start: bool) -> str:
+    text = _SPACES.sub(" ", text)
+    return text.removeprefix(" ") if at_start else text
+
+
+def _cut(text: str, limit: int) -> int:
+    """A place before a tag, outside scripts and their like."""
+    at = text.rfind("\n<", limit // 2, limit) + 1 or text.rfind("<", limit // 2, limit)
+    for opened in _OPEN.finditer(text, 0, limit):
+        close = text.find(f"</{opened.group(1)}", opened.end(), limit)
+        if opened.start() < at and (close < 0 or close >= at) and opened.start() > 0:
+            return opened.start()
+    return at if at > 0 else limit
+
+
+def html_pieces(pieces: Iterable[str], limit: int = PIECE) -> Iterator[str]:
+    """The texts of a page's pieces, in order; a page below `limit` characters is one piece."""
+    html = ""
+    for piece in pieces:
+        html += piece
+        while len(html) > limit:
+            at = _cut(html, limit)
+            yield html_text(html[:at]) + "\n"
+            html = html[at:]
+    yield html_text(html)

@@ -1,0 +1,214 @@
+"""Stage `prepare`: raw folders → clean, deduplicated documents, split, with their word counts.
+
+    read → cut into passages → normalise → drop empty and broken → one of each content → sort by hash →
+    split by hash → Documents + WordCounts
+
+Every rule is a function of content and file names, so any engine with any number of partitions writes the
+same bytes. What was left out is counted and listed in drops.json.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Interval, Len
+from tyro.conf import Positional
+
+from tuti.run import Run, UserError, disk_errors, hash_text
+from tuti.systems.spark import engine_local
+from tuti.systems.spark.split import (
+    cut_id,
+    read_documents,
+    sorted_rows,
+    write_counts,
+    write_documents,
+)
+from tuti.systems.spark.tally import LISTED, Tally
+from tuti.systems.spark.walk import Source, walk
+from tuti.systems.spark.words import Count, counted
+
+
+@dataclass(frozen=True)
+class Local:
+    """In this process, by an external sort on disk."""
+
+
+@dataclass(frozen=True)
+class PySpark:
+    """On Apache Spark (extra `spark`, Java 17 or later); a cluster must see the source and the run."""
+
+    master: str = "local[*]"
+    """Where Spark runs: local[N], or spark://HOST:PORT"""
+    memory: str = "2g"
+    """Memory of the driver (with local[…] that is all of Spark)"""
+    partitions: Annotated[int, Interval(ge=0, le=100_000)] = 0
+    """Pieces of the work (0: four for each core)"""
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Turns folders of text into clean documents."""
+
+    source: Positional[Annotated[tuple[Path, ...], Len(1)]]
+    """Folders or files: .txt .md .html .jsonl .parquet, .gz or .zst of these, any other text"""
+    valid_share: Annotated[float, Interval(gt=0, le=0.5)] = 0.05
+    """Share of the documents held out, chosen by a hash of their content"""
+    min_bytes: Annotated[int, Ge(1)] = 50_000
+    """Least text to go on with, in bytes after cleaning"""
+    passage: Annotated[int, Interval(ge=200, le=1_000_000)] = 4000
+    """Longest document in characters; longer ones are cut at a blank line, newline, sentence or space"""
+    broken_share: Annotated[float, Interval(ge=0, le=1)] = 0.001
+    """A passage with a larger share of undecodable characters is dropped"""
+    shard_bytes: Annotated[int, Ge(1000)] = 256_000_000
+    """Size at which another file of documents is begun"""
+    engine: Local | PySpark = field(default_factory=Local)
+    """What does the work; the result is the same, byte by byte"""
+
+
+def prepare(config: Prepare, run: Run) -> None:
+    """Writes artifacts/documents (Documents) and artifacts/words (WordCounts)."""
+    documents, words = (run.folder / "artifacts" / name for name in ("documents", "words"))
+    roots = [config.source] if isinstance(config.source, Path) else list(config.source)
+    sources, skips = walk(roots, exclude=run.folder)
+    listing = [(source.name, source.size, source.modified) for source in sources]
+    run.inputs["source"] = hash_text(json.dumps(listing))
+    if documents.exists() and words.exists():
+        run.show("prepare: finished before")
+        return
+    scratch = run.path("scratch")
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        with disk_errors(scratch):
+            cut = ""
+            if not documents.exists():
+                tally = Tally()
+                for skip in skips:
+                    tally.skip(skip)
+                cut = _documents(config, run, sources, tally, scratch)
+            with run.save("words", "WordCounts") as folder:
+                counts = _counts(config, documents, scratch, cut)
+                run.log("words", distinct=write_counts(folder / "counts.jsonl", counts))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _documents(
+    config: Prepare, run: Run, sources: Sequence[Source], tally: Tally, scratch: Path
+) -> str:
+    """Writes the Documents; returns the first id of the train split."""
+    run.log("reading", files=len(sources), bytes=sum(source.size for source in sources))
+    if not sources:
+        raise UserError(f"nothing to read in {_names(config)}: {_found(tally)}", hint=_HINT)
+    tally.add(_gather(config, run, sources, scratch))
+    _check(config, tally)
+    cuts = {
+        kind: cut_id(sorted_rows(scratch), kind, size, count, config.valid_share)
+        for kind, (count, size) in tally.kept.items()
+    }
+    with run.save("documents", "Documents") as folder:
+        splits = write_documents(scratch, folder, cuts, config.shard_bytes)
+        read = {"files": tally.files, "bytes": tally.bytes, "suffixes": tally.suffixes}
+        stats = {"splits": splits, "sources": read, "passage": config.passage}
+        drops = tally.drops()
+        _write_json(folder / "stats.json", stats)
+        _write_json(folder / "drops.json", drops)
+    _report(run, splits, tally, drops)
+    return cuts["document"]
+
+
+def _counts(config: Prepare, documents: Path, scratch: Path, cut: str) -> Iterator[Count]:
+    """The words of the train split: by Spark while the sorted buckets are there, else in-process."""
+    if isinstance(config.engine, PySpark) and cut:
+        from tuti.systems.spark import engine_spark
+
+        spark = engine_spark.session(config.engine.master, config.engine.memory)
+        return engine_spark.count(spark, scratch, cut)
+    return counted((row["text"] for row in read_documents(documents, "train")), scratch)
+
+
+def _gather(config: Prepare, run: Run, sources: Sequence[Source], scratch: Path) -> Tally:
+    limit, broken = config.passage, config.broken_share
+    if isinstance(config.engine, PySpark):
+        from tuti.systems.spark import engine_spark
+
+        engine = config.engine
+        spark = engine_spark.session(engine.master, engine.memory)
+        run.show(f"prepare: {len(sources)} files on Spark {spark.version}, {engine.master}")
+        return engine_spark.gather(spark, sources, scratch, limit, broken, engine.partitions)
+    marks: list[int] = [0]
+
+    def progress(tally: Tally, rows: int) -> None:
+        run.show(f"prepare: {tally.files}/{len(sources)} files, {rows:,} passages", passing=True)
+        if rows >= 2 * marks[0]:  # the log grows with the logarithm of the work
+            marks[0] = max(rows, 4096)
+            run.log("progress", files=tally.files, bytes=tally.bytes, documents=rows)
+
+    return engine_local.gather(sources, scratch, limit, broken, progress)
+
+
+_HINT = (
+    "give a folder with texts: .txt .md .html .jsonl (rows with `text`) .parquet (a column `text`), "
+    "or program code"
+)
+
+
+def _names(config: Prepare) -> str:
+    source = config.source
+    return ", ".join(str(path) for path in ([source] if isinstance(source, Path) else source))
+
+
+def _found(tally: Tally) -> str:
+    skipped = [f"{count} × {reason}" for reason, count in sorted(tally.reasons.items())]
+    dropped = [f"{rule.count} × {name}" for name, rule in sorted(tally.rules.items())]
+    found = ", ".join(
+        [*(f"skipped {text}" for text in skipped), *(f"dropped {text}" for text in dropped)]
+    )
+    return found or "it is empty"
+
+
+def _check(config: Prepare, tally: Tally) -> None:
+    """Refuses a corpus of nothing or of too little, saying what was found."""
+    count, size = tally.kept.get("document", [0, 0])
+    dialogues = tally.kept.get("dialogue", [0, 0])[0]
+    also = f" and {dialogues} dialogues" if dialogues else ""
+    if not count:
+        raise UserError(
+            f"no text is left of {tally.files} files in {_names(config)}{also}: {_found(tally)}",
+            hint=_HINT,
+        )
+    if size < config.min_bytes or count < 2:
+        raise UserError(
+            f"{size:,} bytes of text in {count} documents{also} in {_names(config)}; "
+            f"below {config.min_bytes:,} bytes (and 2 documents) nothing can be learnt from them "
+            f"({_found(tally) if tally.reasons or tally.rules else 'nothing was dropped'})",
+            hint="add more text: 200 KB gives a first impression, 5 MB a fair model; "
+            "--min-bytes sets another limit",
+        )
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(
+        json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True), encoding="utf-8"
+    )
+
+
+def _report(run: Run, splits: dict[str, Any], tally: Tally, drops: dict[str, Any]) -> None:
+    counts = {name: part["documents"] for name, part in splits.items()}
+    sizes = {name: part["bytes"] for name, part in splits.items()}
+    dropped = {name: rule["count"] for name, rule in drops["rules"].items()}
+    skipped = drops["skipped"]
+    run.log("prepared", documents=counts, bytes=sizes, dropped=dropped, skipped=skipped["reasons"])
+    run.show(
+        f"prepare: {tally.files} files → {counts['train']:,} documents to train on "
+        f"({sizes['train'] / 1e6:.2f} MB), {counts['valid']:,} held out"
+    )
+    for name, rule in drops["rules"].items():
+        run.show(f"  dropped by rule “{name}”: {rule['count']:,} ({rule['bytes']:,} bytes)")
+    for skip in skipped["listed"][:5]:
+        run.show(f"  skipped {skip['source']}: {skip['reason']}")
+    if skipped["count"] > 5:
+        listed = f"; {LISTED} are listed" if skipped["count"] > LISTED else ""
+        run.show(f"  … {skipped['count']} skips in all{listed} in artifacts/documents/drops.json")

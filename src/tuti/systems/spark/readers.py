@@ -1,0 +1,180 @@
+"""One file → its passages, dialogues and skips, streaming; every format a corpus comes in."""
+
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, NamedTuple, cast
+
+from tuti.systems.spark.markup import html_pieces
+from tuti.systems.spark.passages import BLOCK, characters, encoding_of, is_text, lines, passages
+from tuti.systems.spark.walk import Skip, Source
+
+LONGEST_ROW = 32_000_000
+"""Characters of one JSON row; a longer one is skipped, since it must be held in memory whole."""
+ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
+Message = dict[str, str]
+
+
+class Passage(NamedTuple):
+    """The n-th stretch of text of a file, as it was found."""
+
+    n: int
+    text: str
+
+
+class Dialogue(NamedTuple):
+    """The n-th item of a file: messages in OpenAI's format, role and content only."""
+
+    n: int
+    messages: list[Message]
+
+
+Item = Passage | Dialogue | Skip
+
+
+def read(source: Source, limit: int) -> Iterator[Item]:
+    """Everything in one file; what cannot be read is a Skip, what was read before it is kept."""
+    name = source.name.lower()
+    for packed in (".gz", ".zst"):
+        name = name.removesuffix(packed)
+    n = 0
+    try:
+        for item in _parquet(source) if name.endswith(".parquet") else _stream(source, name, limit):
+            if isinstance(item, Skip):
+                yield item
+            elif isinstance(item, str):
+                for text in passages([item], limit):
+                    yield Passage(n := n + 1, text)
+            else:
+                yield Dialogue(n := n + 1, item)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield Skip(source.name, 0, f"damaged archive: {error}"[:120])
+    except OSError as error:
+        reason = error.strerror or str(error)[:120] or type(error).__name__
+        yield Skip(source.name, 0, f"unreadable: {reason}")
+
+
+def _stream(source: Source, name: str, limit: int) -> Iterator["str | list[Message] | Skip"]:
+    with _open(source) as stream:
+        head = stream.read(BLOCK)
+    markup = name.endswith((".html", ".htm", ".xhtml"))
+    known = markup or name.endswith((".txt", ".md", ".jsonl"))
+    if not known and not is_text(head):
+        yield Skip(source.name, 0, "binary")
+        return
+    with _open(source) as stream:
+        pieces = characters(stream, encoding_of(head, markup=markup))
+        if name.endswith(".jsonl"):
+            yield from _rows(source.name, pieces, chat=name.endswith(".chat.jsonl"))
+        elif name.endswith(".json") and source.size <= LONGEST_ROW:
+            yield from _whole_json(source.name, "".join(pieces))
+        else:
+            yield from passages(html_pieces(pieces) if markup else pieces, limit)
+
+
+@contextmanager
+def _open(source: Source) -> Generator[BinaryIO]:
+    name = source.name.lower()
+    with open(os.fsdecode(source.path), "rb") as raw:
+        if name.endswith(".gz"):
+            with gzip.GzipFile(fileobj=raw) as stream:
+                yield cast(BinaryIO, stream)
+        elif name.endswith(".zst"):
+            import pyarrow
+
+            library = cast(Any, pyarrow)
+            yield cast(BinaryIO, library.CompressedInputStream(library.PythonFile(raw), "zstd"))
+        else:
+            yield raw
+
+
+def _rows(
+    name: str, pieces: Iterator[str], *, chat: bool
+) -> Iterator["str | list[Message] | Skip"]:
+    for number, line in enumerate(lines(pieces, LONGEST_ROW), start=1):
+        if line is None:
+            yield Skip(name, number, "row too long")
+            continue
+        if not line.strip(" \t\0\ufeff"):
+            continue
+        try:
+            row: object = json.loads(line)
+        except (ValueError, RecursionError):
+            yield Skip(name, number, "row is not JSON")
+            continue
+        yield _content(name, number, row, chat=chat)
+
+
+def _whole_json(name: str, text: str) -> Iterator["str | list[Message] | Skip"]:
+    """A list of rows as if it were JSON lines; any other JSON as text, its \\u escapes made letters."""
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError):
+        yield text
+        return
+    rows = cast(list[object], found) if isinstance(found, list) else []
+    first = _content(name, 1, rows[0], chat=False) if rows else None
+    if first is not None and not isinstance(first, Skip):
+        yield from (_content(name, n, row, chat=False) for n, row in enumerate(rows, start=1))
+    else:
+        yield _sound(json.dumps(found, ensure_ascii=False, indent=1)) if "\\u" in text else text
+
+
+def _content(name: str, number: int, row: object, *, chat: bool) -> "str | list[Message] | Skip":
+    """What one row of JSON or parquet holds: a dialogue, else its text."""
+    if not isinstance(row, dict):
+        return Skip(name, number, "row is not an object")
+    fields = cast(dict[str, object], row)
+    if chat or fields.get("messages") is not None:
+        return _messages(fields.get("messages")) or Skip(name, number, "row without valid messages")
+    for key in ("text", "content"):
+        if isinstance(text := fields.get(key), str):
+            return _sound(text)
+    return Skip(name, number, "row without text")
+
+
+def _messages(found: object) -> list[Message]:
+    """Checked messages, or none: known roles, text contents, somebody asks and the assistant answers."""
+    messages: list[Message] = []
+    for item in cast(list[object], found) if isinstance(found, list) else []:
+        if not isinstance(item, dict):
+            return []
+        message = cast(dict[str, object], item)
+        role, content = message.get("role"), message.get("content")
+        if role not in ROLES or not isinstance(content, str):
+            return []
+        messages.append({"role": str(role), "content": _sound(content)})
+    spoken = {message["role"] for message in messages if message["content"].strip()}
+    return messages if {"user", "assistant"} <= spoken else []
+
+
+def _sound(text: str) -> str:
+    """JSON can spell half a surrogate pair, which no encoding can write: it becomes U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _parquet(source: Source) -> Iterator["str | list[Message] | Skip"]:
+    import pyarrow
+    from pyarrow import parquet
+
+    library = cast(Any, pyarrow)
+    try:
+        file = cast(Any, parquet).ParquetFile(
+            os.fsdecode(source.path), memory_map=False, pre_buffer=False, buffer_size=1 << 20
+        )
+        columns: list[str] = list(file.schema_arrow.names)
+        wanted = [name for name in ("messages", "text", "content") if name in columns]
+        if not wanted:
+            listed = ", ".join(columns[:12])
+            yield Skip(source.name, 0, f"parquet without a text column (it has: {listed})"[:200])
+            return
+        number = 0
+        for batch in file.iter_batches(batch_size=64, columns=wanted):
+            for row in batch.to_pylist():
+                number += 1
+                yield _content(source.name, number, row, chat=False)
+    except (library.ArrowException, UnicodeDecodeError) as error:
+        yield Skip(source.name, 0, f"damaged parquet: {error}"[:120])

@@ -1,0 +1,125 @@
+"""Sorted buckets → the Documents and WordCounts artifacts: the train/valid cut, shards, statistics."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tuti.systems.spark.engine_local import iterate_lines
+from tuti.systems.spark.rows import Row
+from tuti.systems.spark.words import Count
+
+LEAST_SHARE, FALLBACK_SHARE = 0.01, 0.02
+
+
+def sorted_rows(scratch: Path) -> Iterator[Row]:
+    """All kept rows, ids ascending."""
+    for path in sorted((scratch / "sorted").glob("[0-9]*")):
+        for line in iterate_lines(path):
+            yield Row(*json.loads(line))
+
+
+def cut_id(rows: Iterable[Row], kind: str, total: int, count: int, share: float) -> str:
+    """The first id of the train split; all of `kind` before it are held out.
+
+    An id is a hash of the content, so ids below the fraction `share` are a fixed sample of the contents.
+    Where these are nothing or under 1 % of the bytes, the lowest ids until 2 % are taken. The last item
+    is never held out, so that train is not empty.
+    """
+    bound = f"{min(int(share * 2**64), 2**64 - 1):016x}"
+    taken, enough = 0, 0.0
+    of_kind = (row for row in rows if row.kind == kind)
+    for number, row in enumerate(of_kind, start=1):
+        if row.id >= bound and not enough:
+            enough = LEAST_SHARE * total if taken >= LEAST_SHARE * total else FALLBACK_SHARE * total
+        if number == count or (row.id >= bound and taken >= enough):
+            return row.id
+        taken += len(row.body.encode())
+    return ""
+
+
+@dataclass
+class Part:
+    """What one split holds."""
+
+    documents: int = 0
+    bytes: int = 0
+    characters: dict[str, int] = field(default_factory=dict[str, int])
+
+    def add(self, row: Row) -> None:
+        """Counts one row, its characters under its script."""
+        self.documents += 1
+        self.bytes += len(row.body.encode())
+        self.characters[row.script] = self.characters.get(row.script, 0) + len(row.body)
+
+
+class Shards:
+    """Files `<stem>-00.jsonl`, `<stem>-01.jsonl`, …, each begun when the one before is full."""
+
+    def __init__(self, folder: Path, stem: str, shard_bytes: int) -> None:
+        self.folder, self.stem, self.shard_bytes = folder, stem, shard_bytes
+        self.number, self.size = 0, 0
+        self.file: BinaryIO = open(self.path(), "wb")
+
+    def path(self) -> Path:
+        """The shard that is being written."""
+        return self.folder / f"{self.stem}-{self.number:02d}.jsonl"
+
+    def write(self, line: str) -> None:
+        """Appends one line."""
+        data = line.encode()
+        if self.size and self.size + len(data) > self.shard_bytes:
+            self.close()
+            self.number, self.size = self.number + 1, 0
+            self.file = open(self.path(), "wb")
+        self.file.write(data)
+        self.size += len(data)
+
+    def close(self) -> None:
+        """Ends the last shard."""
+        self.file.close()
+
+
+def write_documents(
+    scratch: Path, folder: Path, cuts: dict[str, str], shard_bytes: int
+) -> dict[str, dict[str, Any]]:
+    """Streams the sorted rows into their files; returns the statistics of each split."""
+    parts = {name: Part() for name in ("train", "valid", "dialogues-train", "dialogues-valid")}
+    shards = {name: Shards(folder, name, shard_bytes) for name in ("train", "valid")}
+    with (
+        open(folder / "dialogues-train.jsonl", "wb") as train,
+        open(folder / "dialogues-valid.jsonl", "wb") as valid,
+    ):
+        dialogues = {"dialogues-train": train, "dialogues-valid": valid}
+        for row in sorted_rows(scratch):
+            name = "valid" if row.id < cuts[row.kind] else "train"
+            if row.kind == "dialogue":
+                name = f"dialogues-{name}"
+                dialogues[name].write(row.final().encode())
+            else:
+                shards[name].write(row.final())
+            parts[name].add(row)
+    for shard in shards.values():
+        shard.close()
+    return {name: asdict(part) for name, part in parts.items()}
+
+
+def read_documents(folder: Path, split: str) -> Iterator[dict[str, str]]:
+    """The rows of one split of a Documents artifact: id, source, script, text."""
+    shards = sorted(
+        folder.glob(f"{split}-*.jsonl"), key=lambda path: int(path.stem.rpartition("-")[2])
+    )
+    for path in shards:
+        for line in iterate_lines(path):
+            yield json.loads(line)
+
+
+def write_counts(path: Path, counts: Iterable[Count]) -> int:
+    """Writes counts.jsonl; returns the number of distinct words."""
+    distinct = 0
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for count in counts:
+            file.write(json.dumps(count, ensure_ascii=False) + "\n")
+            distinct += 1
+    return distinct
