@@ -7,6 +7,7 @@ E head dim, F hidden (feed-forward), V vocabulary, L layers, N = B·T tokens.
 
 from tuti.nn.cache import CacheWindow, KVCache
 from tuti.nn.decoder import Block, Decoder, DecoderConfig, nll, token_nll
+from tuti.nn.files import load_decoder, save_decoder
 from tuti.nn.loss import IGNORE, each_nll, summed_nll
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "DecoderConfig",
     "KVCache",
     "each_nll",
+    "load_decoder",
     "nll",
+    "save_decoder",
     "summed_nll",
     "token_nll",
 ]

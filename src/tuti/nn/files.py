@@ -1,0 +1,188 @@
+"""Decoders on disk: the folder config.json + model.safetensors that Hugging Face's Llama uses.
+
+Nothing here unpickles. A damaged, truncated or hostile file ends in a UserError before memory
+is allocated for what it claims to hold.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
+from torch import Tensor
+
+from tuti.nn.decoder import Decoder, DecoderConfig
+from tuti.nn.llama import config_from_llama, config_to_llama, llama_parts, to_llama
+from tuti.run import UserError, atomic_write, disk_errors
+
+LARGEST_JSON = 2**26  # bytes; the index of a sharded model is the longest
+FLOATS = {"F64", "F32", "F16", "BF16"}
+AGAIN = "the download or copy may have been cut short; fetch or save the model again"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's table, or a UserError that says what is wrong with it."""
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise UserError(f"{path} has {path.stat().st_size} bytes; {LARGEST_JSON} is the most")
+        table = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(f"there is no {path.name} in {path.parent}", hint=AGAIN) from error
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is not readable JSON: {str(error)[:200]}", hint=AGAIN) from error
+    if not isinstance(table, dict):
+        raise UserError(f"{path} holds a {type(table).__name__}, not a table", hint=AGAIN)
+    return cast(dict[str, Any], table)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors so that `path` is absent, as before, or complete."""
+    partial = path.with_name(f".{path.name}.partial")
+    with disk_errors(path):
+        try:
+            save_file(dict(tensors), partial, metadata={"format": "pt"})
+        except SafetensorError as error:
+            if "os error 28" in str(error):  # ENOSPC, which the library reports as its own
+                raise OSError(28, "no space left on device") from error
+            raise
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+
+
+class Tensors:
+    """The tensors of one or several open safetensors files, by name; shapes without reading."""
+
+    def __init__(self, where: Path, handles: list[Any]):
+        self.where = where
+        self.owner = {str(name): handle for handle in handles for name in handle.keys()}
+
+    def names(self) -> set[str]:
+        return set(self.owner)
+
+    def check(self, name: str, shape: tuple[int, ...]) -> None:
+        """Refuse a tensor that is missing, of another shape, or not of floats."""
+        if name not in self.owner:
+            raise UserError(f"{self.where} lacks the tensor {name}", hint=AGAIN)
+        part = self.owner[name].get_slice(name)
+        found, kind = tuple(part.get_shape()), part.get_dtype()
+        if found != shape:
+            raise UserError(
+                f"{name} in {self.where} has the shape {list(found)}; config.json says "
+                f"{list(shape)}",
+                hint="config.json and the weights are of different models",
+            )
+        if kind not in FLOATS:
+            raise UserError(
+                f"{name} in {self.where} is of type {kind}; {', '.join(sorted(FLOATS))} load",
+                hint="quantised weights do not load here; take the model's unquantised files",
+            )
+
+    def read(self, name: str) -> Tensor:
+        return self.owner[name].get_tensor(name)
+
+
+@contextmanager
+def open_safetensors(path: Path) -> Generator[Tensors]:
+    """Open model.safetensors, or all shards that a model.safetensors.index.json lists."""
+    paths = [path]
+    if path.name.endswith(".index.json"):
+        table: Any = read_json(path).get("weight_map")
+        files = cast(dict[str, Any], table).values() if isinstance(table, dict) else ()
+        names = sorted({str(name) for name in files})
+        paths = [path.parent / name for name in names]
+        if not names or any(p.name != n or "/" in n for p, n in zip(paths, names, strict=True)):
+            raise UserError(f"{path} does not map tensors to files of its folder", hint=AGAIN)
+    with ExitStack() as stack:
+        handles: list[Any] = []
+        for file in paths:
+            try:
+                handles.append(stack.enter_context(safe_open(file, framework="pt")))
+            except FileNotFoundError as error:
+                raise UserError(f"there is no {file}", hint=AGAIN) from error
+            except (SafetensorError, OSError, ValueError, OverflowError) as error:
+                what = f"{file} is not a whole safetensors file: {str(error)[:200]}"
+                raise UserError(what, hint=AGAIN) from error
+        yield Tensors(path, handles)
+
+
+def save_decoder(
+    model: Decoder,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    state: Mapping[str, Tensor] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write config.json and model.safetensors, which transformers loads as LlamaForCausalLM.
+
+    dtype: of the weights in the file; as they are if None. extra: more keys for config.json, such
+    as eos_token_id. state: the whole state dict where `model` holds only a shard of it (FSDP2).
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    given = model.state_dict() if state is None else state
+    kind = given["embedding.weight"].dtype if dtype is None else dtype
+    config = config_to_llama(model.config, kind) | dict(extra or {})
+    tensors = {
+        name: tensor.detach().to("cpu", kind, copy=True).contiguous()
+        for name, tensor in to_llama(given, model.config).items()
+    }
+    write_safetensors(folder / "model.safetensors", tensors)
+    atomic_write(folder / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def fill(config: DecoderConfig, weights: Mapping[str, Tensor]) -> Decoder:
+    """A Decoder of these weights, which it takes as they are; nothing is initialised."""
+    with torch.device("meta"):
+        model = Decoder(config)
+    model.load_state_dict(dict(weights), assign=True)
+    return model.requires_grad_(True)
+
+
+def load_decoder(
+    folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> Decoder:
+    """Read a Hugging Face Llama folder (one safetensors file or shards) as a Decoder."""
+    folder = Path(folder)
+    config = config_from_llama(read_json(folder / "config.json"))
+    path = folder / "model.safetensors"
+    if not path.exists() and (folder / "model.safetensors.index.json").exists():
+        path = folder / "model.safetensors.index.json"
+    if not path.exists() and list(folder.glob("pytorch_model*.bin")):
+        raise UserError(
+            f"{folder} has its weights only as a pickle, which can run code and is never loaded",
+            hint="save it as safetensors: model.save_pretrained(folder) in transformers",
+        )
+    with open_safetensors(path) as tensors:
+        return fill(config, dict(_read_parts(tensors, config, dtype, device)))
+
+
+def _read_parts(
+    tensors: Tensors, config: DecoderConfig, dtype: torch.dtype, device: torch.device | str
+) -> Iterator[tuple[str, Tensor]]:
+    """Our parameters from the file's tensors, all names and shapes checked before any is read."""
+    expected = list(llama_parts(config))
+    for _, parts in expected:
+        for part, shape in parts:
+            tensors.check(part, shape)
+    known = {part for _, parts in expected for part, _ in parts} | {"lm_head.weight"}
+    odd = sorted(n for n in tensors.names() - known if not n.endswith("rotary_emb.inv_freq"))
+    if odd:
+        raise UserError(
+            f"{tensors.where} has tensors that this model has no place for: {', '.join(odd[:3])}",
+            hint="config.json and the weights are of different models",
+        )
+    for name, parts in expected:
+        pieces = [tensors.read(part).to(device, dtype) for part, _ in parts]
+        # A copy, even of one piece: the file may be changed or deleted while the model lives.
+        yield name, torch.cat(pieces)
