@@ -1,0 +1,20 @@
+"""Widgets for pages: pure functions that return HTML or SVG strings; they know neither rooms nor app.
+
+Whatever is a plain value (a name, a text, a number) is escaped where it enters the page; only what
+these functions return is markup.
+"""
+
+from tuti.ui.curve import Series as Series
+from tuti.ui.curve import line_chart as line_chart
+from tuti.ui.page import page as page
+from tuti.ui.page import section as section
+from tuti.ui.style import STYLE as STYLE
+from tuti.ui.table import facts as facts
+from tuti.ui.table import figure as figure
+from tuti.ui.table import table as table
+from tuti.ui.text import block as block
+from tuti.ui.text import escape as escape
+from tuti.ui.text import folded as folded
+from tuti.ui.text import inline as inline
+from tuti.ui.text import paragraph as paragraph
+from tuti.ui.training import training_charts as training_charts

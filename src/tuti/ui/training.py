@@ -1,0 +1,78 @@
+"""The event stream of training as charts: any stage that logs `step` and `held_out` events is drawn."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from tuti.ui.curve import Point, Series, line_chart
+
+Event = Mapping[str, Any]
+NOT_MEASURES = frozenset({"event", "time", "step", "steps", "documents", "last", "seconds", "n"})
+CHARTS = 6
+
+
+def points(events: Iterable[Event], name: str) -> list[Point]:
+    """(step, value) of one field; after a resume the later value of a step counts, NaN is left out."""
+    found: dict[float, float] = {}
+    for event in events:
+        step, value = number(event.get("step")), number(event.get(name))
+        if step is not None and value is not None:
+            found[step] = value
+    return sorted(found.items())
+
+
+def number(value: object) -> float | None:
+    """The value as a finite number, or None: events are read as they were found on disk."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def training_charts(stages: Mapping[str, Sequence[Event]], *, x_label: str = "step") -> list[str]:
+    """Charts of the stages that trained: the loss of each, then what each measured held out."""
+    charts: list[str] = []
+    for stage, events in stages.items():
+        steps = [event for event in events if event.get("event") == "step"]
+        loss = Series("loss", points(steps, "loss"))
+        title = f"{stage}: training loss"
+        charts.append(line_chart([loss], title=title, x_label=x_label, y_label="nats a token"))
+        measured = [event for event in events if event.get("event") == "held_out"]
+        for name, series in list(measures(measured).items())[:CHARTS]:
+            label = name.replace("_", " ")
+            charts.append(
+                line_chart(
+                    series, title=f"{stage}: held-out {label}", x_label=x_label, y_label=label
+                )
+            )
+    return [chart for chart in charts if chart]
+
+
+def measures(events: Sequence[Event]) -> dict[str, list[Series]]:
+    """Measure → its lines: one for a plain number, one a group (script) for a table of them."""
+    lines: dict[str, dict[str, dict[float, float]]] = {}
+    for event in events:
+        step = number(event.get("step"))
+        if step is None:
+            continue
+        for name, value in event.items():
+            if name in NOT_MEASURES:
+                continue
+            for line, y in _values(name, value):
+                lines.setdefault(name, {}).setdefault(line, {})[step] = y
+    return {
+        name: [Series(line, sorted(found.items())) for line, found in group.items()]
+        for name, group in lines.items()
+    }
+
+
+def _values(name: str, value: object) -> list[tuple[str, float]]:
+    if isinstance(value, dict):
+        fields = cast(dict[str, object], value)
+        if {"value", "low", "high"} <= fields.keys():  # a figure with its interval
+            return _values(name, fields["value"])
+        return [(key, y) for key, v in fields.items() for _, y in _values(key, v)][:6]
+    found = number(value)
+    return [] if found is None else [(name.replace("_", " "), found)]
