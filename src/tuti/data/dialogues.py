@@ -1,0 +1,124 @@
+"""Dialogues → batches: several laid into a row without attending across, only the answers scored.
+
+The rows of an epoch are a pure function of (dialogues, context, seed, epoch): resuming needs only n.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tuti.data.packing import IGNORED, Batch
+
+OPEN_ROWS = 32
+"""Rows that are tried before another is begun"""
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """A rendered conversation; `said` marks the ids that the assistant says, its stop tokens included."""
+
+    ids: Sequence[int]
+    said: Sequence[bool]
+
+    @property
+    def predictions(self) -> int:
+        """Ids that count in the loss (the first id of all is never predicted)."""
+        return sum(self.said[1:])
+
+    def cut(self, context: int) -> "Dialogue | None":
+        """What fits into one row; None where no answer is left in it."""
+        short = Dialogue(self.ids[: context + 1], self.said[: context + 1])
+        return short if short.predictions else None
+
+
+class PackedDialogues:
+    """Dialogues in a random order, best-fit into rows of `context` predictions."""
+
+    def __init__(self, dialogues: Sequence[Dialogue], context: int, seed: int) -> None:
+        assert dialogues and all(1 < len(d.ids) <= context + 1 for d in dialogues)
+        self.dialogues, self.context, self.seed = dialogues, context, seed
+        self._epoch = -1
+        self._rows: list[list[int]] = []
+        self.rows_per_epoch = len(self.rows(0))
+
+    def rows(self, epoch: int) -> list[list[int]]:
+        """Which dialogues lie in each row of an epoch; each dialogue lies in one."""
+        if epoch != self._epoch:
+            chance = np.random.default_rng((self.seed, epoch))
+            self._rows, self._epoch = self._fit(chance.permutation(len(self.dialogues))), epoch
+        return self._rows
+
+    def _fit(self, order: NDArray[np.int64]) -> list[list[int]]:
+        done: list[list[int]] = []
+        opened: list[tuple[int, list[int]]] = []
+        for number in order.tolist():
+            size = len(self.dialogues[number].ids) - 1
+            fitting = [(room, at) for at, (room, _) in enumerate(opened) if room >= size]
+            if fitting:
+                room, at = min(fitting)
+                row = opened[at][1]
+                row.append(number)
+                opened[at] = (room - size, row)
+                continue
+            opened.append((self.context - size, [number]))
+            if len(opened) > OPEN_ROWS:
+                done.append(opened.pop(min(range(len(opened)), key=lambda at: opened[at][0]))[1])
+        return done + [row for _, row in opened]
+
+    def batch(self, first: int, count: int) -> Batch:
+        """Rows `first … first + count` of the endless stream of epochs (a short epoch wraps around)."""
+        chosen: list[list[int]] = []
+        for n in range(first, first + count):
+            rows = self.rows(n // self.rows_per_epoch)
+            chosen.append(rows[n % self.rows_per_epoch % len(rows)])
+        return pack([[self.dialogues[number] for number in row] for row in chosen], self.context)
+
+
+def pack(rows: Sequence[Sequence[Dialogue]], context: int) -> Batch:
+    """Each row's dialogues end to end; what is left of a row is a document of its own that predicts nothing."""
+    ids = torch.zeros(len(rows), context, dtype=torch.long)
+    targets = torch.full_like(ids, IGNORED)
+    documents = torch.zeros_like(ids)
+    for r, row in enumerate(rows):
+        at = 0
+        for piece, dialogue in enumerate(row):
+            size = len(dialogue.ids) - 1
+            there = slice(at, at + size)
+            given = torch.as_tensor(dialogue.ids)
+            ids[r, there], documents[r, there] = given[:-1], piece
+            said = torch.as_tensor(dialogue.said)[1:]
+            targets[r, there] = torch.where(said, given[1:], IGNORED)
+            at += size
+        documents[r, at:] = len(row)
+    return Batch(ids, targets, documents)
+
+
+def join(first: Batch, second: Batch) -> Batch:
+    """The rows of two batches of one context in one."""
+
+    def numbers(batch: Batch) -> torch.Tensor:
+        return torch.zeros_like(batch.ids) if batch.documents is None else batch.documents
+
+    return Batch(
+        torch.cat([first.ids, second.ids]),
+        torch.cat([first.targets, second.targets]),
+        torch.cat([numbers(first), numbers(second)]),
+    )
+
+
+def scored_dialogues(
+    dialogues: Sequence[Dialogue], tokens: int = 4096
+) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
+    """Every dialogue in a row of its own, those of like length together, with their numbers."""
+    order = sorted(range(len(dialogues)), key=lambda n: len(dialogues[n].ids))
+    held: list[int] = []
+    for place, number in enumerate(order):
+        held.append(number)
+        longest = len(dialogues[number].ids) - 1
+        following = len(dialogues[order[min(place + 1, len(order) - 1)]].ids) - 1
+        if place + 1 == len(order) or (len(held) + 1) * following > tokens:
+            yield pack([[dialogues[n]] for n in held], longest), np.asarray(held)
+            held = []

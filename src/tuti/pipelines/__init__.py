@@ -1,0 +1,21 @@
+"""Chains over several rooms: name → module. The one place that lists them."""
+
+from tuti.run import Card, Entry
+
+PIPELINES = {
+    "teach": Card(
+        title="Teach: a folder of text becomes a model that answers",
+        paper="",
+        stages={
+            "teach": Entry("tuti.pipelines.teach:teach", "teach a model from a folder of text"),
+        },
+        verbs={
+            "teach": Entry("tuti.pipelines.teach:teach", "teach a model from a folder of text"),
+        },
+    ),
+}
+
+
+def cards() -> dict[str, Card]:
+    """Every pipeline's card."""
+    return PIPELINES

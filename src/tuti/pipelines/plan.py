@@ -1,0 +1,151 @@
+"""The plan of a whole job: model, vocabulary, batch and steps that fit the minutes, on this machine.
+
+The machine is timed for a few seconds on real updates; what follows is arithmetic. The plan is written
+into config.json in *steps*, so that no clock decides anything afterwards.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+
+from tuti.nn import Decoder, DecoderConfig, nll
+from tuti.run import UserError
+from tuti.train import Muon, Optimiser, as_dtype
+
+CONTEXT = 256
+LADDER = ((64, 2), (96, 3), (128, 4), (160, 5), (192, 6), (256, 6), (320, 8), (448, 10), (640, 12), (768, 14))
+"""Widths and layers of the candidates; heads are 32 wide, two query heads share a key-value head"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job computes: everything else is derived from these in `pipelines.teach`."""
+
+    vocab: int
+    """Entries of the tokenizer"""
+    width: int
+    """Size of the residual stream (0: the base model's)"""
+    layers: int
+    """Blocks (0: the base model's)"""
+    rows: int
+    """Rows of one context in an update"""
+    steps: int
+    """Updates of pretraining"""
+    sft_steps: int
+    """Updates of teaching it to answer"""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the plan was made from, and what to expect; told to the person, never computed with."""
+
+    tokens_per_second: float
+    parameters: int
+    bits_per_byte: float
+    precision: str
+    seconds: dict[str, float]
+
+
+def shape(width: int, layers: int, vocab: int) -> DecoderConfig:
+    """The decoder of a rung of the ladder."""
+    heads = max(2, width // 32)
+    return DecoderConfig(
+        vocab=vocab,
+        width=width,
+        layers=layers,
+        heads=heads,
+        kv_heads=max(k for k in range(1, heads // 2 + 1) if heads % k == 0),
+        head_dim=width // heads,
+        hidden=-(-8 * width // 3 // 32) * 32,
+        context=CONTEXT,
+    )
+
+
+def vocabulary(corpus_bytes: int) -> int:
+    """Entries that the corpus can teach: some 1,500 bytes for each, between 512 and 16,384."""
+    return int(min(16384, max(512, 2 ** round(math.log2(max(1, corpus_bytes) / 1500)))))
+
+
+def update_seconds(config: DecoderConfig, rows: int, precision: str, device: str) -> float:
+    """Wall seconds of one real update: the better of two, after one to warm up."""
+    model = Decoder(config, torch.Generator().manual_seed(0)).to(device, as_dtype(precision))
+    optimiser = Optimiser(model, Muon())
+    ids = torch.randint(0, config.vocab, (rows, CONTEXT + 1), device=device)
+    documents = (torch.arange(CONTEXT, device=device) > CONTEXT // 3).long().expand(rows, -1)
+    best = math.inf
+    for turn in range(3):
+        began = time.monotonic()
+        (nll(model, ids[:, :-1], ids[:, 1:], documents) / ids[:, 1:].numel()).backward()
+        optimiser.step(0.0)
+        if turn:
+            best = min(best, time.monotonic() - began)
+    return best
+
+
+def expected_bits(parameters: float, tokens: float, corpus_tokens: float) -> float:
+    """Held-out bits per byte to expect of a model of this size after so many tokens.
+
+    E + A / N^a + B / D^b (Hoffmann et al. 2022, section 3.3), fitted to our own runs on Shakespeare
+    (docs/log); text seen again counts less and less (Muennighoff et al. 2023, equation 5).
+    """
+    epochs = tokens / corpus_tokens
+    repeats = max(0.0, epochs - 1)
+    useful = corpus_tokens * (min(1.0, epochs) + 15.4 * (1 - math.exp(-repeats / 15.4)))
+    return 0.9 + 9.0 / parameters**0.20 + 90.0 / useful**0.36
+
+
+def make_plan(corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, Forecast]:
+    """The plan with the lowest loss to expect among the rungs of the ladder that fit the minutes."""
+    vocab = vocabulary(corpus_bytes)
+    corpus_tokens = max(1.0, corpus_bytes * 0.95 / 3.4)
+    seconds = spent_elsewhere(corpus_bytes, minutes * 60)
+    left = minutes * 60 - sum(seconds.values())
+    if left < 5:
+        raise UserError(
+            f"{minutes} minutes leave nothing to train in: reading {corpus_bytes / 1e6:.0f} MB alone "
+            f"takes some {sum(seconds.values()):.0f} s",
+            hint=f"--minutes {math.ceil(sum(seconds.values()) / 60 + 2)}",
+        )
+    rows = 16
+    probe = shape(*LADDER[4], vocab)
+    precision, base = choose_precision(probe, rows, device)
+    per_flop = base / (probe.flops_per_token(CONTEXT) * rows * CONTEXT)
+
+    def outcome(rung: tuple[int, int]) -> tuple[float, tuple[int, int]]:
+        config = shape(*rung, vocab)
+        speed = 1 / (config.flops_per_token(CONTEXT) * per_flop)
+        return expected_bits(config.parameters, speed * left, corpus_tokens), rung
+
+    bits, (width, layers) = min(outcome(rung) for rung in LADDER)
+    chosen = shape(width, layers, vocab)
+    update = update_seconds(chosen, rows, precision, device)
+    steps = max(20, int(left / update))
+    forecast = Forecast(
+        rows * CONTEXT / update, chosen.parameters, bits, precision, seconds | {"pretrain": left}
+    )
+    sft_steps = max(10, int(seconds["sft"] / update / 1.3))
+    return Plan(vocab, width, layers, rows, steps, sft_steps), forecast
+
+
+def spent_elsewhere(corpus_bytes: int, budget: float) -> dict[str, float]:
+    """Seconds that the other stages will take."""
+    megabytes = corpus_bytes / 1e6
+    return {
+        "start": 8.0,
+        "prepare": 1.0 + 0.35 * megabytes,
+        "tokenizer": 2.0 + 0.6 * min(megabytes, 40),
+        "pack": 1.0 + 0.4 * megabytes,
+        "sft": 0.12 * budget,
+        "evaluate": 6.0 + 0.06 * budget,
+    }
+
+
+def choose_precision(probe: DecoderConfig, rows: int, device: str) -> tuple[str, float]:
+    """bf16 where the processor gains by it, else fp32; with the seconds of an update."""
+    if device.startswith("cuda"):
+        return "bf16", update_seconds(probe, rows, "bf16", device)
+    exact = update_seconds(probe, rows, "fp32", device)
+    rounded = update_seconds(probe, rows, "bf16", device)
+    return ("bf16", rounded) if rounded < 0.9 * exact else ("fp32", exact)

@@ -1,0 +1,76 @@
+"""Bits per byte on held-out documents, and a sample now and then."""
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tuti.data import Tokens, held_out_rows, read_tokens
+from tuti.infer import sample_text
+from tuti.measure import bits_per_byte
+from tuti.nn import Decoder, token_nll
+from tuti.run import Run
+from tuti.run.machine import choose_device
+from tuti.text import Tokenizer
+
+
+def device_of(run: Run) -> str:
+    """The device this run computes on."""
+    return choose_device(run.options.device)
+
+
+@torch.inference_mode()
+def document_nats(
+    model: Decoder, tokens: Tokens, context: int, documents: int, rows: int = 16
+) -> NDArray[np.float64]:
+    """Summed nats of each of the first `documents` documents, every token but the end id scored."""
+    nats = np.zeros(len(tokens))
+    device = str(next(model.parameters()).device)
+    for batch, numbers in held_out_rows(tokens, context, rows, documents):
+        there = batch.to(device)
+        each = token_nll(model, there.ids, there.targets).double().sum(dim=1).cpu().numpy()
+        np.add.at(nats, numbers, each)
+    return nats[:documents]
+
+
+class HeldOut:
+    """Measures a model between updates on a few documents, and after the last one on all."""
+
+    def __init__(self, folder: Path, context: int, run: Run, glance_bytes: int = 40_000) -> None:
+        self.tokens = read_tokens(folder, "valid")
+        self.tokenizer = Tokenizer.load(folder)
+        self.context, self.run = context, run
+        self.glance = int(np.searchsorted(np.cumsum(self.tokens.bytes), glance_bytes)) + 1
+
+    def __call__(self, model: Decoder, step: int, *, last: bool = False) -> None:
+        """Logs bits per byte (of a glance, or of everything) and a sample."""
+        began = time.monotonic()
+        model.eval()
+        count = len(self.tokens) if last else min(self.glance, len(self.tokens))
+        found = self.bits(document_nats(model, self.tokens, self.context, count))
+        self.run.log("held_out", step=step, documents=count, last=last, bits_per_byte=found)
+        text = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+        self.run.show(f"step {step}: held-out bits per byte: {text}")
+        sample = sample_text(model, self.tokenizer, self._opening(step), max_tokens=60, seed=step)
+        self.run.log("sample", step=step, text=sample)
+        self.run.show(f"  {sample[:200]!r}")
+        model.train()
+        self.run.log("measured", step=step, seconds=round(time.monotonic() - began, 3))
+
+    def bits(self, nats: NDArray[np.float64]) -> dict[str, float]:
+        """Bits per byte of all, and of each group (script) by itself."""
+        sizes, groups = self.tokens.bytes[: len(nats)], self.tokens.groups[: len(nats)]
+        found = {"all": float(bits_per_byte(nats.sum(), int(sizes.sum())))}
+        for number, name in enumerate(self.tokens.names):
+            own = groups == number
+            if own.any() and len(self.tokens.names) > 1:
+                found[name] = float(nats[own].sum() / math.log(2) / sizes[own].sum())
+        return found
+
+    def _opening(self, step: int) -> str:
+        """The first words of a held-out document, another one each time."""
+        ids = self.tokens.document(step % len(self.tokens))[1:9]
+        return self.tokenizer.decode(ids.tolist())

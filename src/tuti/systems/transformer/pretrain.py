@@ -1,0 +1,196 @@
+"""Stage `pretrain`: a Llama-shaped decoder learns to predict the next token of packed documents."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import tyro
+from annotated_types import Ge, Gt, Le
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tuti.data import Batch, PackedRows, Tokens, read_tokens
+from tuti.nn import Decoder, DecoderConfig, nll, save_decoder
+from tuti.run import Run
+from tuti.systems.transformer import held_out
+from tuti.text import ChatTemplate, Tokenizer
+from tuti.train import (
+    AdamW,
+    Checkpoints,
+    Muon,
+    Optimiser,
+    Step,
+    Trapezoid,
+    as_dtype,
+    fit,
+    load_checkpoint,
+)
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A decoder from random weights."""
+
+    width: Annotated[int, Ge(16)] = 192
+    """Size of the residual stream"""
+    layers: Annotated[int, Ge(1)] = 6
+    """Blocks"""
+    heads: Annotated[int, Ge(1)] = 6
+    """Query heads"""
+    kv_heads: Annotated[int, Ge(1)] = 2
+    """Key-value heads, shared by groups of query heads"""
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Predicts the next token; judged by bits per byte on held-out documents."""
+
+    tokens: tyro.conf.Positional[Path]
+    """The run (or folder) that holds Tokens"""
+    start: Scratch = Scratch()
+    """What the weights start from"""
+    context: Annotated[int, Ge(16)] = 256
+    """Tokens a row"""
+    rows: Annotated[int, Ge(1)] = 16
+    """Rows an update"""
+    micro: Annotated[int, Ge(1)] = 1
+    """Micro-batches an update is computed in (memory shrinks, the result stays)"""
+    steps: Annotated[int, Ge(1)] = 1000
+    """Updates"""
+    optimiser: AdamW | Muon = Muon()
+    """Muon for matrices, or AdamW for all"""
+    balance: Annotated[float, Gt(0), Le(1)] = 0.7
+    """Groups (scripts) are drawn as often as their share of bytes to this power; 1: as they come"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of weights and activations; the masters are fp32 always"""
+    every: Annotated[int, Ge(1)] = 200
+    """Updates between checkpoints, held-out measurements and samples"""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a training stage is made of; `tuti doctor` examines these before a minute is spent."""
+
+    model: Decoder
+    batches: Callable[[int], Sequence[Batch]]
+    loss: Callable[[nn.Module, Batch], Tensor]
+    schedule: Trapezoid
+    optimiser: AdamW | Muon
+
+
+def decoder_config(config: Pretrain, vocab: int) -> DecoderConfig:
+    """The decoder's shape: SwiGLU is 8/3 as wide as the stream, rounded to 32."""
+    start = config.start
+    return DecoderConfig(
+        vocab=vocab,
+        width=start.width,
+        layers=start.layers,
+        heads=start.heads,
+        kv_heads=start.kv_heads,
+        head_dim=start.width // start.heads,
+        hidden=-(-8 * start.width // 3 // 32) * 32,
+        context=config.context,
+    )
+
+
+def parts(config: Pretrain, run: Run) -> Parts:
+    """The model, the batches as a pure function of the step, the loss and the schedule."""
+    folder = run.load(config.tokens, "Tokens")
+    tokens = read_tokens(folder, "train")
+    seed = run.options.seed
+    generator = torch.Generator().manual_seed(seed)
+    model = Decoder(decoder_config(config, tokens.vocab), generator)
+    rows = PackedRows(tokens, config.context, seed, draw_weights(tokens, config.balance))
+    share = config.rows // config.micro
+    assert share * config.micro == config.rows, "rows must be a multiple of micro"
+
+    def batches(step: int) -> list[Batch]:
+        first = step * config.rows
+        return [rows.batch(first + n * share, share) for n in range(config.micro)]
+
+    schedule = Trapezoid(config.steps, warmup=min(40, config.steps // 10))
+    return Parts(model, batches, batch_loss, schedule, config.optimiser)
+
+
+def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Summed nats of a batch; documents do not attend across."""
+    return nll(model, batch.ids, batch.targets, batch.documents)
+
+
+def draw_weights(tokens: Tokens, balance: float) -> NDArray[np.float64]:
+    """How often each document is drawn an epoch, so that small groups are not drowned.
+
+    Group g has the share p(g) of the bytes; it is drawn with p(g)^balance, renormalised so that an
+    epoch keeps its length (temperature sampling, Conneau et al. 2020, section 3.1).
+    """
+    total = np.bincount(tokens.groups, weights=tokens.bytes, minlength=len(tokens.names))
+    share = total / total.sum()
+    wanted = share**balance / (share**balance).sum()
+    return (wanted / np.maximum(share, 1e-12))[tokens.groups]
+
+
+def pretrain(config: Pretrain, run: Run) -> None:
+    """Trains, measures on held-out text, samples, checkpoints, and saves a LanguageModel."""
+    made = parts(config, run)
+    tokens_folder = run.load(config.tokens, "Tokens")
+    device = held_out.device_of(run)
+    model = made.model.to(device, as_dtype(config.precision))
+    optimiser = Optimiser(model, made.optimiser)
+    checkpoints, start = Checkpoints(run), 0
+    if (found := run.resume()) is not None:
+        start, state, _ = load_checkpoint(found)
+        optimiser.restore(state)
+        run.log("resumed", step=start)
+    measure = held_out.HeldOut(tokens_folder, config.context, run)
+    shape = made.model.config
+    run.show(f"pretrain: {shape.parameters:,} parameters, {config.steps:,} steps")
+
+    def batches(step: int) -> list[Batch]:
+        return [batch.to(device) for batch in made.batches(step)]
+
+    updates = fit(
+        model, optimiser, made.schedule, batches, made.loss, start=start, steps=config.steps
+    )
+    for step in updates:
+        report(step, config, run)
+        if step.number % config.every == 0 and step.number < config.steps:
+            checkpoints.save(step.number, optimiser.state())
+            measure(model, step.number)
+    checkpoints.wait()
+    measure(model, config.steps, last=True)
+    predicted = config.steps * config.rows * config.context
+    run.log("cost", flops=shape.flops_per_token(config.context) * predicted)
+    save_model(model, tokens_folder, run)
+
+
+def report(step: Step, config: Pretrain, run: Run) -> None:
+    """One line a step on the screen, one event in the stream."""
+    speed = step.tokens / step.seconds
+    left = (config.steps - step.number) * step.seconds
+    run.show(
+        f"step {step.number}/{config.steps}  loss {step.loss:.3f}  {speed:,.0f} tok/s  "
+        f"{left / 60:.1f} min left",
+        passing=True,
+    )
+    run.log(
+        "step",
+        step=step.number,
+        steps=config.steps,
+        loss=round(step.loss, 6),
+        norm=round(step.norm, 4),
+        tokens=step.tokens,
+        seconds=round(step.seconds, 4),
+    )
+
+
+def save_model(model: Decoder, tokens_folder: Path, run: Run) -> None:
+    """The model folder: Hugging Face's files, the tokenizer and the chat template."""
+    tokenizer = Tokenizer.load(tokens_folder)
+    template = ChatTemplate.load(tokens_folder)
+    with run.save("model", "LanguageModel", chat=False, template=template.hash) as folder:
+        save_decoder(model, folder)
+        tokenizer.save(folder)
+        template.save(folder)

@@ -1,0 +1,76 @@
+"""Stage `tokenizer`: byte-level BPE on the word-count table, and what it costs each script."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from annotated_types import Ge
+
+from tuti.run import Run, UserError
+from tuti.text import ChatTemplate, Tokenizer
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Trains a vocabulary: merges the most frequent pair of neighbours until it is full."""
+
+    words: tyro.conf.Positional[Path]
+    """The run (or folder) that holds WordCounts"""
+    vocab: Annotated[int, Ge(300)] = 4096
+    """Entries of the vocabulary, the 256 bytes and the special tokens included"""
+
+
+def read_counts(folder: Path) -> dict[str, int]:
+    """The word-count table that `spark prepare` wrote."""
+    counts: dict[str, int] = {}
+    path = folder / "counts.jsonl"
+    try:
+        with open(path, encoding="utf-8") as lines:
+            for line in lines:
+                word, count = json.loads(line)
+                counts[str(word)] = int(count)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged: {error}", hint="tuti spark prepare FOLDER") from error
+    return counts
+
+
+def tokenizer(config: TokenizerConfig, run: Run) -> None:
+    """Trains, saves and reports; memory grows with distinct words, not with the corpus."""
+    counts = read_counts(run.load(config.words, "WordCounts"))
+    run.show(f"BPE over {len(counts):,} distinct words, {sum(counts.values()):,} in all")
+    trained = Tokenizer.train(counts, config.vocab)
+    table = fertility_by_script(trained, counts)
+    with run.save("tokenizer", "Tokenizer", vocab=trained.vocab_size) as folder:
+        trained.save(folder)
+        ChatTemplate.default(trained).save(folder)
+    run.log("tokenizer", vocab=trained.vocab_size, fertility=table)
+    for row in table[:6]:
+        run.show(
+            f"  {row['script']:<12} {row['tokens_per_word']:.2f} tokens a word, "
+            f"{row['bytes_per_token']:.2f} bytes a token"
+        )
+
+
+def fertility_by_script(trained: Tokenizer, counts: dict[str, int]) -> list[dict[str, float | str]]:
+    """Tokens a word and bytes a token, by the script of the words, most words first."""
+    from tuti.text import script_of
+
+    words = [word for word in counts if any(c.isalpha() for c in word)]
+    rows: dict[str, list[int]] = {}
+    for word, ids in zip(words, trained.encode_batch(words), strict=True):
+        row = rows.setdefault(script_of(word), [0, 0, 0])
+        times = counts[word]
+        row[0] += times
+        row[1] += times * len(ids)
+        row[2] += times * len(word.encode())
+    return [
+        {
+            "script": script,
+            "words": row[0],
+            "tokens_per_word": row[1] / row[0],
+            "bytes_per_token": row[2] / row[1],
+        }
+        for script, row in sorted(rows.items(), key=lambda item: -item[1][0])
+    ]

@@ -1,0 +1,11 @@
+"""Parts of training: the loop, optimisers, schedules, checkpoints."""
+
+from tuti.train.checkpoints import Checkpoints as Checkpoints
+from tuti.train.checkpoints import load_checkpoint as load_checkpoint
+from tuti.train.fit import Step as Step
+from tuti.train.fit import as_dtype as as_dtype
+from tuti.train.fit import fit as fit
+from tuti.train.optimisers import AdamW as AdamW
+from tuti.train.optimisers import Muon as Muon
+from tuti.train.optimisers import Optimiser as Optimiser
+from tuti.train.schedules import Trapezoid as Trapezoid

@@ -1,0 +1,82 @@
+"""Checkpoints: everything that decides the next bit, written beside the training, whole or not at all.
+
+The training stalls only while its tensors are copied in memory; a thread writes the copy.
+"""
+
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
+from torch import Tensor
+
+from tuti.run import Run, UserError, atomic_folder
+
+STATE = "state.safetensors"
+
+
+class Checkpoints:
+    """The rotating checkpoints of one run; `save` returns before the disk has them."""
+
+    def __init__(self, run: Run, keep: int = 2) -> None:
+        self.run, self.keep = run, keep
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._copies: dict[str, Tensor] = {}
+
+    def save(self, step: int, state: dict[str, Tensor], facts: dict[str, Any] | None = None) -> float:
+        """Snapshots the state of update `step`; returns the seconds that training stood still."""
+        began = time.monotonic()
+        self.wait()
+        for name, tensor in state.items():
+            kept = self._copies.get(name)
+            if kept is None or kept.shape != tensor.shape or kept.dtype != tensor.dtype:
+                self._copies[name] = tensor.detach().to("cpu", copy=True).contiguous()
+            else:
+                kept.copy_(tensor)
+        self._copies["rng"] = torch.get_rng_state()
+        self._thread = threading.Thread(target=self._write, args=(step, facts or {}))
+        self._thread.start()
+        stall = time.monotonic() - began
+        self.run.log("checkpoint", step=step, stall=round(stall, 6))
+        return stall
+
+    def wait(self) -> None:
+        """Waits for the write in progress; its error, if any, is raised here."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _write(self, step: int, facts: dict[str, Any]) -> None:
+        try:
+            parent = self.run.folder / "checkpoints"
+            with atomic_folder(parent / f"step-{step:08d}") as folder:
+                save_file(self._copies, folder / STATE)
+                (folder / "facts.json").write_text(json.dumps({"step": step} | facts))
+            whole = sorted(p for p in parent.iterdir() if p.name.startswith("step-"))
+            for old in whole[: -self.keep]:
+                shutil.rmtree(old)
+        except BaseException as error:  # handed to the training thread by `wait`
+            self._error = error
+
+
+def load_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]]:
+    """The step, the tensors and the facts of a checkpoint; torch's generator is set back too."""
+    try:
+        facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
+        state = load_file(folder / STATE)
+        torch.set_rng_state(state.pop("rng"))
+        return int(facts["step"]), state, facts
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise UserError(
+            f"the checkpoint {folder} is damaged: {error}",
+            hint=f"remove it (an older one takes over): rm -r {folder}",
+        ) from error
