@@ -19,7 +19,7 @@ from tuti.systems.spark.engine_local import iterate_lines, sort_bucket
 from tuti.systems.spark.rows import Row, rows_of
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.walk import Source
-from tuti.systems.spark.words import Count
+from tuti.systems.spark.words import Count, words_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -55,8 +55,6 @@ def session(master: str, memory: str) -> "SparkSession":
         "spark.executor.memory": memory,
         "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
         "spark.sql.session.timeZone": "UTC",
-        # Adaptive merging of partitions would undo the number of partitions asked for.
-        "spark.sql.adaptive.coalescePartitions.enabled": "false",
     }
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -104,7 +102,7 @@ def gather(
     return total
 
 
-def count(spark: "SparkSession", scratch: Path, cut: str) -> Iterator[Count]:
+def count(spark: "SparkSession", scratch: Path, cut: str, pieces: int) -> Iterator[Count]:
     """(word, n) of the train split: words are counted where the buckets are, then summed in one shuffle."""
     from pyspark.sql import functions
 
@@ -114,8 +112,9 @@ def count(spark: "SparkSession", scratch: Path, cut: str) -> Iterator[Count]:
     def words(batches: Iterable[Any]) -> Iterator[Any]:
         return _count(batches, cut)
 
-    parts = 2 * spark.sparkContext.defaultParallelism
-    counts = buckets.repartition(parts).mapInArrow(words, "word string, n long")
+    pieces = pieces or 4 * spark.sparkContext.defaultParallelism
+    spark.conf.set("spark.sql.shuffle.partitions", str(pieces))
+    counts = buckets.repartition(pieces).mapInArrow(words, "word string, n long")
     summed = counts.groupBy("word").agg(functions.sum("n").alias("n"))
     for row in _collect(summed.orderBy(functions.desc("n"), "word")):
         yield row["word"], row["n"]
@@ -173,15 +172,13 @@ def _count(batches: Iterable[Any], cut: str) -> Iterator[Any]:
 
     import pyarrow
 
-    from tuti.text import count_words
-
     library = cast(Any, pyarrow)
     for batch in batches:
         for (path,) in zip(batch.column(0).to_pylist(), strict=True):
             total: Counter[str] = Counter()
             for row in (Row(*json.loads(line)) for line in iterate_lines(Path(path))):
                 if row.kind == "document" and row.id >= cut:
-                    total.update(count_words([row.body]))
+                    total.update(words_of(row.body))
             words, counts = list(total), list(total.values())
             for start in range(0, len(words), 20_000):
                 part = slice(start, start + 20_000)

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 BLOCK = 1 << 16
-_BLANK = re.compile(r"\n[ \t]*\n+")
-_SENTENCE = re.compile(r"[.!?؟…]+[\"'»”’)\]]*\s+|[。！？]+")
-_SPACE = re.compile(r"\s+")
+# The greedy beginning makes each find its last place first.
+_BLANK = re.compile(r"(?s:.*)\n[ \t]*\n")
+_LINE = re.compile(r"(?s:.*)\n")
+_SENTENCE = re.compile(r"(?s:.*)(?:[.!?؟…][\"'»”’)\]]*\s|[。！？])")
+_SPACE = re.compile(r"(?s:.*)\s")
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -73,13 +75,9 @@ def cut_point(text: str, start: int, limit: int) -> int:
     hard cut that leaves combining marks and joiners with their letter.
     """
     end, floor = start + limit, start + limit // 4
-    for pattern in (_BLANK, None, _SENTENCE, _SPACE):
-        if pattern is None:
-            at = text.rfind("\n", floor, end) + 1
-        else:
-            at = max((found.end() for found in pattern.finditer(text, floor, end)), default=0)
-        if at:
-            return at
+    for pattern in (_BLANK, _LINE, _SENTENCE, _SPACE):
+        if found := pattern.match(text, floor, end):
+            return found.end()
     for at in range(end, max(end - 32, start + 1), -1):
         if not (unicodedata.combining(text[at]) or text[at] in "\u200c\u200d\ufe0f"):
             return at

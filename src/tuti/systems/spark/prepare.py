@@ -125,7 +125,7 @@ def _counts(config: Prepare, documents: Path, scratch: Path, cut: str) -> Iterat
         from tuti.systems.spark import engine_spark
 
         spark = engine_spark.session(config.engine.master, config.engine.memory)
-        return engine_spark.count(spark, scratch, cut)
+        return engine_spark.count(spark, scratch, cut, config.engine.partitions)
     return counted((row["text"] for row in read_documents(documents, "train")), scratch)
 
 

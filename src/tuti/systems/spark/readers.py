@@ -146,7 +146,8 @@ def _messages(found: object) -> list[Message]:
         role, content = message.get("role"), message.get("content")
         if role not in ROLES or not isinstance(content, str):
             return []
-        messages.append({"role": str(role), "content": _sound(content)})
+        speaker = "system" if role == "developer" else str(role)  # one office, two names
+        messages.append({"role": speaker, "content": _sound(content)})
     spoken = {message["role"] for message in messages if message["content"].strip()}
     return messages if {"user", "assistant"} <= spoken else []
 

@@ -8,10 +8,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tuti.text import count_words
+from tuti.text import split
+from tuti.text.split import LONGEST_WORD
 
-HELD = 120_000_000
-"""Rough bytes of distinct words held in memory before a sorted run goes to disk."""
+HELD = 500_000
+"""Distinct words held in memory before a sorted run of them goes to disk."""
 Count = tuple[str, int]
 
 
@@ -20,20 +21,23 @@ def by_frequency(count: Count) -> tuple[int, str]:
     return -count[1], count[0]
 
 
+def words_of(text: str) -> list[str]:
+    """What `count_words` counts, in order: the pre-tokens that are not too long to be words."""
+    words = split(text)
+    if max(map(len, words), default=0) > LONGEST_WORD:
+        return [word for word in words if len(word) <= LONGEST_WORD]
+    return words
+
+
 def counted(texts: Iterable[str], scratch: Path, held: int = HELD) -> Iterator[Count]:
     """(word, n) of all texts in the order of WordCounts."""
     total: Counter[str] = Counter()
-    size = 0
     runs: list[Path] = []
     for text in texts:
-        for word, n in count_words([text]).items():
-            if word not in total:
-                size += len(word) * 2 + 120
-            total[word] += n
-        if size > held:
+        total.update(words_of(text))
+        if len(total) > held:
             runs.append(_write_run(scratch / f"words-{len(runs):05d}", sorted(total.items())))
             total.clear()
-            size = 0
     if not runs:
         return iter(sorted(total.items(), key=by_frequency))
     runs.append(_write_run(scratch / f"words-{len(runs):05d}", sorted(total.items())))
@@ -51,13 +55,11 @@ def _sorted_on_disk(
 ) -> Iterator[Count]:
     runs: list[Path] = []
     part: list[Count] = []
-    size = 0
     for count in counts:
         part.append(count)
-        size += len(count[0]) * 2 + 120
-        if size > held:
+        if len(part) > held:
             runs.append(_write_run(scratch / f"order-{len(runs):05d}", sorted(part, key=key)))
-            part, size = [], 0
+            part = []
     return heapq.merge(*map(_read_run, runs), sorted(part, key=key), key=key)
 
 

@@ -1,0 +1,225 @@
+import errno
+import json
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import tuti.systems.spark.prepare as stage
+from tuti.run import Run, RunOptions, UserError, hash_folder
+from tuti.systems.spark import engine_local
+from tuti.systems.spark.prepare import Prepare, prepare
+from tuti.systems.spark.tests.corpus import rows, run_of, told, write_corpus
+
+# -- bad input
+
+
+def refused(tmp_path: Path, corpus: Path, **fields) -> str:
+    with pytest.raises(UserError) as caught:
+        run_of(tmp_path / "refused", corpus, **fields)
+    assert "\nhint: " in str(caught.value)
+    assert not list((tmp_path / "refused").glob("artifacts/*"))
+    assert not (tmp_path / "refused" / "scratch").exists()
+    return str(caught.value)
+
+
+def test_an_empty_folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    assert "nothing to read" in refused(tmp_path, tmp_path / "in")
+
+
+def test_a_folder_of_only_binaries(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        (tmp_path / "in" / f"{number}.bin").write_bytes(bytes(range(256)))
+    assert "skipped 3 × binary" in refused(tmp_path, tmp_path / "in")
+
+
+def test_only_zero_byte_files(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").touch()
+    assert "skipped 1 × 0 bytes" in refused(tmp_path, tmp_path / "in")
+
+
+def test_nothing_left_after_the_rules(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("… — !!! " * 1000)
+    (tmp_path / "in" / "b.txt").write_bytes(b"caf\xe9 " * 1000)
+    message = refused(tmp_path, tmp_path / "in")
+    assert "no text is left of 2 files" in message
+    assert "× broken encoding" in message and "× empty" in message
+
+
+def test_a_corpus_too_small_says_what_is_too_little(tmp_path):
+    (tmp_path / "a.txt").write_text("too little")
+    message = refused(tmp_path, tmp_path / "a.txt")
+    assert "10 bytes of text in 1 documents" in message and "below 50,000 bytes" in message
+
+
+def test_invalid_utf8_is_dropped_by_the_passage_and_shown(tmp_path):
+    corpus = write_corpus(tmp_path / "in")
+    (corpus / "bad.txt").write_bytes(
+        b"whole words here\n" * 300 + b"\xff\xfe\xfd broken \x07\n" * 300
+    )
+    run = run_of(tmp_path / "run", corpus)
+    rule = told(run, "drops")["rules"]["broken encoding"]
+    assert rule["count"] >= 1 and len(rule["examples"]) <= 5
+    assert all(
+        len(example["text"]) <= 600 and "\x07" not in example["text"]
+        for example in rule["examples"]
+    )
+    kept = [
+        row
+        for row in rows(run, "train-00.jsonl") + rows(run, "valid-00.jsonl")
+        if "bad.txt" in row["source"]
+    ]
+    assert kept and all("\ufffd" not in row["text"] for row in kept)
+
+
+def test_nul_and_control_characters_are_removed(tmp_path):
+    corpus = write_corpus(tmp_path / "in")
+    (corpus / "nul.txt").write_bytes(b"wo\0rds with\x1b\x07 controls\x7f\r\nand lines")
+    run = run_of(tmp_path / "run", corpus)
+    found = {
+        row["source"]: row["text"]
+        for name in ("train", "valid")
+        for row in rows(run, f"{name}-00.jsonl")
+    }
+    assert found["nul.txt#1"] == "words with controls\nand lines"
+
+
+def test_skips_are_listed_up_to_a_limit_and_counted_beyond(tmp_path):
+    corpus = write_corpus(tmp_path / "in")
+    (corpus / "rows.jsonl").write_text("torn\n" * 950)
+    skipped = told(run_of(tmp_path / "run", corpus), "drops")["skipped"]
+    assert skipped["count"] == 950 and skipped["reasons"] == {"row is not JSON": 950}
+    assert [skip["source"] for skip in skipped["listed"]] == [
+        f"rows.jsonl#{n}" for n in range(1, 201)
+    ]
+
+
+# -- interruptions
+
+
+def fail_once(monkeypatch, target, name: str, error: BaseException) -> None:
+    really, calls = getattr(target, name), []
+
+    def failing(*arguments, **fields):
+        calls.append(1)
+        if len(calls) == 1:
+            raise error
+        return really(*arguments, **fields)
+
+    monkeypatch.setattr(target, name, failing)
+
+
+@pytest.mark.parametrize("place", ["gather", "write_documents", "write_counts"])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
+)
+def test_a_full_disk_or_ctrl_c_loses_nothing_and_goes_on(tmp_path, monkeypatch, place, error):
+    corpus = write_corpus(tmp_path / "in")
+    wanted = run_of(tmp_path / "whole", corpus)
+    config = Prepare(source=(corpus,))
+    run = Run.create("spark", "prepare", config, RunOptions(out=tmp_path / "run"))
+    fail_once(monkeypatch, engine_local if place == "gather" else stage, place, error)
+    with pytest.raises(
+        KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else UserError
+    ) as caught:
+        prepare(config, run)
+    if isinstance(error, OSError):
+        assert "no space left" in str(caught.value) and "\nhint: " in str(caught.value)
+    assert not (run.folder / "scratch").exists()
+    if place == "write_counts":
+        assert (run.folder / "artifacts" / "documents" / "tuti.json").exists()
+    prepare(config, run)
+    assert hash_folder(run.folder / "artifacts") == hash_folder(wanted.folder / "artifacts")
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from tuti.run import Run, RunOptions
+from tuti.systems.spark.prepare import Prepare, prepare
+config = Prepare(source=(Path(sys.argv[1]),), passage=200)
+prepare(config, Run(Path(sys.argv[2]), RunOptions(resume=True)))
+"""
+
+
+def test_kill_9_and_resume_gives_the_same_bytes(tmp_path):
+    corpus = write_corpus(tmp_path / "in", files=60)
+    out = tmp_path / "run"
+    wanted = run_of(tmp_path / "whole", corpus, passage=200)
+    stopped = 0
+    for stage_reached in (
+        "scratch/spilled",
+        "scratch/sorted",
+        "artifacts/.documents.partial",
+        "artifacts/documents",
+    ):
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, corpus, out], stderr=subprocess.DEVNULL
+        )
+        while child.poll() is None and not (out / stage_reached).exists():
+            time.sleep(0.002)
+        stopped += child.poll() is None
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert stopped >= 2
+    subprocess.run([sys.executable, "-c", CHILD, corpus, out], check=True, capture_output=True)
+    assert hash_folder(out / "artifacts") == hash_folder(wanted.folder / "artifacts")
+    assert not (out / "scratch").exists()
+
+
+MEASURED = """
+import resource, sys
+from tuti.systems.spark import engine_local, prepare
+engine_local.HELD = 1_000_000
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+exec(sys.stdin.read())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_one_line_of_many_megabytes_in_bounded_memory(tmp_path):
+    """A 1 GB line takes the same memory; here 16 MB must not add as much as the line itself."""
+    chance = random.Random(0)
+    words = ["".join(chance.choices("abcdefghij", k=60)) for _ in range(2000)]
+    with open(tmp_path / "line.txt", "w") as file:
+        for _ in range(100):
+            file.write(" ".join(chance.choices(words, k=2_700)) + " ")
+    size = (tmp_path / "line.txt").stat().st_size
+    command = [sys.executable, "-c", MEASURED, tmp_path / "line.txt", tmp_path / "run"]
+    done = subprocess.run(command, input=CHILD, capture_output=True, text=True, check=True)
+    assert size > 16e6 > int(done.stdout) * (1 if sys.platform == "darwin" else 1024)
+    stats = json.loads((tmp_path / "run" / "artifacts" / "documents" / "stats.json").read_text())
+    kept = sum(part["bytes"] + part["documents"] for part in stats["splits"].values())
+    assert abs(kept - size) <= 2
+
+
+def test_a_real_limit_on_file_size(tmp_path):
+    corpus = write_corpus(tmp_path / "in")
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, corpus, tmp_path / "run"],
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode and "no space left" in done.stderr and "hint:" in done.stderr
+    assert not [
+        path for path in (tmp_path / "run" / "artifacts").glob("*") if not path.name.startswith(".")
+    ]
+    subprocess.run(
+        [sys.executable, "-c", CHILD, corpus, tmp_path / "run"], check=True, capture_output=True
+    )
+    wanted = run_of(tmp_path / "whole", corpus, passage=200)
+    assert hash_folder(tmp_path / "run" / "artifacts") == hash_folder(wanted.folder / "artifacts")

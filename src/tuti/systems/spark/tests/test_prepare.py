@@ -1,0 +1,178 @@
+import json
+import random
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tuti.run import hash_folder, hash_text
+from tuti.systems.spark import engine_local
+from tuti.systems.spark.rows import Row, unique
+from tuti.systems.spark.split import cut_id, read_documents
+from tuti.systems.spark.tally import Tally
+from tuti.systems.spark.tests.corpus import rows, run_of, told, write_corpus
+from tuti.systems.spark.walk import Skip
+from tuti.systems.spark.words import by_frequency, counted
+from tuti.text import count_words, normalise
+
+# -- what comes out
+
+
+def test_documents_are_clean_unique_sorted_and_all_there(tmp_path):
+    corpus = write_corpus(tmp_path / "in")
+    (corpus / "arabic.txt").write_text(
+        "كتاب علي را می‌خوانم ٣ بار و به خانه می‌روم\x00\x07", encoding="utf-8"
+    )
+    run = run_of(tmp_path / "run", corpus, passage=1000)
+    train, valid = rows(run, "train-00.jsonl"), rows(run, "valid-00.jsonl")
+    found = sorted(train + valid, key=lambda row: row["id"])
+    assert [row["id"] for row in valid + train] == [row["id"] for row in found]
+    assert len({row["text"] for row in found}) == len(found)
+    assert all(row["id"] == hash_text(row["text"])[:32] for row in found)
+    assert all(row["text"] == normalise(row["text"]) for row in found)
+    assert {row["script"] for row in found} == {"Arabic", "Latin"}
+    by_source = {row["source"]: row["text"] for row in found}
+    assert by_source["arabic.txt#1"] == "کتاب علی را می‌خوانم ۳ بار و به خانه می‌روم"
+    assert not any(name.startswith("again.txt") for name in by_source if "again.txt" > "0/0.txt")
+    # The slow reference: every line of every file, once.
+    lines = {
+        line for path in corpus.rglob("*.txt") for line in normalise(path.read_text()).split("\n")
+    }
+    assert {line for row in found for line in row["text"].split("\n")} == lines
+    stats, drops = told(run, "stats"), told(run, "drops")
+    assert stats["splits"]["train"]["documents"] == len(train)
+    assert stats["splits"]["train"]["bytes"] == sum(len(row["text"].encode()) for row in train)
+    assert stats["splits"]["valid"]["characters"] == dict(
+        Counter(
+            {
+                s: sum(len(r["text"]) for r in valid if r["script"] == s)
+                for s in {r["script"] for r in valid}
+            }
+        )
+    )
+    again = len((corpus / "again.txt").read_text()) // 1000
+    assert drops["rules"]["duplicate"]["count"] >= again
+    assert drops["rules"]["duplicate"]["examples"][0]["source"].startswith("again.txt#1")
+
+
+def test_words_are_those_of_the_train_split(tmp_path):
+    run = run_of(tmp_path / "run", write_corpus(tmp_path / "in"))
+    text = (run.folder / "artifacts" / "words" / "counts.jsonl").read_text(encoding="utf-8")
+    counts = [tuple(json.loads(line)) for line in text.split("\n") if line]
+    wanted = count_words(row["text"] for row in rows(run, "train-00.jsonl"))
+    assert counts == sorted(wanted.items(), key=by_frequency)
+
+
+def test_the_same_bytes_from_any_buffer_and_any_place(tmp_path, monkeypatch):
+    first = run_of(tmp_path / "a", write_corpus(tmp_path / "in"))
+    monkeypatch.setattr(engine_local, "HELD", 5000)
+    second = run_of(tmp_path / "b", write_corpus(tmp_path / "elsewhere"))
+    assert hash_folder(first.folder / "artifacts") == hash_folder(second.folder / "artifacts")
+    assert not (second.folder / "scratch").exists()
+
+
+def test_shards_are_read_back_in_order(tmp_path):
+    corpus = write_corpus(tmp_path / "in")
+    whole = run_of(tmp_path / "a", corpus)
+    cut = run_of(tmp_path / "b", corpus, shard_bytes=10_000)
+    folder = cut.folder / "artifacts" / "documents"
+    assert len(list(folder.glob("train-*.jsonl"))) > 3
+    assert list(read_documents(folder, "train")) == rows(whole, "train-00.jsonl")
+
+
+def test_dialogues_have_files_of_their_own(tmp_path):
+    corpus = write_corpus(tmp_path / "in")
+    chats = [
+        {
+            "messages": [
+                {"role": "user", "content": f"q {n}"},
+                {"role": "assistant", "content": f"a {n % 30}"},
+            ]
+        }
+        for n in range(60)
+    ]
+    silent = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "…"}]}
+    lines = [json.dumps(chat) for chat in [*chats, chats[0], silent]]
+    (corpus / "x.chat.jsonl").write_text("\n".join(lines))
+    run = run_of(tmp_path / "run", corpus)
+    train, valid = rows(run, "dialogues-train.jsonl"), rows(run, "dialogues-valid.jsonl")
+    assert len(train) + len(valid) == 60 and 1 <= len(valid) <= 15
+    found = [row["messages"] for row in train + valid]
+    assert all(chat["messages"] in found for chat in chats)
+    assert told(run, "drops")["rules"]["empty"]["count"] == 1
+
+
+@given(
+    st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=60, unique=True), st.floats(0.001, 0.5)
+)
+@settings(max_examples=200, deadline=None)
+def test_the_cut_holds_out_enough_and_leaves_something(hashes, share):
+    ids = sorted(f"{h << 32:016x}" for h in hashes)
+    found = [Row(i, "document", "a", 1, "Latin", "x" * (1 + int(i[4:6], 16))) for i in ids]
+    total = sum(len(row.body) for row in found)
+    cut = cut_id(found, "document", total, len(found), share)
+    valid = [row for row in found if row.id < cut]
+    assert len(valid) < len(found)
+    held = sum(len(row.body) for row in valid)
+    below = [row for row in found if int(row.id, 16) < share * 2**64][: len(found) - 1]
+    if sum(len(row.body) for row in below) >= 0.01 * total:
+        assert valid == below
+    elif len(found) > 1 and len(valid) < len(found) - 1:
+        assert held >= 0.02 * total > held - len(valid[-1].body)
+
+
+def test_words_that_outgrow_memory_are_counted_exactly(tmp_path):
+    chance = random.Random(1)
+    letters = "abcdefghij"
+    texts = [" ".join("".join(chance.choices(letters, k=3)) for _ in range(200)) for _ in range(60)]
+    wanted = sorted(count_words(texts).items(), key=by_frequency)
+    assert list(counted(texts, tmp_path, held=250)) == wanted
+    assert len(list(tmp_path.glob("words-*"))) > 3 and len(list(tmp_path.glob("order-*"))) > 3
+
+
+# -- laws of the parts
+
+
+ROWS = st.builds(
+    lambda body, name, n: Row(hash_text(body)[:32], "document", name, n, "Latin", body),
+    st.sampled_from("abcde"),
+    st.sampled_from(["x", "y", "z"]),
+    st.integers(1, 50),
+)
+
+
+@given(st.lists(ROWS, max_size=40, unique_by=lambda row: (row.name, row.n)), st.randoms())
+@settings(max_examples=200, deadline=None)
+def test_survivors_and_drops_do_not_depend_on_the_order(found, chance):
+    first, second = Tally(), Tally()
+    kept = unique([row.line() for row in found], first)
+    chance.shuffle(found)
+    assert unique([row.line() for row in found], second) == kept
+    assert first.to_json() == second.to_json()
+    assert {row.body: (row.name, row.n) for row in kept} == {
+        body: min((r.name, r.n) for r in found if r.body == body)
+        for body in {r.body for r in found}
+    }
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(1, 99)), max_size=50
+    ),
+    st.integers(0, 50),
+)
+@settings(max_examples=100, deadline=None)
+def test_tallies_add_up_in_any_partition(events, at):
+    def tally(part):
+        found = Tally()
+        for rule, name, n in part:
+            found.drop(rule, name, n, name * n)
+            found.skip(Skip(name, n, f"{rule}: detail"))
+            found.keep(rule, n)
+            found.file(f"{name}.txt", n)
+        return found
+
+    whole, left = tally(events), tally(events[:at])
+    left.add(Tally.from_json(tally(events[at:]).to_json()))
+    assert left.drops() == whole.drops()
+    assert (left.kept, left.files, left.suffixes) == (whole.kept, whole.files, whole.suffixes)
