@@ -17,7 +17,7 @@ def train_bpe(counts: Mapping[str, int], vocab_size: int) -> list[Merge]:
     """The merges, in order, that make a vocabulary of 256 bytes and `vocab_size` − 256 joined tokens.
 
     The pair with the highest count is next; among equals the one whose two byte strings sort first, so the
-    order of `counts` is without effect. Fewer merges when no pair is left. While training, token i is
+    order of `counts` is without effect. Fewer tokens when no pair is left. While training, token i is
     the character chr(i): a word is a string, and a merge is `str.replace`, which runs at C speed
     and, like BPE, replaces from the left without overlap.
     """
@@ -31,6 +31,7 @@ def train_bpe(counts: Mapping[str, int], vocab_size: int) -> list[Merge]:
     )
     words, weights = [word for word, _ in table], [n for _, n in table]
     spelled = [bytes([i]) for i in range(BYTES)]
+    numbers = {token: i for i, token in enumerate(spelled)}
     pairs: defaultdict[str, int] = defaultdict(int)
     places: defaultdict[str, set[int]] = defaultdict(set)
     for place, (word, weight) in enumerate(table):
@@ -47,10 +48,11 @@ def train_bpe(counts: Mapping[str, int], vocab_size: int) -> list[Merge]:
             if pairs[pair] > 0:
                 heapq.heappush(heap, (-pairs[pair], left, right, pair))
             continue
-        new = chr(len(spelled))
         merges.append((left, right))
-        spelled.append(left + right)
-        grown = _merge(pair, new, words, weights, pairs, places)
+        number = numbers.setdefault(left + right, len(spelled))
+        if number == len(spelled):  # else a+bc makes the token that ab+c has made already
+            spelled.append(left + right)
+        grown = _merge(pair, chr(number), words, weights, pairs, places)
         for made in grown:
             heapq.heappush(heap, _entry(made, pairs[made], spelled))
     return merges

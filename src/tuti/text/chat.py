@@ -108,9 +108,9 @@ class ChatTemplate:
             "documents": None,
         }
         names = {key: name for key, name in self._names.items() if name is not None}
-        return render_template(
-            self._template, {**names, **context, "add_generation_prompt": add_generation_prompt}
-        )
+        context = {**names, **context, "add_generation_prompt": add_generation_prompt}
+        size = sum(len(message["content"]) + 100 for message in chat)
+        return render_template(self._template, context, size)
 
     def _turn(self, chat: Sequence[Message], i: int, text: str) -> tuple[int, int]:
         """Where the assistant's message i starts and stops in the rendered text."""
@@ -163,11 +163,16 @@ class ChatTemplate:
     def neutralise(self, content: str) -> str:
         """The content with U+200B inside every special token's text."""
         content = content if content.isascii() else content.encode("utf-8", "replace").decode()
-        while self._forgeable.search(content):
+        for _ in range(8):
+            if not self._forgeable.search(content):
+                return content
             content = self._forgeable.sub(
                 lambda found: found[0][:1] + NEUTRALISER + found[0][1:], content
             )
-        return content
+        raise UserError(
+            "the tokenizer has special tokens that cannot be told from text",
+            hint="use the default chat template and a tokenizer made here",
+        )
 
 
 def _any_of(names: Sequence[str] | Mapping[str, int]) -> re.Pattern[str]:

@@ -16,10 +16,11 @@ REMOVED = regex.compile("[\\p{Cc}\ufeff--[\n\t]]", regex.VERSION1)
 SURROGATES = regex.compile("[\ud800-\udfff]")
 PRESENTATION_FORMS = regex.compile("[\ufb50-\ufdff\ufe70-\ufefe]")
 ODD_SPACES = regex.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f]")
-ZWNJ_AT_EDGE = regex.compile("(?<=[ \t\n\u3000]|\\A)\u200c+|\u200c+(?=[ \t\n\u3000]|\\Z)")
+ZWNJ_AT_EDGE = regex.compile("(?<=[ \t\n\u3000]|\\A)\u200c|\u200c(?=[ \t\n\u3000]|\\Z)")
 ZWNJ_RUN = regex.compile("\u200c{2,}")
+# The look-behinds let a run be tried once, from its start: without them a long run costs its square.
 INNER_SPACES = regex.compile("(?<=[^ \t\n])[ ]{2,}")
-TRAILING = regex.compile("[ \t\u3000]++(?=\n|\\Z)")
+TRAILING = regex.compile("(?<![ \t\u3000])[ \t\u3000]++(?=\n|\\Z)")
 BLANK_LINES = regex.compile("\n{3,}")
 
 ARABIC_WORD = regex.compile(r"[\p{Script=Arabic}&&[\p{L}\p{M}]]+", regex.VERSION1)
@@ -57,7 +58,7 @@ def normalise(text: str) -> str:
     text = PRESENTATION_FORMS.sub(_letters_of, text)
     text = unicodedata.normalize("NFC", text)
     text = ODD_SPACES.sub(" ", text)
-    text = ZWNJ_RUN.sub("\u200c", ZWNJ_AT_EDGE.sub("", text))
+    text = ZWNJ_AT_EDGE.sub("", ZWNJ_RUN.sub("\u200c", text))
     text = TRAILING.sub("", INNER_SPACES.sub(" ", text))
     text = BLANK_LINES.sub("\n\n", text).strip("\n")
     return text.translate(TO_PERSIAN) if FOLDED.search(text) and is_persian(text) else text

@@ -24,6 +24,7 @@ from tuti.run import UserError
 LARGEST_TEMPLATE = 256 * 1024
 BUDGET = 30_000_000  # characters made; a step costs as much as 100 of them
 STEP = 100
+PASSES = 20  # how often a template may copy its messages before that counts
 LARGEST_NUMBER = 2**64
 
 STRING_METHODS = frozenset(
@@ -37,14 +38,14 @@ PLAIN_FILTERS = (
 ).split()
 
 T = TypeVar("T")
-_spent: ContextVar[list[int]] = ContextVar("spent")
+_left: ContextVar[list[int]] = ContextVar("left")
 
 
 def spend(size: int) -> None:
     """Pays for one step that makes `size` characters."""
-    spent = _spent.get()
-    spent[0] += STEP + size
-    if spent[0] > BUDGET:
+    left = _left.get()
+    left[0] -= STEP + size
+    if left[0] < 0:
         raise SecurityError("the template loops too long or makes too much text")
 
 
@@ -65,8 +66,8 @@ def compile_template(source: str) -> Template:
     return _guarded(lambda: _compile(environment, source))
 
 
-def render_template(template: Template, context: Mapping[str, Any]) -> str:
-    """The text that a template makes of plain JSON values."""
+def render_template(template: Template, context: Mapping[str, Any], size: int) -> str:
+    """The text that a template makes of plain JSON values with `size` characters of messages."""
 
     def render() -> str:
         parts: list[str] = []
@@ -75,11 +76,11 @@ def render_template(template: Template, context: Mapping[str, Any]) -> str:
             parts.append(part)
         return "".join(parts)
 
-    return _guarded(render)
+    return _guarded(render, BUDGET + PASSES * size)
 
 
-def _guarded(run: Callable[[], T]) -> T:
-    token = _spent.set([0])
+def _guarded(run: Callable[[], T], budget: int = BUDGET) -> T:
+    token = _left.set([budget])
     try:
         return run()
     except UserError:
@@ -90,13 +91,16 @@ def _guarded(run: Callable[[], T]) -> T:
             hint="check the roles and their order, or give another chat_template.jinja",
         ) from error
     finally:
-        _spent.reset(token)
+        _left.reset(token)
 
 
 def _compile(environment: "_Environment", source: str) -> Template:
     tree = environment.parse(source)
     for loop in list(tree.find_all(nodes.For)):
         loop.iter = nodes.Filter(loop.iter, "bounded", [], [], None, None)
+    for joined in list(tree.find_all(nodes.Concat)):
+        whole = nodes.Concat(joined.nodes)
+        joined.nodes = [nodes.Filter(whole, "paid", [], [], None, None)]
     for owner in list(tree.find_all(nodes.NSRef)):
         if owner.attr.startswith("_"):
             raise SecurityError(f"a namespace may not have the attribute {owner.attr!r}")
@@ -158,7 +162,7 @@ def _raise(message: object) -> None:
 
 
 def _bounded(items: Iterable[Any]) -> list[Any]:
-    found = list(islice(items, BUDGET // STEP))
+    found = list(islice(items, _left.get()[0] // STEP + 1))
     spend(STEP * len(found))
     return found
 
@@ -219,6 +223,7 @@ _GROWING: dict[str, Callable[..., str]] = {"replace": _replace, "join": _joined_
 _FILTERS: dict[str, Callable[..., Any]] = {
     **{name: _charged(FILTERS[name]) for name in PLAIN_FILTERS},
     "bounded": _bounded,
+    "paid": _charged(str),
     "indent": _indent,
     "join": _join,
     "replace": _replace,

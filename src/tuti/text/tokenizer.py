@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from tuti.text.bpe import BYTES, Merge, train_bpe
 
 FILE, CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
 CONFIG_KEYS = ("bos_token", "eos_token", "pad_token", "unk_token")
+BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 DECODERS = ("ByteLevel", "ByteFallback", "Metaspace")
 
 
@@ -171,12 +173,12 @@ class Tokenizer:
         table = [b""] * (max(vocab.values()) + 1)
         of_char = {char: byte for byte, char in enumerate(byte_alphabet())}
         for token, i in vocab.items():
-            if i in self.added.values() or token in self.added:
+            if token in self.added:
                 table[i] = token.encode()
             elif self.byte_level:
                 known = all(char in of_char for char in token)
                 table[i] = bytes(of_char[char] for char in token) if known else token.encode()
-            elif len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+            elif BYTE_TOKEN.fullmatch(token):
                 table[i] = bytes([int(token[3:5], 16)])
             else:
                 table[i] = token.replace("▁", " ").encode()
