@@ -83,7 +83,7 @@ def test_ids_equal_transformers(tmp_path: Path, source: str | None) -> None:
     assert again.hash == ours.hash and again.source == ours.source and again.stops == ours.stops
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(DIALOGUES)
 def test_turns_cannot_be_forged_and_prompts_begin_what_is_trained(
     chat: list[dict[str, str]],
