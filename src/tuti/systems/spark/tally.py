@@ -45,8 +45,9 @@ class Tally:
         """One file was read."""
         self.files += 1
         self.bytes += size
-        suffix = "." + name.rpartition("/")[2].lower().partition(".")[2]
-        suffix = suffix if 1 < len(suffix) <= 16 else "(other)"
+        parts = name.rpartition("/")[2].lower().split(".")[1:]
+        ends = parts[-2:] if parts[-1:] in (["gz"], ["zst"]) else parts[-1:]
+        suffix = "".join(f".{end}" for end in ends)[:16] or "(none)"
         self.suffixes[suffix] = self.suffixes.get(suffix, 0) + 1
 
     def drop(self, rule: str, name: str, n: int, text: str) -> None:

@@ -152,7 +152,7 @@ prepare(config, Run(Path(sys.argv[2]), RunOptions(resume=True)))
 
 
 def test_kill_9_and_resume_gives_the_same_bytes(tmp_path):
-    corpus = write_corpus(tmp_path / "in", files=60)
+    corpus = write_corpus(tmp_path / "in", files=30)
     out = tmp_path / "run"
     wanted = run_of(tmp_path / "whole", corpus, passage=200)
     stopped = 0
