@@ -1,7 +1,20 @@
-"""Generation: sampling, the plain loop, the engine with continuous batching."""
+"""Generation: a model folder loaded, sampling, the plain loop, the engine with continuous batching."""
 
-from tuti.infer.generate import Token, generate, sample_text
+from tuti.infer.generate import Model, Token, generate, sample_text
+from tuti.infer.loading import LoadedModel, load_model
+from tuti.infer.packed import PackedDecoder
 from tuti.infer.sampling import Sampling, sample
 from tuti.infer.stops import StopText
 
-__all__ = ["Sampling", "StopText", "Token", "generate", "sample", "sample_text"]
+__all__ = [
+    "LoadedModel",
+    "Model",
+    "PackedDecoder",
+    "Sampling",
+    "StopText",
+    "Token",
+    "generate",
+    "load_model",
+    "sample",
+    "sample_text",
+]

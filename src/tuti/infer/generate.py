@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from tuti.infer.sampling import Sampling, sample, top_logprobs
 from tuti.infer.stops import StopText
-from tuti.nn import Decoder
+from tuti.nn import CacheWindow, DecoderConfig, KVCache
 from tuti.run import UserError
 from tuti.text import Tokenizer
+
+
+class Model(Protocol):
+    """What generation needs: a `Decoder`, or one laid out for inference (`PackedDecoder`)."""
+
+    config: DecoderConfig
+
+    def __call__(self, ids: Tensor, *, cache: CacheWindow) -> Tensor: ...
+    def logits(self, hidden: Tensor) -> Tensor: ...
+    def cache(self, slots: int, length: int) -> KVCache: ...
 
 
 @dataclass(frozen=True)
@@ -25,7 +37,7 @@ class Token:
 
 
 def generate(
-    model: Decoder,
+    model: Model,
     tokenizer: Tokenizer,
     prompt: Sequence[int],
     sampling: Sampling,
@@ -50,7 +62,7 @@ def generate(
 
 @torch.inference_mode()
 def _steps(
-    model: Decoder, prompt: Sequence[int], sampling: Sampling, ends: frozenset[int]
+    model: Model, prompt: Sequence[int], sampling: Sampling, ends: frozenset[int]
 ) -> Generator[Token]:
     context = model.config.context
     if not 0 < len(prompt) < context:
@@ -62,7 +74,7 @@ def _steps(
     cache, source = model.cache(1, len(prompt) + count), sampling.random()
     ids = list(prompt)
     for _ in range(count):
-        new = torch.tensor([ids], device=model.readout.device)
+        new = torch.tensor([ids], device=cache.store.device)
         hidden = model(new, cache=cache.window([0], [len(ids)]))
         logits = model.logits(hidden[:, -1]).float().cpu()
         chosen = sample(logits, [sampling], [source])[0]
@@ -78,7 +90,7 @@ def _steps(
 
 
 def sample_text(
-    model: Decoder,
+    model: Model,
     tokenizer: Tokenizer,
     prompt: str = "",
     *,

@@ -1,0 +1,83 @@
+"""A model folder made ready to answer: weights, tokenizer and template, checked to belong together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from tuti.infer.generate import Model
+from tuti.infer.packed import PackedDecoder
+from tuti.nn import load_decoder
+from tuti.run import UserError, find_artifact
+from tuti.text import ChatTemplate, Tokenizer
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What answers: `template` is None for a model that was never taught to converse."""
+
+    model: Model
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+    name: str
+    context: int
+    folder: Path
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The ids that end an answer or a document."""
+        return (self.tokenizer.end,) if self.template is None else self.template.stops
+
+
+def load_model(
+    path: Path | str, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> LoadedModel:
+    """From a run, a LanguageModel artifact or a Hugging Face folder, laid out for inference.
+
+    Refuses a folder whose template or tokenizer is not the one the model was trained with.
+    """
+    folder = find_artifact(Path(path), "LanguageModel")
+    tokenizer, template = Tokenizer.load(folder), _template(folder)
+    decoder = load_decoder(folder, dtype=dtype, device=device)
+    if tokenizer.vocab_size > decoder.config.vocab:
+        raise UserError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size:,} tokens, the model"
+            f" {decoder.config.vocab:,}",
+            hint="put the tokenizer.json there that the model was trained with",
+        )
+    context = decoder.config.context
+    packed = PackedDecoder(decoder)
+    return LoadedModel(packed, tokenizer, template, _name(Path(path), folder), context, folder)
+
+
+def _template(folder: Path) -> ChatTemplate | None:
+    about = folder / "tuti.json"
+    facts = cast(dict[str, Any], json.loads(about.read_text())) if about.is_file() else {}
+    wanted = facts.get("template")
+    if not ((folder / "chat_template.jinja").exists() or wanted or _in_config(folder)):
+        return None
+    template = ChatTemplate.load(folder)
+    if wanted not in (None, template.hash):
+        raise UserError(
+            f"{folder} was trained with the chat template {str(wanted)[:12]}…, its files have"
+            f" {template.hash[:12]}…: what it is asked would not look as it did in training",
+            hint="restore chat_template.jinja and tokenizer.json, or teach the model again",
+        )
+    return template if facts.get("chat", True) else None
+
+
+def _in_config(folder: Path) -> bool:
+    path = folder / "tokenizer_config.json"
+    return path.exists() and '"chat_template"' in path.read_text("utf-8", "replace")
+
+
+def _name(path: Path, folder: Path) -> str:
+    """The run's name where there is one, else the folder's."""
+    path = path.absolute()
+    if path == folder.absolute() and path.parent.name == "artifacts":
+        path = path.parent.parent
+    return path.name or folder.resolve().name

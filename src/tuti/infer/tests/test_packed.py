@@ -1,0 +1,74 @@
+"""The layout for inference computes what the decoder computes."""
+
+import copy
+
+import pytest
+import torch
+
+from tuti.infer.packed import ROWS, PackedDecoder, pack
+from tuti.nn import Decoder, DecoderConfig
+
+SHAPES = {
+    "grouped": DecoderConfig(300, 48, 3, 6, 2, 8, 96, 64),
+    "untied, linear rope": DecoderConfig(
+        130, 32, 2, 4, 4, 8, 80, 64, tied=False, rope_scaling={"rope_type": "linear", "factor": 2.0}
+    ),
+    "head wider than D/H": DecoderConfig(77, 20, 2, 3, 1, 16, 36, 64, norm_eps=1e-6),
+}
+
+
+def lively(config: DecoderConfig) -> Decoder:
+    model = Decoder(config, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(6) if p.dim() == 2 else p.add_(torch.linspace(-0.5, 0.5, p.numel()))
+    return model
+
+
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+def test_prefill_and_decode_equal_the_decoder(config: DecoderConfig) -> None:
+    decoder = lively(config)
+    packed = PackedDecoder(copy.deepcopy(decoder))
+    ours, theirs = packed.cache(8, 64), decoder.cache(8, 64)
+    turns = [
+        ([2], [7]),
+        ([2], [1]),
+        ([0, 1], [5, 3]),
+        ([0, 1, 2], [1, 1, 1]),
+        ([0, 2], [4, 6]),  # not neighbours, past and new of different lengths
+        ([5, 0], [1, 1]),
+        ([0, 1, 2, 3, 4], [1, 1, 1, 1, 1]),
+    ]
+    source = torch.Generator().manual_seed(1)
+    for slots, counts in turns:
+        ids = torch.randint(0, config.vocab, (len(slots), max(counts)), generator=source)
+        with torch.no_grad():
+            wanted = decoder(ids, cache=theirs.window(slots, counts))
+            logits = decoder.logits(wanted)
+        found = packed(ids, cache=ours.window(slots, counts))
+        assert ours.lengths == theirs.lengths
+        for row, count in enumerate(counts):
+            torch.testing.assert_close(
+                found[row, :count], wanted[row, :count], atol=2e-5, rtol=1e-5
+            )
+            torch.testing.assert_close(
+                packed.logits(found)[row, :count], logits[row, :count], atol=1e-4, rtol=1e-5
+            )
+
+
+def test_packing_takes_the_weights_away() -> None:
+    decoder = lively(SHAPES["untied, linear rope"])
+    PackedDecoder(decoder)
+    kept = {name for name, p in decoder.named_parameters() if p.numel()}
+    assert kept == {"embedding.weight", "norm.weight"}
+
+
+@pytest.mark.parametrize("out, inner", [(96, 32), (100, 36), (1, 5), (515, 64)])
+def test_a_packed_product_is_the_same_bits_in_any_company(out: int, inner: int) -> None:
+    weight, x = torch.randn(out, inner), torch.randn(40, inner)
+    product = pack(weight)
+    whole = product(x)
+    torch.testing.assert_close(whole, x @ weight.T, atol=1e-4, rtol=1e-5)
+    for rows in (ROWS, 5, 8, 13, 16, 31):
+        assert torch.equal(product(x[:rows].contiguous()), whole[:rows])
+        assert torch.equal(product(x[-rows:].contiguous()), whole[-rows:])
