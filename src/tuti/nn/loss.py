@@ -21,7 +21,11 @@ def _wide(x: Tensor) -> Tensor:
 
 
 class _SummedNLL(torch.autograd.Function):
-    """Gradients are made with the loss, while a chunk's logits are at hand; backward scales them."""
+    """Gradients are made with the loss, while a chunk's logits are at hand; backward scales them.
+
+    With p = softmax(z), m = max z: logsumexp(z) = m - log(max p), which saves a second pass of
+    exponentials, and dz = p - onehot(y) takes the place of p.
+    """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -32,16 +36,21 @@ class _SummedNLL(torch.autograd.Function):
         grad_w = _wide(torch.zeros_like(weight)) if need_w else None
         for start in range(0, hidden.shape[0], rows):
             h, y = hidden[start : start + rows], targets[start : start + rows, None]
-            scores = torch.log_softmax(_wide(h @ weight.T), dim=-1)
-            total -= scores.gather(1, y).sum()
+            z = _wide(h @ weight.T)
+            m = z.amax(1, keepdim=True)
+            total += (m - z.gather(1, y)).sum()
+            p = torch.softmax(z, 1, out=z)
+            total -= p.amax(1).log_().sum()
             if not (need_h or need_w):
                 continue
-            scores.exp_().scatter_add_(1, y, scores.new_full(y.shape, -1.0))
-            error = scores.to(h.dtype)
+            error = p.scatter_add_(1, y, p.new_full(y.shape, -1.0)).to(h.dtype)
             if grad_h is not None:
                 torch.mm(error, weight, out=grad_h[start : start + rows])
             if grad_w is not None:
-                grad_w += error.T @ h
+                if grad_w.dtype == h.dtype:
+                    grad_w.addmm_(error.T, h)
+                else:
+                    grad_w += error.T @ h
         ctx.save_for_backward(grad_h, None if grad_w is None else grad_w.to(weight.dtype))
         return total
 
