@@ -29,17 +29,18 @@ def encoding_of(head: bytes, *, markup: bool = False) -> str:
         if head.startswith(mark):
             return name
     named = _CHARSET.search(head[:4096]) if markup else None
-    if named:
-        try:
-            found = codecs.lookup(named.group(1).decode("ascii"))
-            "".encode(found.name)  # refuses codecs that are not text, such as hex
-            if not found.name.startswith(
-                ("utf-16", "utf-32")
-            ):  # the tag itself was readable as ASCII
-                return found.name
-        except (LookupError, ValueError):
-            pass  # an unknown name says nothing: UTF-8 then, and broken passages are dropped
-    return "utf-8"
+    return _codec(named.group(1).decode("ascii")) if named else "utf-8"
+
+
+def _codec(name: str) -> str:
+    """The codec of a named charset; UTF-8 for an unknown one, since broken passages are dropped later."""
+    try:
+        found = codecs.lookup(name).name
+        "".encode(found)  # refuses codecs that are not text, such as hex
+    except (LookupError, ValueError):
+        return "utf-8"
+    # The tag was readable byte by byte, so the page is not what it says.
+    return "utf-8" if found.startswith(("utf-16", "utf-32")) else found
 
 
 def is_text(head: bytes) -> bool:
