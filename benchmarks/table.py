@@ -1,0 +1,49 @@
+"""README's table of benchmarks, made from benchmarks/results: `python benchmarks/table.py` rewrites it."""
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- benchmarks: made by benchmarks/table.py -->", "<!-- /benchmarks -->"
+BARS = {
+    "pretrain": ("training tokens/s ÷ `transformers` Llama, fp32", 1.0, True),
+    "decode": ("SmolLM2 fp32 greedy tokens/s ÷ `transformers` generate", 1.4, True),
+    "serve": ("16 HTTP streams, tokens/s ÷ `transformers` generate, batch 16", 1.5, True),
+    "resume": ("stall per checkpoint ÷ time between checkpoints, ÷ 2 %", 1.0, False),
+    "demo": ("`make demo` wall minutes ÷ 12", 1.0, False),
+    "ngram": ("bits per byte won over the best byte n-gram ÷ .08 (worse of two texts)", 1.0, True),
+    "minutes": ("`--minutes` 3, 10, 30: actual ÷ asked", 1.15, False),
+}
+
+
+def rows() -> list[str]:
+    lines = ["| benchmark | measured | range | bar | met | date |", "|---|---|---|---|---|---|"]
+    for name, (what, bar, more_is_better) in BARS.items():
+        path = ROOT / "benchmarks" / "results" / f"{name}.json"
+        sign = "≥" if more_is_better else "≤"
+        if not path.exists():
+            lines.append(f"| `{name}`: {what} | not measured yet | | {sign} {bar:g} | | |")
+            continue
+        found = json.loads(path.read_text())
+        ratio, (low, high) = found["ratio"], found["range"]
+        met = ratio >= bar if more_is_better else high <= bar
+        lines.append(
+            f"| `{name}`: {what} | {ratio:.2f} | {low:.2f}–{high:.2f} | {sign} {bar:g} | "
+            f"{'yes' if met else '**no**'} | {found['date']} |"
+        )
+    return lines
+
+
+def renewed(text: str) -> str:
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + "\n" + "\n".join(rows()) + "\n" + END + after
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    fresh = renewed(readme.read_text())
+    if "--check" in sys.argv and fresh != readme.read_text():
+        sys.exit("README's table is stale: python benchmarks/table.py")
+    readme.write_text(fresh)
