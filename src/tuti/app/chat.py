@@ -1,0 +1,144 @@
+"""`tuti chat RUN`: a conversation in the terminal, or one message a line from a pipe."""
+
+import contextlib
+import sys
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from annotated_types import Ge, Le
+
+from tuti.run import UserError
+
+if TYPE_CHECKING:
+    from tuti.infer import LoadedModel
+
+HELP = "Ctrl-C stops an answer, /reset forgets the conversation, Ctrl-D leaves"
+CONTINUES = "this model was pretrained only: it goes on with your text, it does not answer"
+
+
+@dataclass(frozen=True)
+class Chat:
+    """Talk with a model in the terminal; from a pipe, one message a line."""
+
+    model: tyro.conf.Positional[Path]
+    """A run, a model's folder, or a Hugging Face folder"""
+    temperature: Annotated[float, Ge(0)] = 0.7
+    """0 always takes the most probable token"""
+    top_p: Annotated[float, Ge(0), Le(1)] = 0.95
+    """Draw from the fewest tokens whose probabilities sum to this"""
+    max_tokens: Annotated[int, Ge(1)] = 256
+    """Tokens an answer may have"""
+    system: str = ""
+    """What the model is told before the conversation"""
+    seed: int | None = None
+    """Seed of the draws (default: another one each time)"""
+
+
+def chat(config: Chat) -> None:
+    """Reads messages, prints answers as they are made."""
+    from tuti.infer import load_model
+
+    conversation = Conversation(config, load_model(config.model))
+    if not sys.stdin.isatty():
+        for line in sys.stdin:
+            if line.strip():
+                _speak(conversation.answer(line.rstrip("\n")))
+        return
+    loaded = conversation.loaded
+    note(f"{loaded.name}: {loaded.model.config.parameters:,} parameters, {loaded.context:,} tokens")
+    note(HELP if loaded.template is not None else f"{CONTINUES}\n{HELP}")
+    for line in _typed():
+        if line == "/reset":
+            conversation.reset()
+            note("forgotten")
+        elif line:
+            try:
+                _speak(conversation.answer(line))
+            except UserError as error:
+                note(str(error))
+
+
+class Conversation:
+    """The messages so far, and the answers; a pretrained model continues each text by itself."""
+
+    def __init__(self, config: Chat, loaded: "LoadedModel") -> None:
+        self.config, self.loaded = config, loaded
+        self.turn = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything but the system message."""
+        system = self.config.system
+        self.messages = [{"role": "system", "content": system}] if system else []
+
+    def answer(self, text: str) -> Generator[str]:
+        """The answer in pieces; when it is stopped early, what was said so far is remembered."""
+        from tuti.infer import Sampling, generate
+
+        c, loaded = self.config, self.loaded
+        seed = None if c.seed is None else c.seed + self.turn
+        self.turn += 1
+        rule = Sampling(c.temperature, c.top_p, max_tokens=c.max_tokens, seed=seed)
+        prompt = self._prompt(text)
+        said: list[str] = []
+        try:
+            for token in generate(loaded.model, loaded.tokenizer, prompt, rule, loaded.ends):
+                said.append(token.text)
+                yield token.text
+        finally:
+            if loaded.template is not None:
+                self.messages.append({"role": "assistant", "content": "".join(said)})
+
+    def _prompt(self, text: str) -> list[int]:
+        """The ids to go on from; the oldest turns are left out when they no longer fit."""
+        loaded = self.loaded
+        if loaded.template is None:
+            return [loaded.tokenizer.end, *loaded.tokenizer.encode(text)]
+        kept = [*self.messages, {"role": "user", "content": text}]
+        room = loaded.context - min(self.config.max_tokens, loaded.context // 4)
+        first = 1 if self.config.system else 0
+        ids = loaded.template.render(kept, add_generation_prompt=True).ids
+        while len(ids) > room and len(kept) - first > 2:
+            del kept[first : first + 2]  # a question and its answer
+            ids = loaded.template.render(kept, add_generation_prompt=True).ids
+        if len(ids) >= loaded.context:
+            raise UserError(
+                f"the message has {len(ids):,} tokens, the model's context is {loaded.context:,}",
+                hint="shorten it",
+            )
+        self.messages = kept
+        return ids
+
+
+def printable(text: str) -> str:
+    """The text without control characters: a model must not steer the terminal."""
+    return "".join(c for c in text if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f"))
+
+
+def _speak(pieces: Generator[str]) -> None:
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(pieces):
+        for piece in pieces:
+            sys.stdout.write(printable(piece))
+            sys.stdout.flush()
+    print(flush=True)
+
+
+def _typed() -> Iterator[str]:
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  # pyright: ignore[reportUnusedImport]  # edits lines of input()
+    while True:
+        try:
+            yield input("\n> ").strip()
+        except EOFError:
+            print()
+            return
+        except KeyboardInterrupt:
+            note(f"\n{HELP}")
+
+
+def note(text: str) -> None:
+    """A line for the person, beside the answers."""
+    print(text, file=sys.stderr, flush=True)
