@@ -1,0 +1,250 @@
+"""Chat: one or two models side by side, streaming, stopped at a word, copied at a click.
+
+What a model says is shown as text only, in its own direction: a Persian answer reads right to left
+inside an English page.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from nicegui import ui
+
+from tuti import ui as widgets
+from tuti.app.studio import web
+from tuti.app.studio.place import Place, Voices
+from tuti.app.studio.strings import Language, language
+from tuti.run import UserError
+
+FRAME = 0.05
+"""Seconds between two renewals of a growing answer."""
+LONGEST = 100_000
+"""Characters of a message."""
+
+
+def register_chat(place: Place) -> None:
+    """Mounts `/chat`."""
+
+    @ui.page("/chat", dark=None)
+    def chat_page(lang: str = "en", model: str = "", other: str = "") -> None:
+        speech = language(lang)
+        with web.frame(speech, "/chat", speech("chat")):
+            chat_panel(place.voices, speech, model, other)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An answer on the page, and what is said about it above."""
+
+    text: ui.label
+    notice: ui.label
+
+
+@dataclass
+class Column:
+    """One conversation with one model."""
+
+    voices: Voices
+    speech: Language
+    log: ui.element
+    messages: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    task: "asyncio.Task[None] | None" = None
+
+    def ask(self, model: str, text: str, temperature: float, length: int) -> None:
+        """Says the person's message and begins the answer."""
+        with self.log:
+            web.paragraph(self.speech("you"), "who")
+            web.said(text, "said mine")
+            web.foreign(model, "who")
+            notice = web.paragraph(self.speech("loading"), "quiet")
+            answer = web.said("")
+            answer.props["aria-busy"] = "true"
+        self.messages.append({"role": "user", "content": text})
+        task = self._answer(model, Shown(answer, notice), temperature, length)
+        self.task = asyncio.create_task(task)
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether an answer is under way."""
+        return self.task is not None and not self.task.done()
+
+    def stop(self) -> None:
+        """Ends the answer where it is; what was said stays."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def clear(self) -> None:
+        """Begins anew."""
+        self.stop()
+        self.messages.clear()
+        self.log.clear()
+
+    async def _answer(self, model: str, shown: Shown, temperature: float, length: int) -> None:
+        pieces: list[str] = []
+        ending = ""
+        try:
+            await self._stream(model, shown, pieces, temperature, length)
+        except asyncio.CancelledError:
+            ending = self.speech("cut")
+        except (UserError, OSError) as error:
+            with self.log:
+                web.tell(web.alert(), error, self.speech)
+        said = "".join(pieces)
+        self.messages.append({"role": "assistant", "content": said})
+        shown.text.set_text(widgets.visible(said) if said.strip() else self.speech("empty_answer"))
+        shown.text.props["aria-busy"] = "false"
+        shown.text.update()
+        with self.log:
+            self._foot(said, ending)
+        self._scroll()
+
+    async def _stream(
+        self, model: str, shown: Shown, pieces: list[str], temperature: float, length: int
+    ) -> None:
+        can_answer = await self.voices.prepare(model)
+        shown.notice.set_text("" if can_answer else self.speech("continues", model=model))
+        last = 0.0
+        stream = self.voices.speak(model, list(self.messages), temperature, length)
+        try:
+            async for piece in stream:
+                pieces.append(piece)
+                if time.monotonic() - last > FRAME:
+                    last = time.monotonic()
+                    shown.text.set_text(widgets.visible("".join(pieces)))
+                    self._scroll()
+        finally:
+            await stream.aclose()
+
+    def _foot(self, said: str, ending: str) -> None:
+        with ui.element("div").classes("actions"):
+            if ending:
+                web.text_of(ending)
+
+            def copy() -> None:
+                ui.clipboard.write(said)
+                copied.set_text(self.speech("copied"))
+
+            web.button(self.speech("copy"), copy, flat=True).props("dense size=sm")
+            copied = ui.label("").classes("quiet")
+            copied.props["role"] = "status"
+
+    def _scroll(self) -> None:
+        self.log.run_method("scrollTo", 0, 10_000_000)
+
+
+def chat_panel(voices: Voices, speech: Language, model: str = "", other: str = "") -> "Panel":
+    """The whole chat inside a page: models, conversations, the message and its buttons."""
+    return Panel(voices, speech, model, other)
+
+
+class Panel:
+    """Two columns of which the second may be empty, and one message for both."""
+
+    def __init__(self, voices: Voices, speech: Language, model: str, other: str) -> None:
+        self.voices, self.speech = voices, speech
+        names = voices.names()
+        if not names:
+            web.paragraph(speech("no_models"))
+        none = speech("no_second")
+        first = model if model in names else next(iter(names), None)
+        with ui.element("div").classes("columns spaced"):
+            self.model = ui.select(names, value=first, label=speech("model"))
+            self.other = ui.select(
+                [none, *names],
+                value=other if other in names else none,
+                label=speech("second_model"),
+            )
+        with ui.element("div").classes("columns spaced"):
+            self.columns = [self._column(1), self._column(2)]
+        self._message()
+        self.other.on_value_change(self._show)
+        self._show()
+        ui.context.client.on_disconnect(self.stop)
+
+    def _column(self, number: int) -> Column:
+        label = f"{self.speech('conversation')} {number}"
+        log = web.element("div", role="log", label=label, aria_live="polite", tabindex="0")
+        return Column(self.voices, self.speech, log.classes("talk"))
+
+    def _message(self) -> None:
+        speech = self.speech
+        self.message = ui.textarea(label=speech("message")).props(
+            "autogrow outlined rows=2 dir=auto"
+        )
+        self.message.props["hint"] = speech("message_help")
+        self.message.props["maxlength"] = str(LONGEST)
+        self.message.on(
+            "keydown",
+            self._key,
+            js_handler="(e) => { if (e.isComposing) return; "
+            "if (e.key === 'Enter' && !e.shiftKey) { e.preventDefault(); emit('Enter'); } "
+            "if (e.key === 'Escape') emit('Escape'); }",
+        )
+        with ui.element("div").classes("actions"):
+            web.button(speech("send"), self.send)
+            web.button(speech("stop"), self.stop, flat=True)
+            web.button(speech("new_chat"), self.clear, flat=True)
+        with ui.element("div").classes("columns"):
+            self.temperature = ui.input(speech("temperature"), value="0.8")
+            self.length = ui.input(speech("length"), value="200")
+        for made in (self.temperature, self.length):
+            made.props("inputmode=decimal dir=ltr")
+        self.problem = web.alert()
+
+    def _show(self) -> None:
+        self.columns[1].log.set_visibility(self.other.value in self.voices.names())
+
+    def _key(self, event: Any) -> None:
+        actions: dict[str, Callable[[], None]] = {"Enter": self.send, "Escape": self.stop}
+        actions[str(event.args)]()
+
+    def send(self) -> None:
+        """Asks each chosen model, unless an answer is under way."""
+        text = str(self.message.value or "").strip()[:LONGEST]
+        if not text or any(column.is_answering for column in self.columns):
+            return
+        self.problem.set_text("")
+        try:
+            temperature, length = (
+                _number(self.temperature.value, 0, 2),
+                _number(self.length.value, 1, 4096),
+            )
+            if self.model.value is None:
+                raise UserError(self.speech("no_models"))
+        except UserError as error:
+            web.tell(self.problem, error, self.speech)
+            return
+        self.message.set_value("")
+        chosen = [str(self.model.value)]
+        if self.other.value in self.voices.names():
+            chosen.append(str(self.other.value))
+        for column, model in zip(self.columns, chosen, strict=False):
+            column.ask(model, text, temperature, int(length))
+
+    def stop(self) -> None:
+        """Stops all answers."""
+        for column in self.columns:
+            column.stop()
+
+    def clear(self) -> None:
+        """Begins both conversations anew."""
+        for column in self.columns:
+            column.clear()
+
+    def renew(self, model: str) -> None:
+        """Offers a model that has just come into being, and chooses it."""
+        names = self.voices.names()
+        self.model.set_options(names, value=model if model in names else None)
+        self.other.set_options([self.speech("no_second"), *names])
+
+
+def _number(value: Any, low: float, high: float) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = float("nan")
+    if not low <= number <= high:
+        raise UserError(f"{value!r} is not between {low:g} and {high:g}", hint="give a number")
+    return number

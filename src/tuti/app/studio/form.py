@@ -1,0 +1,173 @@
+"""A form for each stage, made from its dataclass; it starts the stage as a process of its own."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nicegui import ui
+
+from tuti.app.invoke import config_type, preset_config
+from tuti.app.studio import web
+from tuti.app.studio.fields import Field, build, fields_of
+from tuti.app.studio.gallery import all_cards
+from tuti.app.studio.place import Place
+from tuti.app.studio.stream import list_runs
+from tuti.app.studio.strings import Language, language
+from tuti.run import Card, RunOptions, UserError
+
+Values = dict[str, Callable[[], Any]]
+"""Field → how to read what is typed in it."""
+
+
+def register_form(place: Place) -> None:
+    """Mounts `/new/<room>/<stage>`."""
+
+    @ui.page("/new/{room}/{stage}", dark=None, response_timeout=60)
+    async def form_page(room: str, stage: str, lang: str = "en", preset: str = "") -> None:
+        speech = language(lang)
+        path = f"/new/{room}/{stage}"
+        card = all_cards().get(room)
+        if card is None or stage not in card.stages:
+            with web.frame(speech, path, speech("not_found")):
+                web.paragraph(f"{room} {stage}")
+            return
+        title = f"{room} {stage}" if room != stage else stage
+        with web.frame(speech, path, title):
+            web.foreign(card.stages[stage].help)
+            try:
+                kind, made = await asyncio.to_thread(_fields, card, stage, preset)
+            except UserError as error:
+                web.tell(web.alert(), error, speech)
+                return
+            _presets(card, stage, path, speech)
+            folders = ", ".join(str(folder) for folder in place.allowed)
+            web.paragraph(speech("fill_in", folders=folders), "quiet")
+            _form(place, room, stage, kind, made, speech)
+
+
+def _fields(card: Card, stage: str, preset: str) -> tuple[type, list[Field]]:
+    kind = config_type(card.stages[stage].load())
+    targets = card.presets.get(stage, {})
+    defaults = preset_config(targets[preset]) if preset in targets else None
+    return kind, fields_of(kind, defaults)
+
+
+def _presets(card: Card, stage: str, path: str, speech: Language) -> None:
+    presets = card.presets.get(stage, {})
+    if presets:
+        with web.element("nav", label=speech("preset")), ui.element("ul"):
+            for name in ("", *presets):
+                query = {"preset": name} if name else {}
+                with ui.element("li"):
+                    web.link(web.address(path, speech, **query), name or speech("defaults"))
+
+
+def _form(
+    place: Place, room: str, stage: str, kind: type, made: list[Field], speech: Language
+) -> None:
+    known = [str(run.folder) for run in list_runs(place.runs)] + [str(f) for f in place.folders]
+    read = _inputs(made, known, speech)
+    name = _text("run_name", speech("run_name_help"), "", speech("run_name"))
+    seed = _text("seed", speech("seed_help"), "0", speech("seed"))
+    problem = web.alert()
+
+    async def start() -> None:
+        problem.set_text("")
+        values = {key: get() for key, get in read.items()}
+        try:
+            folder = place.runs / _run_name(str(name.value or ""), room, stage)
+            if not str(seed.value or "0").strip().isdecimal():
+                raise UserError(f"seed is {seed.value!r}", hint="give a whole number")
+            options = RunOptions(out=folder, seed=int(seed.value or 0))
+            config = await asyncio.to_thread(build, kind, made, values, place.allowed)
+            place.jobs.start(room, stage, config, options)
+        except (UserError, OSError) as error:
+            web.tell(problem, error, speech)
+            return
+        ui.navigate.to(web.address(f"/runs/{folder.name}", speech))
+
+    web.button(speech("start"), start)
+
+
+def _run_name(given: str, room: str, stage: str) -> str:
+    """A plain folder's name."""
+    name = given.strip()
+    if not name:
+        head = stage if room == stage else f"{room}-{stage}"
+        return f"{head}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith(
+        "."
+    ):
+        raise UserError(
+            f"{name!r} is no name for a run", hint="letters, digits, hyphens, dots, no slashes"
+        )
+    return name
+
+
+def _inputs(made: list[Field], known: list[str], speech: Language) -> Values:
+    return {each.name: _input(each, known, speech) for each in made}
+
+
+def _input(each: Field, known: list[str], speech: Language) -> Callable[[], Any]:
+    """One field with its help; returns how to read it."""
+    label = each.name.replace("_", " ") + (f" ({speech('required')})" if each.required else "")
+    if each.kind == "variant":
+        return _variant(each, label, known, speech)
+    if each.kind == "choice":
+        select = ui.select(list(each.choices), value=each.default, label=label).classes("field")
+        select.props["hint"] = each.help
+        return lambda: select.value
+    if each.kind == "switch":
+        switch = ui.switch(label, value=bool(each.default))
+        web.foreign(each.help, "quiet")
+        return lambda: switch.value
+    if each.kind in ("paths", "list", "json"):
+        shown = each.default
+        text = json.dumps(shown) if each.kind == "json" else "\n".join(map(str, shown or ()))
+        area = ui.textarea(label=label, value="" if shown is None else text).classes("field")
+        area.props["hint"] = each.help + (
+            "" if each.kind == "json" else f" ({speech('one_a_line')})"
+        )
+        area.props('rows=2 autogrow dir=ltr data-field="' + each.name + '"')
+        return lambda: area.value
+    text = "" if each.default is None else str(each.default)
+    made = _text(each.name, each.help, text, label)
+    if each.kind == "path":
+        made.set_autocomplete(known)
+    if each.kind in ("integer", "number"):
+        made.props("inputmode=decimal")
+    return lambda: made.value
+
+
+def _text(name: str, help: str, value: str, label: str) -> ui.input:
+    made = ui.input(label=label, value=value).classes("field")
+    made.props["hint"] = help
+    made.props["dir"] = "ltr"  # paths, numbers and names of options, in any language's form
+    made.props["data-field"] = name
+    return made
+
+
+def _variant(each: Field, label: str, known: list[str], speech: Language) -> Callable[[], Any]:
+    """A choice among dataclasses, with the fields of the one that is chosen."""
+    select = ui.select(list(each.choices), value=each.default, label=label).classes("field")
+    select.props["hint"] = each.help
+    groups: dict[str, ui.element] = {}
+    reads: dict[str, Values] = {}
+    for name, inner in each.variants.items():
+        with web.element("div", role="group", label=name).classes("variant") as groups[name]:
+            reads[name] = _inputs(inner, known, speech)
+
+    def show() -> None:
+        for name, group in groups.items():
+            group.set_visibility(name == select.value and bool(reads[name]))
+
+    select.on_value_change(show)
+    show()
+
+    def read() -> dict[str, Any]:
+        chosen = str(select.value)
+        return {"type": chosen} | {key: get() for key, get in reads[chosen].items()}
+
+    return read

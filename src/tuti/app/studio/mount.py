@@ -1,0 +1,139 @@
+"""Puts the pages on a FastAPI app, and serves them."""
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+from nicegui import ui
+
+from tuti.app.studio.chat import register_chat
+from tuti.app.studio.demo import register_demo
+from tuti.app.studio.form import register_form
+from tuti.app.studio.gallery import register_gallery
+from tuti.app.studio.jobs import Jobs
+from tuti.app.studio.place import Place, Voices
+from tuti.app.studio.runs import register_runs
+from tuti.app.studio.stream import find_run
+from tuti.app.studio.voices import RunVoices
+from tuti.pipelines.report import report_page
+from tuti.run import UserError
+
+PORT = 8000
+
+
+def mount_studio(
+    app: FastAPI,
+    runs: Path = Path("runs"),
+    folders: Sequence[Path] = (),
+    *,
+    models: Sequence[Path] = (),
+    voices: Voices | None = None,
+    demo: Path | None = None,
+) -> Place:
+    """Adds Studio's pages below `/`, after the routes that the app has; once a process.
+
+    Forms read only `runs` and `folders`. The caller ends `place.jobs` when the server stops.
+    """
+    place = Place(runs, tuple(folders), Jobs(), voices or RunVoices(runs, models))
+    _reports(app, place)
+    for register in (register_gallery, register_runs, register_form, register_chat):
+        register(place)
+    if demo is not None:
+        register_demo(place, demo)
+    ui.run_with(
+        app,
+        title="Tuti Studio",
+        favicon="🦜",
+        dark=None,
+        tailwind=False,
+        show_welcome_message=False,
+        reconnect_timeout=10.0,
+    )
+    return place
+
+
+def _reports(app: FastAPI, place: Place) -> None:
+    @app.get("/runs/{name}/report", include_in_schema=False)
+    def report(name: str) -> HTMLResponse:
+        """The report of a run as it stands now."""
+        try:
+            return HTMLResponse(report_page(find_run(place.runs, name)))
+        except UserError as error:
+            return HTMLResponse(
+                f"<!DOCTYPE html><title>Tuti</title><pre>{_escaped(error)}</pre>", 404
+            )
+
+
+def _escaped(error: UserError) -> str:
+    from tuti.ui import escape
+
+    return escape(error)
+
+
+def serve_demo(run_folder: Path, port: int = PORT, *, words: Sequence[str] = ()) -> None:
+    """Serves `/demo` and, once the address is printed, teaches: runs until interrupted.
+
+    `run_folder` holds a run's config (`Run.create`), which `tuti … --resume --out run_folder` goes on
+    with; `words` are other arguments for `tuti` that write that run.
+    """
+    app = FastAPI()
+    place = mount_studio(app, run_folder.parent, demo=run_folder)
+
+    def teach() -> None:
+        if words:
+            place.jobs.run(list(words), run_folder)
+        else:
+            place.jobs.resume(run_folder)
+
+    serve_pages(app, place, port, path="/demo", then=teach)
+
+
+def serve_pages(
+    app: FastAPI,
+    place: Place,
+    port: int = PORT,
+    *,
+    path: str = "/",
+    then: Callable[[], None] | None = None,
+) -> None:
+    """Serves on 127.0.0.1 until interrupted; prints the address when it answers, then calls `then`."""
+    listening = listen("127.0.0.1", port)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+
+    async def main() -> None:
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.02)
+        if server.started:
+            print(f"http://127.0.0.1:{listening.getsockname()[1]}{path}", flush=True)
+            print("Ctrl-C stops the server", file=sys.stderr, flush=True)
+            if then is not None:
+                then()
+        await serving
+
+    try:
+        asyncio.run(main())
+    finally:
+        place.jobs.end()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the port (0: any that is free); one in use is refused with a remedy."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise UserError(
+            f"port {port} on {host} cannot be had: {error.strerror}", hint=f"--port {port + 1}"
+        ) from error
+    return listening

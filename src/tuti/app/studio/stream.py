@@ -1,0 +1,162 @@
+"""Runs as pages see them: what lies in runs/, and events read as they are appended."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from tuti.run import UserError
+from tuti.run.directory import read_config
+
+Json = dict[str, Any]
+QUIET = 60.0
+"""Seconds after which a run that writes nothing is taken to be left."""
+STEP = 2 << 20
+"""Bytes read at a time; a page catches up with a long stream in a few turns."""
+
+
+@dataclass
+class Tail:
+    """The events of one events.jsonl; `read` returns the new ones, a torn line waits for its end."""
+
+    path: Path
+    offset: int = 0
+    rest: bytes = b""
+    events: list[Json] = field(default_factory=list[Json])
+
+    def read(self) -> bool:
+        """Takes what was appended; whether there was anything."""
+        try:
+            size = self.path.stat().st_size
+            if size < self.offset:  # begun anew
+                self.offset, self.rest, self.events = 0, b"", []
+            if size == self.offset:
+                return False
+            with open(self.path, "rb") as file:
+                file.seek(self.offset)
+                found = file.read(STEP)
+        except OSError:
+            return False
+        self.offset += len(found)
+        *lines, self.rest = (self.rest + found).split(b"\n")
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(event, dict) and isinstance(cast(Json, event).get("event"), str):
+                self.events.append(cast(Json, event))
+        return True
+
+
+class Watch:
+    """The live events of a run and of the stages inside it, by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tails: dict[str, Tail] = {}
+
+    def read(self) -> bool:
+        """Takes what is new in all streams; whether there was anything."""
+        paths = {self.folder.name: self.folder / "events.jsonl"}
+        for path in sorted(self.folder.glob("stages/*/events.jsonl")):
+            paths[path.parent.name] = path
+        for name in list(self.tails):
+            if name not in paths:
+                del self.tails[name]
+        for name, path in paths.items():
+            self.tails.setdefault(name, Tail(path))
+        return any([tail.read() for tail in self.tails.values()])
+
+    def stages(self) -> dict[str, list[Json]]:
+        """The events by stage."""
+        return {name: tail.events for name, tail in self.tails.items()}
+
+    def last(self, event: str) -> tuple[str, Json] | None:
+        """The newest event of a kind, with the name of its stage."""
+        found = [
+            (name, each)
+            for name, tail in self.tails.items()
+            for each in tail.events
+            if each["event"] == event
+        ]
+        return max(found, key=lambda pair: float(pair[1].get("time") or 0), default=None)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line in the list of runs."""
+
+    folder: Path
+    room: str
+    stage: str
+    state: str
+    changed: float
+
+    @property
+    def name(self) -> str:
+        """The folder's name: how pages address it."""
+        return self.folder.name
+
+
+def list_runs(runs: Path) -> list[Listed]:
+    """All runs in a folder, the newest first; what is damaged is passed over."""
+    found: list[Listed] = []
+    for path in runs.glob("*/config.json"):
+        try:
+            about = read_config(path.parent)
+            changed = max(
+                p.stat().st_mtime for p in (path, path.with_name("events.jsonl")) if p.exists()
+            )
+        except (UserError, OSError, ValueError):
+            continue
+        found.append(
+            Listed(
+                path.parent, str(about["room"]), str(about["stage"]), state_of(path.parent), changed
+            )
+        )
+    return sorted(found, key=lambda run: -run.changed)
+
+
+def state_of(folder: Path) -> str:
+    """finished, stopped, running (something was written within a minute) or unfinished."""
+    if (folder / "lineage.json").exists():
+        return "finished"
+    path = folder / "events.jsonl"
+    tail = Tail(path, max(0, path.stat().st_size - 65_536) if path.exists() else 0)
+    tail.read()
+    ends = [event for event in tail.events if event["event"] in ("start", "stopped", "finish")]
+    if ends and ends[-1]["event"] == "stopped":
+        return "stopped"
+    newest = max((p.stat().st_mtime for p in _streams(folder)), default=0.0)
+    return "running" if time.time() - newest < QUIET else "unfinished"
+
+
+def _streams(folder: Path) -> list[Path]:
+    return [
+        p for p in (folder / "events.jsonl", *folder.glob("stages/*/events.jsonl")) if p.exists()
+    ]
+
+
+def find_run(runs: Path, name: str) -> Path:
+    """The folder of a run by its name alone: no separators, no way out of runs/."""
+    folder = runs / name
+    is_plain = (
+        bool(name) and Path(name).name == name and name not in (".", "..") and "\0" not in name
+    )
+    if not is_plain or not folder.resolve().is_relative_to(runs.resolve()):
+        raise UserError(f"{name!r} is no name of a run", hint="choose one in the list of runs")
+    read_config(folder)
+    return folder
+
+
+def model_of(folder: Path) -> Path | None:
+    """The folder of a run's language model, when it has one."""
+    for about in sorted(folder.glob("artifacts/*/tuti.json")):
+        try:
+            if json.loads(about.read_bytes()).get("kind") == "LanguageModel":
+                return about.parent
+        except (OSError, ValueError, AttributeError):
+            continue
+    return None
