@@ -8,6 +8,7 @@ E head dim, F hidden (feed-forward), V vocabulary, L layers, N = B·T tokens.
 from tuti.nn.cache import CacheWindow, KVCache
 from tuti.nn.decoder import Block, Decoder, DecoderConfig, nll, token_nll
 from tuti.nn.files import load_decoder, save_decoder
+from tuti.nn.gguf import read_gguf
 from tuti.nn.loss import IGNORE, each_nll, summed_nll
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "each_nll",
     "load_decoder",
     "nll",
+    "read_gguf",
     "save_decoder",
     "summed_nll",
     "token_nll",

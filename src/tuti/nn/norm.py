@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+_norm: Callable[..., Tensor] = torch.linalg.vector_norm  # untyped in torch
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -19,7 +22,7 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         wide = x if x.dtype == torch.float64 else x.float()
-        r: Tensor = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        r = _norm(wide, dim=-1, keepdim=True)
         r = r.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, r)
         return (wide * r).mul_(weight).to(x.dtype)

@@ -1,0 +1,282 @@
+"""Llama-shaped models in llama.cpp's GGUF files, dequantised to a Decoder.
+
+The header is read here, with every length checked against the file's end before it is believed;
+the `gguf` package knows the blocks of the quantised types.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf.quants import dequantize
+from torch import Tensor
+
+from tuti.nn.decoder import Decoder, DecoderConfig
+from tuti.nn.files import AGAIN, fill
+from tuti.nn.llama import config_from_llama, llama_parts, number
+from tuti.run import UserError
+
+SCALARS = dict(zip(range(13), "BbHhIif?sxQqd", strict=True))  # s string, x array: not scalars
+STRING, ARRAY = 8, 9
+MAX_DIMS = 4
+
+NAMES = {  # llama.cpp's names of a block's tensors → Hugging Face's
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+OUTER = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+
+
+class _Cut(Exception):
+    """The file ends, or says something impossible, where more was promised."""
+
+
+@dataclass
+class _Reader:
+    """A cursor over the file's bytes that never passes their end."""
+
+    data: np.ndarray
+    at: int = 0
+
+    def take(self, count: int) -> bytes:
+        if count < 0 or self.at + count > len(self.data):
+            raise _Cut(f"{count} bytes are promised at byte {self.at} of {len(self.data)}")
+        self.at += count
+        return self.data[self.at - count : self.at].tobytes()
+
+    def scalar(self, kind: str) -> Any:
+        return struct.unpack("<" + kind, self.take(struct.calcsize("<" + kind)))[0]
+
+    def string(self) -> str:
+        return self.take(self.scalar("Q")).decode("utf-8", "replace")
+
+    def value(self, kind: int, nested: bool = False) -> Any:
+        if kind == STRING:
+            return self.string()
+        if kind == ARRAY and not nested:
+            inner, count = self.scalar("I"), self.scalar("Q")
+            if inner in SCALARS and inner not in (STRING, ARRAY):
+                size = struct.calcsize("<" + SCALARS[inner])
+                return list(struct.unpack(f"<{count}{SCALARS[inner]}", self.take(count * size)))
+            return [self.value(inner, nested=True) for _ in range(count)]
+        if kind not in SCALARS or kind == ARRAY:
+            raise _Cut(f"a value of unknown type {kind} at byte {self.at}")
+        return self.scalar(SCALARS[kind])
+
+
+@dataclass
+class GGUFFile:
+    """A GGUF file's metadata and where its tensors lie."""
+
+    path: Path
+    data: np.ndarray
+    fields: dict[str, Any] = field(default_factory=dict[str, Any])
+    places: dict[str, tuple[GGMLQuantizationType, tuple[int, ...], int]] = field(
+        default_factory=dict[str, tuple[GGMLQuantizationType, tuple[int, ...], int]]
+    )
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor dequantised to fp32."""
+        kind, shape, start = self.places[name]
+        block, size = GGML_QUANT_SIZES[kind]
+        row = shape[-1] // block * size
+        raw = self.data[start : start + math.prod(shape[:-1]) * row].reshape(-1, row)
+        try:
+            with np.errstate(all="ignore"):
+                values = dequantize(raw, kind)
+        except NotImplementedError as error:
+            raise UserError(
+                f"{name} in {self.path} is quantised as {kind.name}, which cannot be read here",
+                hint="take the model's F16, Q8_0, Q6_K, Q4_K or Q4_0 file",
+            ) from error
+        return torch.from_numpy(np.array(values, dtype=np.float32)).view(shape)
+
+
+def open_gguf(path: Path) -> GGUFFile:
+    """Read a GGUF header (version 2 or 3, little-endian): metadata and places of tensors."""
+    path = Path(path)
+    try:
+        data = np.memmap(path, mode="r", dtype=np.uint8)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}", hint=AGAIN) from error
+    file = GGUFFile(path, data)
+    try:
+        _read_header(_Reader(data), file)
+    except (_Cut, struct.error, MemoryError, OverflowError) as error:
+        raise UserError(f"{path} is not a whole GGUF file: {error}", hint=AGAIN) from error
+    return file
+
+
+def _read_header(reader: _Reader, file: GGUFFile) -> None:
+    if reader.take(4) != b"GGUF":
+        raise _Cut("it does not begin with GGUF")
+    version = reader.scalar("I")
+    if version not in (2, 3):
+        raise _Cut(f"version {version}; 2 and 3 are read")
+    tensors, pairs = reader.scalar("Q"), reader.scalar("Q")
+    for _ in range(pairs):
+        key = reader.string()
+        file.fields[key] = reader.value(reader.scalar("I"))
+    found: list[tuple[str, int, tuple[int, ...], int]] = []
+    for _ in range(tensors):
+        name, dims = reader.string(), reader.scalar("I")
+        if not 1 <= dims <= MAX_DIMS:
+            raise _Cut(f"{name[:60]!r} has {dims} dimensions")
+        shape = tuple(reader.scalar("Q") for _ in range(dims))[::-1]
+        found.append((name, reader.scalar("I"), shape, reader.scalar("Q")))
+    align = file.fields.get("general.alignment", 32)
+    if not isinstance(align, int) or not 0 < align <= 2**20:
+        raise _Cut(f"general.alignment is {str(align)[:40]}")
+    base = -(-reader.at // align) * align
+    for name, kind, shape, offset in found:
+        file.places[name] = _place(name, kind, shape, base + offset, len(file.data))
+
+
+def _place(
+    name: str, number_of_kind: int, shape: tuple[int, ...], start: int, end: int
+) -> tuple[GGMLQuantizationType, tuple[int, ...], int]:
+    """A tensor's type, shape and first byte, if it lies inside the file."""
+    try:
+        kind = GGMLQuantizationType(number_of_kind)
+    except ValueError as error:
+        raise _Cut(f"{name[:60]!r} is of the unknown type {number_of_kind}") from error
+    block, size = GGML_QUANT_SIZES[kind]
+    count = math.prod(shape)
+    if count == 0 or shape[-1] % block:
+        raise _Cut(f"{name[:60]!r} has the shape {shape} in blocks of {block}")
+    stop = start + count // block * size
+    if stop > end:
+        raise _Cut(f"{name[:60]!r} ends at byte {stop} of {end}")
+    return kind, shape, start
+
+
+def _config(file: GGUFFile) -> DecoderConfig:
+    """The decoder that the metadata describe, through the same checks as a config.json."""
+    f = file.fields
+    if f.get("general.architecture") != "llama":
+        raise UserError(
+            f"{file.path} holds a {str(f.get('general.architecture'))[:40]!r}, not a llama",
+            hint="take a GGUF file whose general.architecture is llama",
+        )
+    for key in ("llama.expert_count", "rope_freqs.weight"):
+        if f.get(key) or key in file.places:
+            raise UserError(f"{file.path} has {key}, which is not supported", hint="another model")
+    if "token_embd.weight" not in file.places:
+        raise UserError(f"{file.path} lacks the tensor token_embd.weight", hint=AGAIN)
+    table: dict[str, Any] = {
+        "model_type": "llama",
+        "vocab_size": file.places["token_embd.weight"][1][0],
+        "hidden_size": f.get("llama.embedding_length"),
+        "intermediate_size": f.get("llama.feed_forward_length"),
+        "num_hidden_layers": f.get("llama.block_count"),
+        "num_attention_heads": f.get("llama.attention.head_count"),
+        "num_key_value_heads": f.get("llama.attention.head_count_kv"),
+        "head_dim": f.get("llama.attention.key_length"),
+        "max_position_embeddings": f.get("llama.context_length"),
+        "rope_theta": _short(f, "llama.rope.freq_base", 10000.0, 1e12),
+        "rms_norm_eps": _short(f, "llama.attention.layer_norm_rms_epsilon", 1e-5, 1.0),
+        "tie_word_embeddings": "output.weight" not in file.places,
+    }
+    kind = f.get("llama.rope.scaling.type", "none")
+    if kind != "none":
+        factor = _short(f, "llama.rope.scaling.factor", 1.0, 1e6)
+        table["rope_scaling"] = {"rope_type": kind, "factor": factor}
+    config = config_from_llama(table)
+    turned = f.get("llama.rope.dimension_count", config.head_dim)
+    if turned != config.head_dim:
+        raise UserError(f"partial rotary embedding ({turned} channels) is not supported")
+    return config
+
+
+def _short(fields: Mapping[str, Any], key: str, default: float, high: float) -> float:
+    """A float32 of the file as the decimal that was meant: 1e-05, not 9.999999747378752e-06."""
+    return float(str(np.float32(number({key: fields.get(key, default)}, key, 0.0, high))))
+
+
+def _weights(
+    file: GGUFFile, config: DecoderConfig, dtype: torch.dtype, device: torch.device | str
+) -> Iterator[tuple[str, Tensor]]:
+    theirs = {hugging: ggml for ggml, hugging in OUTER.items()}
+    for i in range(config.layers):
+        for ggml, hugging in NAMES.items():
+            theirs[f"model.layers.{i}.{hugging}.weight"] = f"blk.{i}.{ggml}.weight"
+    expected = list(llama_parts(config))
+    for name, shape in (part for _, parts in expected for part in parts):
+        found = file.places.get(theirs[name])
+        if found is None:
+            raise UserError(f"{file.path} lacks the tensor {theirs[name]}", hint=AGAIN)
+        if found[1] != shape:
+            raise UserError(
+                f"{theirs[name]} in {file.path} has the shape {list(found[1])}; its metadata say "
+                f"{list(shape)}",
+                hint=AGAIN,
+            )
+    for ours, parts in expected:
+        pieces: list[Tensor] = []
+        for name, _ in parts:
+            tensor = file.tensor(theirs[name])
+            if re.search(r"\.attn_[qk]\.", theirs[name]):
+                # llama.cpp turns neighbouring channels, we halves: undo its reordering of rows.
+                pairs = tensor.view(-1, config.head_dim // 2, 2, config.width)
+                tensor = pairs.transpose(1, 2).reshape(tensor.shape)
+            pieces.append(tensor.to(device, dtype))
+        yield ours, torch.cat(pieces)
+
+
+def _tokenizer(file: GGUFFile) -> dict[str, Any]:
+    """The tokenizer's metadata, checked to be lists of strings and numbers."""
+    f = file.fields
+    out: dict[str, Any] = {"name": str(f.get("general.name", ""))[:200]}
+    lists = {"tokens": str, "merges": str, "token_type": int}
+    for key, kind in lists.items():
+        value = f.get(f"tokenizer.ggml.{key}", [])
+        if not isinstance(value, list) or not all(isinstance(v, kind) for v in value):  # pyright: ignore[reportUnknownVariableType]
+            raise UserError(f"tokenizer.ggml.{key} in {file.path} is damaged", hint=AGAIN)
+        out[{"token_type": "types"}.get(key, key)] = value
+    for key, name in [("model", "model"), ("pre", "pre")]:
+        out[name] = str(f.get(f"tokenizer.ggml.{key}", ""))[:100]
+    for key, name in [("bos", "bos"), ("eos", "eos"), ("unknown", "unknown"), ("padding", "pad")]:
+        value = f.get(f"tokenizer.ggml.{key}_token_id")
+        fine = isinstance(value, int) and 0 <= value < len(out["tokens"])
+        out[name] = value if fine else None
+    out["add_bos"] = f.get("tokenizer.ggml.add_bos_token") is True
+    template = f.get("tokenizer.chat_template")
+    out["chat_template"] = template if isinstance(template, str) else None
+    return out
+
+
+def read_gguf(
+    path: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> tuple[Decoder, dict[str, Any]]:
+    """The model, dequantised, and its tokenizer's metadata as plain values.
+
+    The table has tokens, types (llama.cpp's: 1 normal, 3 control, …), merges ("a b"), model
+    ("gpt2" is byte-level BPE), pre (the pre-tokenizer's name), bos, eos, unknown, pad (ids or
+    None), add_bos, chat_template (or None) and name.
+    """
+    file = open_gguf(path)
+    config = _config(file)
+    table = _tokenizer(file)
+    if len(table["tokens"]) > config.vocab:
+        raise UserError(f"{path} has {len(table['tokens'])} tokens but {config.vocab} embeddings")
+    return fill(config, dict(_weights(file, config, dtype, device))), table
