@@ -9,8 +9,12 @@ PIPELINES = {
         stages={
             "teach": Entry("tuti.pipelines.teach:teach", "teach a model from a folder of text"),
         },
+        views={
+            "evaluate": Entry("tuti.pipelines.evaluate:evaluate_run", "what a taught model is worth"),
+        },
         verbs={
             "teach": Entry("tuti.pipelines.teach:teach", "teach a model from a folder of text"),
+            "evaluate": Entry("tuti.pipelines.evaluate:evaluate_run", "what a taught model is worth"),
         },
     ),
 }

@@ -7,10 +7,11 @@ into config.json in *steps*, so that no clock decides anything afterwards.
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from tuti.nn import Decoder, DecoderConfig, nll
+from tuti.nn import Decoder, DecoderConfig, load_decoder, nll
 from tuti.run import UserError
 from tuti.train import Muon, Optimiser, as_dtype
 
@@ -99,16 +100,9 @@ def expected_bits(parameters: float, tokens: float, corpus_tokens: float) -> flo
 def make_plan(corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, Forecast]:
     """The plan with the lowest loss to expect among the rungs of the ladder that fit the minutes."""
     vocab = vocabulary(corpus_bytes)
-    corpus_tokens = max(1.0, corpus_bytes * 0.95 / 3.4)
-    seconds = spent_elsewhere(corpus_bytes, minutes * 60)
-    left = minutes * 60 - sum(seconds.values())
-    if left < 5:
-        raise UserError(
-            f"{minutes} minutes leave nothing to train in: reading {corpus_bytes / 1e6:.0f} MB alone "
-            f"takes some {sum(seconds.values()):.0f} s",
-            hint=f"--minutes {math.ceil(sum(seconds.values()) / 60 + 2)}",
-        )
-    rows = 16
+    corpus_tokens = max(1.0, corpus_bytes * 0.95 / 3.2)
+    seconds, left = budget(corpus_bytes, minutes)
+    rows = 8
     probe = shape(*LADDER[4], vocab)
     precision, base = choose_precision(probe, rows, device)
     per_flop = base / (probe.flops_per_token(CONTEXT) * rows * CONTEXT)
@@ -121,12 +115,40 @@ def make_plan(corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, For
     bits, (width, layers) = min(outcome(rung) for rung in LADDER)
     chosen = shape(width, layers, vocab)
     update = update_seconds(chosen, rows, precision, device)
-    steps = max(20, int(left / update))
     forecast = Forecast(
         rows * CONTEXT / update, chosen.parameters, bits, precision, seconds | {"pretrain": left}
     )
-    sft_steps = max(10, int(seconds["sft"] / update / 1.3))
-    return Plan(vocab, width, layers, rows, steps, sft_steps), forecast
+    sft_steps = max(10, int(seconds["sft"] / update / 1.5))
+    return Plan(vocab, width, layers, rows, max(20, int(left / update)), sft_steps), forecast
+
+
+def make_base_plan(folder: Path, corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, Forecast]:
+    """Steps of adapters on a pretrained model; its sizes are its own."""
+    seconds, left = budget(corpus_bytes, minutes)
+    rows, config = 2, load_decoder(folder).config
+    fastest = {
+        precision: update_seconds(config, rows, precision, device) for precision in ("fp32", "bf16")
+    }
+    precision = min(fastest, key=lambda name: fastest[name])
+    update = fastest[precision]
+    forecast = Forecast(
+        rows * CONTEXT / update, config.parameters, 0.0, precision, seconds | {"adapt": left}
+    )
+    steps, sft_steps = max(5, int(left / update)), max(5, int(seconds["sft"] / update / 1.5))
+    return Plan(config.vocab, 0, 0, rows, steps, sft_steps), forecast
+
+
+def budget(corpus_bytes: int, minutes: float) -> tuple[dict[str, float], float]:
+    """Seconds of the other stages, and what is left for training; too little is refused."""
+    seconds = spent_elsewhere(corpus_bytes, minutes * 60)
+    left = minutes * 60 - sum(seconds.values())
+    if left < 5:
+        raise UserError(
+            f"{minutes:g} minutes leave nothing to train in: reading {corpus_bytes / 1e6:.0f} MB alone "
+            f"takes some {sum(seconds.values()):.0f} s",
+            hint=f"--minutes {math.ceil(sum(seconds.values()) / 60 + 2)}",
+        )
+    return seconds, left
 
 
 def spent_elsewhere(corpus_bytes: int, budget: float) -> dict[str, float]:

@@ -9,10 +9,16 @@ from typing import Annotated, Any, Literal
 import tyro
 from annotated_types import Gt
 
+from tuti.pipelines.base import base_folder
 from tuti.pipelines.chain import Chain
-from tuti.pipelines.plan import CONTEXT, Forecast, Plan, make_plan, shape
+from tuti.pipelines.evaluate import Evaluate, evaluate, promoted
+from tuti.pipelines.plan import CONTEXT, Forecast, Plan, make_base_plan, make_plan, shape
+from tuti.pipelines.report import write_report
 from tuti.run import Run, RunOptions, UserError, execute
 from tuti.run.machine import choose_device
+from tuti.systems.finetune.adapt import Adapt, adapt
+from tuti.systems.finetune.methods import Full, Lora
+from tuti.systems.finetune.sft import Sft, sft
 from tuti.systems.spark.pack import Pack, pack
 from tuti.systems.spark.prepare import Prepare, prepare
 from tuti.systems.spark.walk import walk
@@ -28,6 +34,8 @@ class Teach:
     """Folders or files: .txt .md .html .jsonl(.gz|.zst) .parquet, program code; any mix, any script"""
     minutes: Annotated[float, Gt(0)] = 10.0
     """Wall-clock minutes for the whole job on this machine; they become steps in the plan"""
+    base: str = ""
+    """Start from a pretrained model: smollm2, a folder, a run, or ORG/NAME on the model hub"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of weights and activations; auto: bf16 where this processor gains by it"""
     plan: tyro.conf.Suppress[Plan | None] = None
@@ -35,37 +43,86 @@ class Teach:
 
 
 def teach(config: Teach, run: Run) -> None:
-    """Plans, then prepares, tokenises, pretrains, and reports; the finished model is promoted."""
+    """Plans, prepares, trains, teaches to answer, measures, reports; promotes what got better."""
     if config.plan is None:
         config, forecast = planned(config, run)
         run.write_config("teach", "teach", config)
-        run.log("plan", **dataclasses.asdict(config.plan or forecast), **dataclasses.asdict(forecast))
+        run.log("plan", **(dataclasses.asdict(forecast) | dataclasses.asdict(_plan(config))))
         tell_plan(run, config, forecast)
-    assert config.plan is not None
-    plan, chain = config.plan, Chain(run)
-    clean = chain.step("prepare", "spark", prepare, Prepare(source=config.source))
-    words = chain.step(
-        "tokenizer", "transformer", tokenizer, TokenizerConfig(words=clean.folder, vocab=plan.vocab)
+    chain, plan = Chain(run), _plan(config)
+    clean = chain.step("prepare", "spark", prepare, Prepare(source=config.source)).folder
+    if config.base:
+        packed, taught = from_base(config, chain, clean)
+        method: Full | Lora = Lora(lr=5e-4)
+    else:
+        packed, taught = from_scratch(config, chain, clean)
+        method = Full()
+    chain.promote("model", taught / "artifacts" / "model")
+    answers = Sft(
+        model=taught,
+        documents=clean,
+        tokens=packed,
+        method=method,
+        context=CONTEXT,
+        rows=plan.rows,
+        steps=plan.sft_steps,
+        precision=_precision(config),
+        every=max(5, plan.sft_steps // 3),
     )
-    packed = chain.step("pack", "spark", pack, Pack(documents=clean.folder, tokenizer=words.folder))
-    model = chain.step("pretrain", "transformer", pretrain, pretrain_config(config, plan, packed.folder))
-    chain.promote("model", model.folder / "artifacts" / "model")
-    run.show(f"model: {run.folder}   tuti chat {run.folder}")
+    tuned = chain.step("sft", "finetune", sft, answers).folder
+    measured = Evaluate(documents=clean, tokens=packed, pretrained=taught, tuned=tuned)
+    if config.base:
+        measured = dataclasses.replace(measured, base=base_folder(config.base), held_out=40, dialogues=40)
+    figures = chain.step("evaluate", "teach", evaluate, measured).folder
+    if promoted(figures, "sft"):
+        chain.promote("model", tuned / "artifacts" / "model")
+    report = write_report(run)
+    run.show(f"\ntuti chat {run.folder}\ntuti serve {run.folder}\nreport: {report}")
 
 
-def pretrain_config(config: Teach, plan: Plan, tokens: Path) -> Pretrain:
-    """The pretraining that a plan stands for."""
+def from_scratch(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
+    """Tokenizer, tokens and a model of the corpus's own: the packed run and the pretrained run."""
+    plan = _plan(config)
     sizes = shape(plan.width, plan.layers, plan.vocab)
-    assert config.precision != "auto"
-    return Pretrain(
-        tokens=tokens,
+    wanted = TokenizerConfig(words=clean, vocab=plan.vocab)
+    words = chain.step("tokenizer", "transformer", tokenizer, wanted).folder
+    packed = chain.step("pack", "spark", pack, Pack(documents=clean, tokenizer=words)).folder
+    training = Pretrain(
+        tokens=packed,
         start=Scratch(plan.width, plan.layers, sizes.heads, sizes.kv_heads),
         context=CONTEXT,
         rows=plan.rows,
         steps=plan.steps,
-        precision=config.precision,
+        precision=_precision(config),
         every=max(10, plan.steps // 12),
     )
+    return packed, chain.step("pretrain", "transformer", pretrain, training).folder
+
+
+def from_base(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
+    """The base model's own tokenizer, and low-rank adapters on its matrices."""
+    plan, base = _plan(config), base_folder(config.base)
+    packed = chain.step("pack", "spark", pack, Pack(documents=clean, tokenizer=base)).folder
+    training = Adapt(
+        model=base,
+        tokens=packed,
+        context=CONTEXT,
+        rows=plan.rows,
+        steps=plan.steps,
+        precision=_precision(config),
+        every=max(10, plan.steps // 4),
+    )
+    return packed, chain.step("adapt", "finetune", adapt, training).folder
+
+
+def _plan(config: Teach) -> Plan:
+    assert config.plan is not None
+    return config.plan
+
+
+def _precision(config: Teach) -> Literal["fp32", "bf16"]:
+    assert config.precision != "auto"
+    return config.precision
 
 
 def planned(config: Teach, run: Run) -> tuple[Teach, Forecast]:
@@ -77,9 +134,12 @@ def planned(config: Teach, run: Run) -> tuple[Teach, Forecast]:
             f"nothing to read in {', '.join(map(str, config.source))}",
             hint="give a folder with .txt, .md, .html, .jsonl or .parquet files",
         )
-    began = time.monotonic()
+    began, device = time.monotonic(), choose_device(run.options.device)
     run.show("measuring this machine for a few seconds …")
-    plan, forecast = make_plan(size, config.minutes, choose_device(run.options.device))
+    if config.base:
+        plan, forecast = make_base_plan(base_folder(config.base), size, config.minutes, device)
+    else:
+        plan, forecast = make_plan(size, config.minutes, device)
     run.log("measured", seconds=round(time.monotonic() - began, 2))
     precision = forecast.precision if config.precision == "auto" else config.precision
     return dataclasses.replace(config, plan=plan, precision=precision), forecast
@@ -87,18 +147,24 @@ def planned(config: Teach, run: Run) -> tuple[Teach, Forecast]:
 
 def tell_plan(run: Run, config: Teach, forecast: Forecast) -> None:
     """The plan in a person's words, with what such a model can and cannot do."""
-    plan = config.plan
-    assert plan is not None
+    plan = _plan(config)
+    model = f"width {plan.width}, {plan.layers} layers, vocabulary {plan.vocab:,}"
+    if config.base:
+        model = f"{config.base}, low-rank adapters"
     run.show(
-        f"plan for {config.minutes:g} minutes: {forecast.parameters / 1e6:.1f} M parameters "
-        f"(width {plan.width}, {plan.layers} layers, vocabulary {plan.vocab:,}), {plan.steps:,} updates of "
-        f"{plan.rows} × {CONTEXT} tokens at {forecast.tokens_per_second:,.0f} tokens/s, {config.precision}"
+        f"plan for {config.minutes:g} minutes: {forecast.parameters / 1e6:.1f} M parameters ({model}), "
+        f"{plan.steps:,} updates of {plan.rows} × {CONTEXT} tokens at "
+        f"{forecast.tokens_per_second:,.0f} tokens/s in {config.precision}, then {plan.sft_steps} of answers"
     )
-    run.show(f"expect some {forecast.bits_per_byte:.2f} bits per byte on held-out text")
-    run.show(
-        "a model of this size writes in the manner of its texts: their words, rhythm and layout. "
-        "It does not know facts, follow arguments or answer questions reliably."
-    )
+    if forecast.bits_per_byte:
+        run.show(f"expect some {forecast.bits_per_byte:.2f} bits per byte on held-out text")
+    run.show(CAN)
+
+
+CAN = (
+    "a model of this size writes in the manner of its texts: their words, rhythm and layout. It does not "
+    "know facts, follow an argument or answer questions reliably."
+)
 
 
 def from_python(source: str | Path, *, out: str | Path | None = None, seed: int = 0, **fields: Any) -> Run:
