@@ -1,5 +1,6 @@
 """Generation: a model folder loaded, sampling, the plain loop, the engine with continuous batching."""
 
+from tuti.infer.engine import Busy, Counters, Engine, Event, Finish, Request, Ticket
 from tuti.infer.generate import Model, Token, generate, sample_text
 from tuti.infer.loading import LoadedModel, load_model
 from tuti.infer.packed import PackedDecoder
@@ -7,11 +8,18 @@ from tuti.infer.sampling import Sampling, sample
 from tuti.infer.stops import StopText
 
 __all__ = [
+    "Busy",
+    "Counters",
+    "Engine",
+    "Event",
+    "Finish",
     "LoadedModel",
     "Model",
     "PackedDecoder",
+    "Request",
     "Sampling",
     "StopText",
+    "Ticket",
     "Token",
     "generate",
     "load_model",

@@ -32,7 +32,7 @@ class Token:
 
     id: int
     text: str
-    logprob: float = 0.0
+    logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
 
 
@@ -60,17 +60,17 @@ def generate(
         yield replace(last, text=last.text + stops.push(stream.flush()) + stops.flush())
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: tables that a decoder keeps must stay fit for training
 def _steps(
     model: Model, prompt: Sequence[int], sampling: Sampling, ends: frozenset[int]
 ) -> Generator[Token]:
     context = model.config.context
-    if not 0 < len(prompt) < context:
+    if not 0 < len(prompt) <= context:
         raise UserError(
             f"the prompt has {len(prompt):,} tokens, the model's context is {context:,}",
             hint="shorten the prompt" if prompt else "give at least one token",
         )
-    count = min(sampling.max_tokens, context - len(prompt))
+    count = min(sampling.max_tokens, context - len(prompt) + 1)  # the last needs no place
     cache, source = model.cache(1, len(prompt) + count), sampling.random()
     ids = list(prompt)
     for _ in range(count):

@@ -54,14 +54,14 @@ def test_generation_ends_at_ends_stops_and_the_context(
     cut = whole.index(whole[9])
     assert [t.id for t in generate(model, tokenizer, prompt, rule, (whole[9],))] == whole[:cut]
     long = Sampling(temperature=1, max_tokens=10**6, seed=3)
-    assert len(list(generate(model, tokenizer, prompt, long))) == 128 - len(prompt)
+    assert len(list(generate(model, tokenizer, prompt, long))) == 129 - len(prompt)
     text = "".join(t.text for t in generate(model, tokenizer, prompt, long))
     stop = text[20:23]
     stopped = Sampling(temperature=1, max_tokens=10**6, seed=3, stop=(stop,))
     assert (
         "".join(t.text for t in generate(model, tokenizer, prompt, stopped)) == text.split(stop)[0]
     )
-    for bad in ([], [1] * 128):
+    for bad in ([], [1] * 129):
         with pytest.raises(UserError, match="context"):
             list(generate(model, tokenizer, bad, rule))
 

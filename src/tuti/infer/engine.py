@@ -1,0 +1,399 @@
+"""Continuous batching (Yu et al. 2022, "Orca"): answers join and leave the batch at every step.
+
+One thread owns the model. A step reads one chunk of one waiting prompt, so that a long prompt
+delays the others by a chunk and no more, then makes one token for every answer under way. Prompts
+that are being read take turns, the least recently served first.
+
+The cache's slots are numbered so that answers under way hold 0 … ready - 1 and prompts being read
+follow: the decoding step reads its keys in place, and whoever leaves is replaced by the last.
+
+What one request gets does not depend on its company: its draws come from its own source, its
+prompt is read in the same chunks, matrix products give a row the same bits in any batch (packed,
+on a CPU); attention may round differently, by about 1e-6 of a logit. Greedy answers are thus equal
+unless the two best tokens are as close as that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from tuti.infer.generate import Model, Token
+from tuti.infer.sampling import Sampling, sample, top_logprobs
+from tuti.infer.stops import StopText
+from tuti.run import UserError
+from tuti.text import Tokenizer
+
+CHUNK = 64  # prompt tokens a step: enough rows to compute at full speed on a CPU
+CACHE_BYTES = 2**30
+IDLE_SECONDS = 0.5  # how soon an idle engine notices that it is closed
+
+
+@dataclass(frozen=True)
+class Request:
+    """One answer to make; `score` also reports the prompt's own log-probabilities."""
+
+    prompt: Sequence[int]
+    sampling: Sampling
+    ends: Sequence[int] = ()
+    score: bool = False
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The end of an answer, with the last of its text; `stop` names the stop string that was met."""
+
+    reason: Literal["stop", "length", "error"]
+    text: str = ""
+    stop: str | None = None
+    tokens: int = 0
+
+
+Event = Token | Finish
+
+
+class Busy(Exception):
+    """The queue is full; worth trying again after so many seconds."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"the queue is full; try again in {seconds} s")
+        self.seconds = seconds
+
+
+@dataclass
+class Counters:
+    """What /metrics reports; the first two are levels, the others only grow."""
+
+    running: int = 0
+    waiting: int = 0
+    requests: int = 0
+    finished: int = 0
+    cancelled: int = 0
+    rejected: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    steps: int = 0
+    busy_seconds: float = 0.0
+
+
+class Ticket:
+    """A request in the engine. Its events come by `events` (asyncio) or by `wait` (a thread)."""
+
+    def __init__(self, request: Request, tokenizer: Tokenizer) -> None:
+        self.request = request
+        self.ids = list(request.prompt)
+        self.read = 0  # ids whose keys and values are in the cache
+        self.made = 0
+        self.turn = 0  # the step at which its prompt was last read on
+        self.cancelled = self.done = False
+        self.source = request.sampling.random()
+        self.stream = tokenizer.stream(skip_specials=True)
+        self.stops = StopText(request.sampling.stop)
+        try:
+            self.loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            self.loop = None
+        self.inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self.outbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    async def events(self) -> AsyncGenerator[Event]:
+        """Tokens, then a `Finish`; leaving early cancels."""
+        try:
+            while True:
+                event = await self.inbox.get()
+                yield event
+                if isinstance(event, Finish):
+                    return
+        finally:
+            self.cancel()
+
+    def wait(self) -> Iterator[Event]:
+        """The same for a thread without an event loop."""
+        while True:
+            event = self.outbox.get()
+            yield event
+            if isinstance(event, Finish):
+                return
+
+    def cancel(self) -> None:
+        """Gives the slot back at the next step."""
+        self.cancelled = True
+
+
+class Engine:
+    """Answers many requests at once with one model; close it when done."""
+
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: Tokenizer,
+        *,
+        slots: int = 16,
+        length: int = 0,
+        waiting: int = 64,
+        chunk: int = CHUNK,
+    ) -> None:
+        """`length`: tokens of prompt and answer together (0: the context, or what 1 GiB holds)."""
+        self.model, self.tokenizer, self.chunk = model, tokenizer, chunk
+        self.length = length or _affordable(model, slots)
+        self.counters = Counters()
+        self._cache = model.cache(slots + 1, self.length)  # one spare, to exchange two slots
+        self._slots, self._most_waiting = slots, waiting
+        self._queue: deque[Ticket] = deque()
+        self._live: list[Ticket] = []  # by slot
+        self._ready = 0
+        self._out: list[tuple[Ticket, Event]] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="tuti-engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request) -> Ticket:
+        """Queues a request; UserError when it can never be served, Busy when it cannot be now."""
+        n = len(request.prompt)
+        if not 0 < n <= self.length:
+            raise UserError(
+                f"the prompt has {n:,} tokens; this server takes 1 to {self.length:,}",
+                hint="shorten the prompt" if n else "give at least one token",
+            )
+        bad = next((i for i in request.prompt if not 0 <= i < self.model.config.vocab), None)
+        if bad is not None:
+            raise UserError(
+                f"token id {bad} is outside the vocabulary of {self.model.config.vocab:,}",
+                hint="is this the model's own tokenizer?",
+            )
+        ticket = Ticket(request, self.tokenizer)
+        with self._changed:
+            assert not self._closed, "the engine is closed"
+            if len(self._queue) >= self._most_waiting:
+                self.counters.rejected += 1
+                raise Busy(self._patience())
+            self.counters.requests += 1
+            self._queue.append(ticket)
+            self._changed.notify()
+        return ticket
+
+    def complete(self, request: Request) -> list[Event]:
+        """All events of one request, for a thread without an event loop."""
+        return list(self.submit(request).wait())
+
+    def score(self, ids: Sequence[int]) -> list[float]:
+        """The log-probability in nats of every id but the first, given those before it."""
+        rule = Sampling(max_tokens=0, logprobs=0)
+        tokens = self.complete(Request(ids, rule, score=True))
+        return [t.logprob for t in tokens if isinstance(t, Token) and t.logprob is not None]
+
+    def close(self) -> None:
+        """Ends the thread; answers under way finish with the reason "error"."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _patience(self) -> int:
+        """Seconds until a place in the queue is free, by the requests served so far."""
+        c = self.counters
+        each = c.busy_seconds / c.finished if c.finished else 1.0
+        return max(1, min(60, round(each)))
+
+    @torch.no_grad()
+    def _run(self) -> None:
+        while not self._closed:
+            with self._changed:
+                if not (self._queue or self._live):
+                    self._changed.wait(IDLE_SECONDS)
+            start = time.monotonic()
+            try:
+                self._step()
+            except Exception:  # a bug or exhausted memory: fail these answers, serve the next
+                traceback.print_exc(file=sys.stderr)
+                self._fail()
+            self._deliver()
+            self.counters.busy_seconds += time.monotonic() - start
+        with self._changed:
+            self._live += self._queue
+            self._queue.clear()
+        self._fail()
+        self._deliver()
+
+    def _fail(self) -> None:
+        for slot, ticket in enumerate(self._live):
+            self.counters.failed += 1
+            ticket.done = True
+            self._out.append((ticket, Finish("error")))
+            if slot < self._slots:
+                self._cache.free(slot)
+        self._live, self._ready = [], 0
+
+    def _step(self) -> None:
+        self._leave()
+        with self._changed:
+            staying = [ticket for ticket in self._queue if not ticket.cancelled]
+            self.counters.cancelled += len(self._queue) - len(staying)
+            free = self._slots - len(self._live)
+            self._live += staying[:free]
+            self._queue = deque(staying[free:])
+            self.counters.running = len(self._live)
+            self.counters.waiting = len(self._queue)
+        if not self._live:
+            return
+        self.counters.steps += 1
+        going = self._ready
+        if going < len(self._live):
+            self._read(min(self._live[going:], key=lambda ticket: ticket.turn))
+        self._decode(going)
+        self._leave()
+        self.counters.running = len(self._live)
+
+    def _read(self, ticket: Ticket) -> None:
+        """One chunk of a prompt; after the last one the first token of the answer."""
+        ticket.turn = self.counters.steps
+        slot = self._live.index(ticket)
+        part = ticket.ids[ticket.read : ticket.read + self.chunk]
+        device = self._cache.store.device
+        hidden = self.model(
+            torch.tensor([part], device=device), cache=self._cache.window([slot], [len(part)])
+        )[0]
+        first, ticket.read = ticket.read == 0, ticket.read + len(part)
+        self.counters.prompt_tokens += len(part)
+        whole = ticket.read == len(ticket.ids)
+        if ticket.request.score:
+            logits = self.model.logits(hidden).float()
+            self._score(ticket, logits, first)
+            logits = logits[-1:]
+        elif whole:
+            logits = self.model.logits(hidden[-1:]).float()
+        else:
+            return
+        if whole and ticket.request.sampling.max_tokens == 0:
+            self._finish(ticket, Finish("length"))
+        elif whole:
+            self._swap(slot, self._ready)
+            self._ready += 1
+            self._choose([ticket], logits)
+
+    def _decode(self, going: int) -> None:
+        """One token for each of the first `going` slots."""
+        tickets = self._live[:going]
+        if not tickets:
+            return
+        new = torch.tensor([[ticket.ids[-1]] for ticket in tickets])
+        window = self._cache.window(range(going))
+        hidden = self.model(new.to(self._cache.store.device), cache=window)
+        for ticket in tickets:
+            ticket.read += 1
+        self._choose(tickets, self.model.logits(hidden[:, -1]).float())
+
+    def _choose(self, tickets: Sequence[Ticket], logits: torch.Tensor) -> None:
+        """Draws a token for each row and says it."""
+        logits = logits.cpu()
+        rules = [ticket.request.sampling for ticket in tickets]
+        chosen = sample(logits, rules, [ticket.source for ticket in tickets])
+        self.counters.generated_tokens += len(chosen)
+        for row, (ticket, token_id) in enumerate(zip(tickets, chosen, strict=True)):
+            if token_id in ticket.request.ends:
+                rest = ticket.stops.push(ticket.stream.flush())
+                self._finish(ticket, Finish("stop", rest + ticket.stops.flush()))
+                continue
+            token = Token(token_id, ticket.stops.push(ticket.stream.push(token_id)))
+            count = ticket.request.sampling.logprobs
+            if count is not None:
+                token = _judged(token, logits[row].log_softmax(-1), count)
+            ticket.ids.append(token_id)
+            ticket.made += 1
+            self._out.append((ticket, token))
+            if ticket.stops.found is not None:
+                self._finish(ticket, Finish("stop", stop=ticket.stops.found))
+            elif ticket.made >= self._room(ticket):
+                rest = ticket.stops.push(ticket.stream.flush())
+                self._finish(ticket, Finish("length", rest + ticket.stops.flush()))
+
+    def _room(self, ticket: Ticket) -> int:
+        """Tokens an answer may have: the last one needs no place in the cache."""
+        fits = self.length - len(ticket.request.prompt) + 1
+        return min(ticket.request.sampling.max_tokens, fits)
+
+    def _score(self, ticket: Ticket, logits: torch.Tensor, first: bool) -> None:
+        """The prompt's tokens that this chunk's logits foretell (the very first has no forecast)."""
+        count = ticket.request.sampling.logprobs or 0
+        if first:
+            self._out.append((ticket, Token(ticket.ids[0], "")))
+        logprobs = logits.log_softmax(-1).cpu()
+        start = ticket.read - len(logits) + 1
+        for row, token_id in enumerate(ticket.ids[start : ticket.read + 1]):
+            self._out.append((ticket, _judged(Token(token_id, ""), logprobs[row], count)))
+
+    def _finish(self, ticket: Ticket, finish: Finish) -> None:
+        self.counters.finished += 1
+        ticket.done = True
+        tokens = Finish(finish.reason, finish.text, finish.stop, ticket.made)
+        self._out.append((ticket, tokens))
+
+    def _leave(self) -> None:
+        """Frees the slots of who is done or has gone."""
+        for slot in reversed(range(len(self._live))):
+            ticket = self._live[slot]
+            if not (ticket.done or ticket.cancelled):
+                continue
+            if not ticket.done:
+                self.counters.cancelled += 1
+            if slot < self._ready:  # the last of those under way takes the place
+                self._ready -= 1
+                self._swap(slot, self._ready)
+                slot = self._ready
+            self._swap(slot, len(self._live) - 1)
+            self._live.pop()
+            self._cache.free(len(self._live))
+
+    def _swap(self, a: int, b: int) -> None:
+        """Exchanges two live slots; one that is leaving needs no copy."""
+        if a == b:
+            return
+        cache, live, spare = self._cache, self._live, self._slots
+        for slot in (a, b):
+            if live[slot].done or live[slot].cancelled:
+                cache.free(slot)
+        cache.move(a, spare)
+        cache.move(b, a)
+        cache.move(spare, b)
+        live[a], live[b] = live[b], live[a]
+
+    def _deliver(self) -> None:
+        """Hands out the step's events, with one call to each event loop."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Ticket, Event]]] = {}
+        for ticket, event in self._out:
+            if ticket.loop is None:
+                ticket.outbox.put(event)
+            elif not ticket.cancelled:
+                by_loop.setdefault(ticket.loop, []).append((ticket, event))
+        self._out = []
+        for loop, events in by_loop.items():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_put_all, events)
+
+
+def _put_all(events: Iterable[tuple[Ticket, Event]]) -> None:
+    for ticket, event in events:
+        ticket.inbox.put_nowait(event)
+
+
+def _judged(token: Token, logprobs: torch.Tensor, count: int) -> Token:
+    return Token(token.id, token.text, float(logprobs[token.id]), top_logprobs(logprobs, count))
+
+
+def _affordable(model: Model, slots: int) -> int:
+    """The context, or as many tokens as leave the cache below its limit."""
+    c = model.config
+    wide = model.cache(1, 1).bytes
+    return max(1, min(c.context, CACHE_BYTES // (wide * (slots + 1))))
