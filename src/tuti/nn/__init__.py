@@ -9,6 +9,7 @@ from tuti.nn.cache import CacheWindow, KVCache
 from tuti.nn.decoder import Block, Decoder, DecoderConfig, nll, token_nll
 from tuti.nn.files import load_decoder, save_decoder
 from tuti.nn.gguf import read_gguf
+from tuti.nn.lora import LoRA, add_lora, load_lora, merge_lora, save_lora
 from tuti.nn.loss import IGNORE, each_nll, summed_nll
 
 __all__ = [
@@ -18,11 +19,16 @@ __all__ = [
     "Decoder",
     "DecoderConfig",
     "KVCache",
+    "LoRA",
+    "add_lora",
     "each_nll",
     "load_decoder",
+    "load_lora",
+    "merge_lora",
     "nll",
     "read_gguf",
     "save_decoder",
+    "save_lora",
     "summed_nll",
     "token_nll",
 ]

@@ -77,9 +77,9 @@ class Tensors:
         found, kind = tuple(part.get_shape()), part.get_dtype()
         if found != shape:
             raise UserError(
-                f"{name} in {self.where} has the shape {list(found)}; config.json says "
-                f"{list(shape)}",
-                hint="config.json and the weights are of different models",
+                f"{name} in {self.where} has the shape {list(found)}; its configuration "
+                f"says {list(shape)}",
+                hint="the configuration and the weights are of different models",
             )
         if kind not in FLOATS:
             raise UserError(

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-_norm: Callable[..., Tensor] = torch.linalg.vector_norm  # untyped in torch
+_norm: Callable[..., Tensor] = torch.linalg.vector_norm  # pyright: ignore[reportUnknownVariableType]
 
 
 class _RMSNorm(torch.autograd.Function):

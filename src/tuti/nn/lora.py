@@ -1,0 +1,225 @@
+"""Low-rank adaptation (Hu et al. 2021): W + (alpha/r) B A with W frozen, in PEFT's file format.
+
+The decoder's fused matrices are adapted part by part (q, k, v; gate, up), each with its own A and
+B, so that adapters go to and come from PEFT unchanged.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tuti.nn.decoder import Decoder, DecoderConfig
+from tuti.nn.files import open_safetensors, read_json, write_safetensors
+from tuti.nn.llama import number
+from tuti.run import UserError, atomic_write
+
+ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_block_diag: Callable[..., Tensor] = torch.block_diag  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
+PREFIX = "base_model.model.model.layers."
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """The update's rank r, its scale alpha/r, and which matrices get one (Hugging Face's names)."""
+
+    rank: int = 8
+    alpha: float = 16.0
+    targets: tuple[str, ...] = ALL
+
+    def __post_init__(self) -> None:
+        odd = set(self.targets) - set(ALL)
+        if self.rank < 1 or not self.targets or odd:
+            raise UserError(
+                f"LoRA of rank {self.rank} on {sorted(self.targets)}; rank must be at least 1 and "
+                f"targets among {', '.join(ALL)}",
+                hint="leave targets out to adapt all matrices",
+            )
+
+
+class LoRALinear(nn.Module):
+    """A frozen linear layer whose rows, cut into named parts, each carry a low-rank update.
+
+    y = W x + (alpha/r) blockdiag(B_1, B_2, …) [A_1; A_2; …] x.
+    """
+
+    def __init__(self, base: nn.Linear, parts: Mapping[str, int], lora: LoRA):
+        super().__init__()
+        self.base = base
+        self.parts = dict(parts)
+        self.scale = lora.alpha / lora.rank
+        kind: dict[str, Any] = {"dtype": base.weight.dtype, "device": base.weight.device}
+        wanted = {name: rows for name, rows in parts.items() if name in lora.targets}
+        # B = 0: the adapted model begins as the model itself.
+        self.a = nn.ParameterDict(
+            {n: nn.Parameter(torch.empty(lora.rank, base.in_features, **kind)) for n in wanted}
+        )
+        self.b = nn.ParameterDict(
+            {n: nn.Parameter(torch.zeros(rows, lora.rank, **kind)) for n, rows in wanted.items()}
+        )
+
+    def factors(self) -> tuple[Float[Tensor, "ranks dim"], Float[Tensor, "rows ranks"]]:
+        """All A stacked, and all B along a diagonal, whose product is the update of W."""
+        # By the order of the parts: a ParameterDict sorts its names.
+        a = torch.cat([cast(Tensor, self.a[n]) for n in self.parts if n in self.a])
+        b = [
+            cast(Tensor, self.b[n]) if n in self.b else a.new_empty(rows, 0)
+            for n, rows in self.parts.items()
+        ]
+        return a, _block_diag(*b)
+
+    def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch rows"]:
+        a, b = self.factors()
+        return self.base(x) + F.linear(F.linear(x, a), b) * self.scale
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """The plain layer of the same function; the sum is taken in fp32 at least."""
+        a, b = self.factors()
+        wide = torch.promote_types(a.dtype, torch.float32)
+        update = (b.to(wide) @ a.to(wide)) * self.scale
+        self.base.weight.copy_(self.base.weight.to(wide) + update)
+        return self.base
+
+
+def _places(config: DecoderConfig) -> dict[str, dict[str, int]]:
+    """A block's linear layers: {path: {Hugging Face's name of a part: its rows}}."""
+    q, kv = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    return {
+        "attention.qkv": {"q_proj": q, "k_proj": kv, "v_proj": kv},
+        "attention.output": {"o_proj": config.width},
+        "mlp.gate_up": {"gate_proj": config.hidden, "up_proj": config.hidden},
+        "mlp.down": {"down_proj": config.width},
+    }
+
+
+def _layers(model: Decoder) -> Iterator[tuple[int, str, LoRALinear]]:
+    for index, block in enumerate(model.blocks):
+        for path in _places(model.config):
+            layer = block.get_submodule(path)
+            if isinstance(layer, LoRALinear):
+                yield index, path, layer
+
+
+def _replace(block: nn.Module, path: str, layer: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(block.get_submodule(parent), name, layer)
+
+
+def add_lora(model: Decoder, lora: LoRA, generator: torch.Generator | None = None) -> Decoder:
+    """Freeze the model and put trainable updates beside its matrices, in place.
+
+    What trains is `[p for p in model.parameters() if p.requires_grad]`.
+    """
+    assert not any(True for _ in _layers(model)), "the model has a LoRA already; merge it first"
+    model.requires_grad_(False)
+    for block in model.blocks:
+        for path, parts in _places(model.config).items():
+            if set(parts) & set(lora.targets):
+                base = block.get_submodule(path)
+                assert isinstance(base, nn.Linear)
+                layer = LoRALinear(base, parts, lora)
+                for a in layer.a.values():
+                    nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
+                _replace(block, path, layer)
+    return model
+
+
+def merge_lora(model: Decoder) -> Decoder:
+    """Fold the updates into the matrices, in place: a plain, trainable Decoder again."""
+    for index, path, layer in list(_layers(model)):
+        _replace(model.blocks[index], path, layer.merged())
+    return model.requires_grad_(True)
+
+
+def _named(model: Decoder) -> Iterator[tuple[str, Tensor]]:
+    """Every factor under PEFT's name."""
+    for index, path, layer in _layers(model):
+        group = "self_attn" if path.startswith("attention") else "mlp"
+        for part in layer.a:
+            name = f"{PREFIX}{index}.{group}.{part}"
+            yield f"{name}.lora_A.weight", cast(Tensor, layer.a[part])
+            yield f"{name}.lora_B.weight", cast(Tensor, layer.b[part])
+
+
+def save_lora(model: Decoder, lora: LoRA, folder: Path, *, base: str = "") -> None:
+    """Write adapter_config.json and adapter_model.safetensors, which PEFT loads.
+
+    base: the path or name of the model that was adapted, for those who load the adapter.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in _named(model)}
+    assert tensors, "the model has no LoRA"
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": 0.0,
+        "target_modules": sorted(lora.targets),
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "use_rslora": False,
+        "use_dora": False,
+        "modules_to_save": None,
+    }
+    write_safetensors(folder / "adapter_model.safetensors", tensors)
+    atomic_write(folder / "adapter_config.json", json.dumps(config, indent=2) + "\n")
+
+
+def _checked(table: Mapping[str, Any], where: Path) -> LoRA:
+    """PEFT's adapter_config.json as a LoRA; what this file does not compute is refused."""
+    odd = [k for k in ("use_dora", "use_rslora", "modules_to_save", "rank_pattern") if table.get(k)]
+    odd += [
+        k for k in ("alpha_pattern", "layers_to_transform", "target_parameters") if table.get(k)
+    ]
+    if table.get("peft_type") != "LORA" or table.get("bias", "none") != "none" or odd:
+        raise UserError(
+            f"{where} is not a plain LoRA adapter ({', '.join(odd) or 'its peft_type or bias'})",
+            hint="merge it into its base model with peft (merge_and_unload) and load that",
+        )
+    rank = number(table, "r", 1, 2**14)
+    alpha = float(number(table, "lora_alpha", 0.0, 1e9))
+    named: Any = table.get("target_modules")
+    targets = tuple(str(t) for t in cast(list[Any], named)) if isinstance(named, list) else ALL
+    return LoRA(int(rank), alpha, tuple(t.rpartition(".")[2] for t in targets))
+
+
+def load_lora(model: Decoder, folder: Path) -> LoRA:
+    """Put an adapter of PEFT's format on the model, in place; returns its description."""
+    folder = Path(folder)
+    lora = _checked(read_json(folder / "adapter_config.json"), folder)
+    with open_safetensors(folder / "adapter_model.safetensors") as tensors:
+        if isinstance(read_json(folder / "adapter_config.json").get("target_modules"), str):
+            # A pattern: what the file holds says what it matched.
+            found = {t for t in ALL if any(f".{t}." in name for name in tensors.names())}
+            lora = LoRA(lora.rank, lora.alpha, tuple(t for t in ALL if t in found))
+        add_lora(model, lora)
+        try:
+            named = dict(_named(model))
+            for name, parameter in named.items():
+                tensors.check(name, tuple(parameter.shape))
+            odd = sorted(tensors.names() - set(named))
+            if odd:
+                raise UserError(f"{folder} has tensors without a place here: {', '.join(odd[:3])}")
+            with torch.no_grad():
+                for name, parameter in named.items():
+                    parameter.copy_(tensors.read(name))
+        except UserError:
+            for index, path, layer in list(_layers(model)):
+                _replace(model.blocks[index], path, layer.base)
+            model.requires_grad_(True)
+            raise
+    return lora
