@@ -48,13 +48,14 @@ class PackedDialogues:
         """Which dialogues lie in each row of an epoch; each dialogue lies in one."""
         if epoch != self._epoch:
             chance = np.random.default_rng((self.seed, epoch))
-            self._rows, self._epoch = self._fit(chance.permutation(len(self.dialogues))), epoch
+            order = chance.permutation(len(self.dialogues))
+            self._rows, self._epoch = self._fit([int(n) for n in order]), epoch
         return self._rows
 
-    def _fit(self, order: NDArray[np.int64]) -> list[list[int]]:
+    def _fit(self, order: Sequence[int]) -> list[list[int]]:
         done: list[list[int]] = []
         opened: list[tuple[int, list[int]]] = []
-        for number in order.tolist():
+        for number in order:
             size = len(self.dialogues[number].ids) - 1
             fitting = [(room, at) for at, (room, _) in enumerate(opened) if room >= size]
             if fitting:
@@ -78,7 +79,7 @@ class PackedDialogues:
 
 
 def pack(rows: Sequence[Sequence[Dialogue]], context: int) -> Batch:
-    """Each row's dialogues end to end; what is left of a row is a document of its own that predicts nothing."""
+    """Each row's dialogues end to end; the rest of a row is a document that predicts nothing."""
     ids = torch.zeros(len(rows), context, dtype=torch.long)
     targets = torch.full_like(ids, IGNORED)
     documents = torch.zeros_like(ids)

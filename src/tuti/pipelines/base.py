@@ -1,0 +1,109 @@
+"""Pretrained models to start from: by asset, by folder or run, or by name on the model hub."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from tuti.nn import Decoder, read_gguf, save_decoder
+from tuti.run import UserError, atomic_folder, atomic_write, find_artifact, hash_file
+from tuti.run.assets import cache_folder, fetch
+from tuti.text import ChatTemplate, Tokenizer
+
+FILES = ("*.json", "*.safetensors", "*.jinja")
+"""All that is ever taken from a hub: no pickle, no code"""
+PLAIN = """{%- for message in messages -%}
+{{ message['role'] + ': ' + message['content'] }}
+{{- eos_token if message['role'] == 'assistant' else '' }}{{ '\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{ 'assistant: ' }}
+{%- endif -%}
+"""
+"""The template of a model that came without one; its end token ends an answer"""
+
+
+def base_folder(name: str | Path) -> Path:
+    """The LanguageModel folder of a base: "smollm2", a path (folder or run), or "org/name".
+
+    What had to be fetched or converted is kept in the cache.
+    """
+    if str(name) == "smollm2":
+        return _from_gguf("smollm2")
+    path = Path(name).expanduser()
+    if path.exists():
+        return find_artifact(path, "LanguageModel")
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
+        return _from_hub(str(name))
+    raise UserError(
+        f"no base model {str(name)!r}",
+        hint="smollm2, a folder with config.json and model.safetensors, a run, or org/name on the hub",
+    )
+
+
+def _from_gguf(asset: str) -> Path:
+    """The asset's GGUF file as a Hugging Face folder in fp32, dequantised once."""
+    [source] = sorted(fetch(asset).glob("*.gguf"))
+    target = cache_folder() / f"{source.stem}-fp32"
+    if (target / "tuti.json").exists():
+        return find_artifact(target, "LanguageModel")
+    model, table = read_gguf(source)
+    save_model(model, ChatTemplate(gguf_tokenizer(table), table["chat_template"]), target, source)
+    return target
+
+
+def gguf_tokenizer(table: dict[str, Any]) -> Tokenizer:
+    """The tokenizer of `read_gguf`'s table, under the names that GGUF files use."""
+    names = {"tokens": "tokens", "merges": "merges", "types": "token_type", "model": "model", "pre": "pre"}
+    ids = {"bos": "bos", "eos": "eos", "unknown": "unknown", "pad": "padding"}
+    fields = {f"tokenizer.ggml.{theirs}": table[ours] for ours, theirs in names.items()}
+    fields |= {f"tokenizer.ggml.{theirs}_token_id": table[ours] for ours, theirs in ids.items()}
+    return Tokenizer.from_gguf({key: value for key, value in fields.items() if value is not None})
+
+
+def save_model(model: Decoder, template: ChatTemplate, target: Path, source: Path) -> None:
+    """A LanguageModel artifact at `target`, whole or not at all."""
+    stops = {"eos_token_id": list(template.stops), "pad_token_id": template.tokenizer.end}
+    with atomic_folder(target) as folder:
+        save_decoder(model, folder, extra={"eos_token_id": template.stops[0]})
+        template.save(folder)
+        atomic_write(folder / "generation_config.json", json.dumps(stops, indent=2) + "\n")
+        files = {
+            file.name: {"bytes": file.stat().st_size, "sha256": hash_file(file)}
+            for file in sorted(folder.iterdir())
+        }
+        about = {"kind": "LanguageModel", "version": 1, "files": files, "chat": True}
+        about |= {"sha256": files["model.safetensors"]["sha256"], "template": template.hash}
+        about |= {"source": source.name}
+        atomic_write(folder / "tuti.json", json.dumps(about, indent=1))
+
+
+def _from_hub(name: str) -> Path:
+    """A snapshot of a hub's model: safetensors and JSON only."""
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = huggingface_hub.snapshot_download(name, allow_patterns=list(FILES))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        first = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no answer"
+        raise UserError(
+            f"could not fetch {name} from the model hub: {first}",
+            hint="is there a network, and does the name exist? --base smollm2 comes as a package, "
+            "--base FOLDER takes a model that is here",
+        ) from error
+    return _with_template(Path(folder), name)
+
+
+def _with_template(folder: Path, name: str) -> Path:
+    """The folder itself, or beside it (by links) one with the plain template that it lacks."""
+    config = folder / "tokenizer_config.json"
+    known = config.exists() and "chat_template" in config.read_text("utf-8")
+    if known or (folder / "chat_template.jinja").exists():
+        return folder
+    target = cache_folder() / f"hub-{name.replace('/', '--')}"
+    with atomic_folder(target) as linked:
+        for file in sorted(folder.iterdir()):
+            (linked / file.name).symlink_to(file.resolve())
+        (linked / "chat_template.jinja").write_text(PLAIN, "utf-8")
+    return target

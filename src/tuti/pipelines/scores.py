@@ -1,0 +1,258 @@
+"""The sections of an evaluation: each a function from models and held-out material to rows of figures."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuti.data import Tokens
+from tuti.data.dialogues import Dialogue
+from tuti.infer import sample_text
+from tuti.measure import (
+    Interval,
+    LineRange,
+    bits_difference,
+    bits_per_byte_interval,
+    cloze_accuracy,
+    compare_cloze,
+    couplets,
+    line_range,
+    ngram_bits_per_byte,
+    ngram_document_bits,
+    parrot_score,
+    ratio_interval,
+    share_inside,
+)
+from tuti.nn import Decoder
+from tuti.systems.finetune.exercises import Exercise
+from tuti.systems.finetune.held_out import dialogue_nats, document_nats
+from tuti.systems.spark.split import read_documents
+from tuti.text import ChatTemplate, Tokenizer
+
+Row = dict[str, Any]
+Nats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled table."""
+
+    title: str
+    rows: list[Row]
+
+    def as_dict(self) -> Row:
+        """Plain values for JSON."""
+        return {"title": self.title, "rows": self.rows}
+
+
+def ends(interval: Interval, digits: int = 3) -> Row:
+    """The ends of a 95 % interval as two columns."""
+    return {"low": round(interval.low, digits), "high": round(interval.high, digits)}
+
+
+class Texts:
+    """The held-out documents that are scored: the same bytes for every model."""
+
+    def __init__(self, documents: Path, tokens: Tokens, limit: int) -> None:
+        self.folder, self.tokens = documents, tokens
+        self.count = min(limit, len(tokens))
+        rows = read_documents(documents, "valid")
+        self.texts = [row["text"] for row, _ in zip(rows, range(self.count), strict=False)]
+        self.bytes = tokens.bytes[: self.count]
+        assert [len(text.encode()) for text in self.texts] == self.bytes.tolist()
+        self.names = np.asarray(tokens.names)[tokens.groups[: self.count]]
+
+    def groups(self) -> dict[str, NDArray[np.bool_]]:
+        """Which documents belong to each script; `all` first where there are several."""
+        scripts = list(dict.fromkeys(self.names.tolist()))
+        own = {script: self.names == script for script in scripts}
+        return ({"all": np.ones(self.count, bool)} if len(own) > 1 else {}) | own
+
+    def nats(self, model: Decoder, context: int) -> Nats:
+        """What each document costs a model."""
+        return document_nats(model, self.tokens, min(context, model.config.context), self.count)
+
+    def untrained(self) -> Nats:
+        """What each document costs a model that knows only its vocabulary: ln V a token."""
+        lengths = np.diff(self.tokens.starts)[: self.count] - 1
+        return lengths * math.log(self.tokens.vocab)
+
+
+def text_section(texts: Texts, models: Mapping[str, Nats]) -> Section:
+    """Held-out bits per byte of each model by script."""
+    rows: list[Row] = []
+    for script, own in texts.groups().items():
+        for name, nats in models.items():
+            found = bits_per_byte_interval(nats[own], texts.bytes[own])
+            row: Row = {"script": script, "model": name, "documents": int(own.sum())}
+            rows.append(row | {"bits per byte": round(found.value, 3)} | ends(found))
+    return Section("Held-out text", rows)
+
+
+def ngram_section(texts: Texts, nats: Nats, limit: int) -> Section:
+    """The best byte n-gram of each script, trained on up to `limit` bytes, beside the model."""
+    bits, names = np.zeros(texts.count), dict[str, str]()
+    train = _train_bytes(texts.folder, limit)
+    everything = [text for part in train.values() for text in part]
+    for script, own in texts.groups().items():
+        if script == "all":
+            continue
+        seen = train.get(script) or everything
+        held = [text.encode() for text, mine in zip(texts.texts, own, strict=True) if mine]
+        best = ngram_bits_per_byte(seen, held)
+        bits[own] = ngram_document_bits(seen, held, best.kind, best.order)
+        names[script] = f"{best.kind}, order {best.order}, {sum(map(len, seen)) / 1e6:.1f} MB"
+    rows: list[Row] = []
+    for script, own in texts.groups().items():
+        difference = bits_difference(nats[own], bits[own], texts.bytes[own])
+        rows.append(
+            {
+                "script": script,
+                "n-gram": names.get(script, "the best of each script"),
+                "its bits per byte": round(float(bits[own].sum() / texts.bytes[own].sum()), 3),
+                "model minus n-gram": round(difference.value, 3),
+            }
+            | ends(difference)
+            | {"model is better": difference.value < 0}
+        )
+    return Section("Against the byte n-gram", rows)
+
+
+def _train_bytes(folder: Path, limit: int) -> dict[str, list[bytes]]:
+    """The first training documents by script; their order is that of a hash, so they are a fair sample."""
+    found: dict[str, list[bytes]] = {}
+    total = 0
+    for row in read_documents(folder, "train"):
+        text = row["text"].encode()
+        found.setdefault(row["script"], []).append(text)
+        total += len(text)
+        if total >= limit:
+            break
+    return found
+
+
+def change(name: str, before: Nats, after: Nats, sizes: NDArray[Any], bits: bool) -> tuple[Row, Interval]:
+    """Before, after and their paired difference, per byte in bits or per token in nats."""
+    unit = math.log(2) if bits else 1.0
+    difference = ratio_interval((after - before) / unit, sizes)
+    total = float(sizes.sum()) * unit
+    row: Row = {"measure": name, "before": round(float(before.sum()) / total, 3)}
+    row |= {"after": round(float(after.sum()) / total, 3), "difference": round(difference.value, 3)}
+    return row | ends(difference) | {"items": difference.n}, difference
+
+
+def answers(model: Decoder, dialogues: Sequence[Dialogue]) -> Nats:
+    """Summed nats of the assistant's words in each held-out dialogue."""
+    return dialogue_nats(model, dialogues)
+
+
+def choose(
+    model: Decoder, template: ChatTemplate, exercises: Sequence[Exercise], context: int
+) -> tuple[list[bool], list[Exercise]]:
+    """Which multiple-choice exercises the model gets right, and those that fit a row.
+
+    Chosen is the option that the question makes cheapest, compared with what it costs after no question:
+    argmax log P(option | question) - log P(option), since a common word is cheap anywhere (Holtzman et al.
+    2021, Surface Form Competition).
+    """
+    kept: list[Exercise] = []
+    asked: list[Dialogue] = []
+    alone: list[Dialogue] = []
+    for exercise in exercises:
+        said = [{"role": "assistant", "content": option} for option in exercise.options]
+        full = [template.render([exercise.messages[0], answer]) for answer in said]
+        if len(full) > 1 and max(len(rendered.ids) for rendered in full) <= context + 1:
+            kept.append(exercise)
+            asked += [Dialogue(r.ids, r.mask) for r in full]
+            bare = [template.render([{"role": "user", "content": "?"}, answer]) for answer in said]
+            alone += [Dialogue(r.ids, r.mask) for r in bare]
+    costs, right = dialogue_nats(model, asked) - dialogue_nats(model, alone), list[bool]()
+    for exercise in kept:
+        own, costs = np.split(costs, [len(exercise.options)])
+        right.append(int(own.argmin()) == exercise.right)
+    return right, kept
+
+
+def choice_section(before: list[bool], after: list[bool], exercises: Sequence[Exercise]) -> Section:
+    """Accuracy against chance by kind, with exact intervals."""
+    rows: list[Row] = []
+    kinds = list(dict.fromkeys(exercise.kind for exercise in exercises))
+    for kind in ["all", *kinds] if len(kinds) > 1 else kinds:
+        places = [i for i, e in enumerate(exercises) if kind in ("all", e.kind)]
+        options = [len(exercises[i].options) for i in places]
+        found = cloze_accuracy([after[i] for i in places], options)
+        paired = compare_cloze([after[i] for i in places], [before[i] for i in places])
+        rows.append(
+            {
+                "kind": kind,
+                "items": len(places),
+                "chance": round(found.chance, 3),
+                "before": round(found.accuracy.value - paired.difference.value, 3),
+                "after": round(found.accuracy.value, 3),
+            }
+            | ends(found.accuracy)
+            | {"above chance": found.above_chance}
+        )
+    return Section("Multiple choice", rows)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a model wrote after the opening of a held-out document."""
+
+    script: str
+    prompt: str
+    text: str
+
+
+def write_samples(
+    model: Decoder, tokenizer: Tokenizer, texts: Texts, count: int, length: int
+) -> list[Sample]:
+    """Continuations of the first two lines of held-out documents, scripts in turn."""
+    groups = [np.flatnonzero(own) for name, own in texts.groups().items() if name != "all"]
+    found: list[Sample] = []
+    for n in range(count):
+        group = groups[n % len(groups)]
+        number = int(group[n // len(groups) % len(group)])
+        lines = texts.texts[number].splitlines(keepends=True)
+        prompt = "".join(lines[:2])[:200]
+        text = sample_text(model, tokenizer, prompt, max_tokens=length, seed=n)
+        found.append(Sample(str(texts.names[number]), prompt, text))
+    return found
+
+
+def copying_section(samples: Sequence[Sample], training: Iterable[str]) -> Section:
+    """The parrot score of samples: the share copied from training text, and the longest copied run."""
+    outputs = [sample.text for sample in samples]
+    found = parrot_score(outputs, training)
+    row: Row = {"outputs": len(outputs), "characters": sum(map(len, outputs))}
+    row |= {"share copied": round(found.share, 3), "longest run": found.longest}
+    return Section("Parrot score (copied runs of 20 characters or more)", [row | {"example": found.example}])
+
+
+def couplet_section(samples: Sequence[Sample], folder: Path, documents: int = 500) -> Section:
+    """For each script whose documents are verse: couplets with both lines as long as the corpus's are."""
+    by_script: dict[str, list[str]] = {}
+    for row, _ in zip(read_documents(folder, "train"), range(documents), strict=False):
+        by_script.setdefault(row["script"], []).append(row["text"])
+    rows: list[Row] = []
+    for script, texts in by_script.items():
+        limits = line_range(texts)
+        whole = [s.text.rpartition("\n")[0] for s in samples if s.script == script]
+        pairs = [pair for text in whole for pair in couplets(text)]
+        if not (is_verse(texts, limits) and pairs):
+            continue
+        inside = share_inside(pairs, limits)
+        row: Row = {"script": script, "corpus's lines": f"{limits.low}–{limits.high} characters"}
+        row |= {"couplets": len(pairs), "share inside": round(inside.value, 3)}
+        rows.append(row | ends(inside))
+    return Section("Couplets of the corpus's line lengths", rows)
+
+
+def is_verse(texts: Sequence[str], limits: LineRange) -> bool:
+    """Whether documents are made of several short lines of nearly one length."""
+    return limits.lines >= 6 * len(texts) and limits.high <= min(3 * limits.low, 120)

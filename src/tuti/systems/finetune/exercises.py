@@ -1,0 +1,270 @@
+"""Exercises made from the corpus itself, as chat dialogues: what to answer stands in the text.
+
+continue · which line follows (four to choose from) · complete the line · who speaks (in plays). All are a
+pure function of (documents, count, seed), asked in Persian of Persian documents and in English of others.
+"""
+
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tuti.text import is_persian
+
+LONGEST = 160
+"""Characters of a piece: a line, or a stretch of a longer one"""
+CHOICES = 4
+KINDS = ("continue", "follows", "cloze", "speaker")
+_SENTENCE = re.compile(r"[.!?؟…;؛]+[\"'»”’)\]]*\s+|[。！？]+")
+_SPACE = re.compile(r"\s+")
+_SPEAKER = re.compile(
+    r"^(?:\*\*(?P<bold>[^*\n]{1,40})\*\*[.:]?|(?P<plain>[^\W\d_][^\n:]{0,30}):)[ \t]*(?P<rest>.*)$",
+    re.MULTILINE,
+)
+
+PROMPTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "en": {
+        "continue": ("{text}", "Continue:\n\n{text}", "What comes next?\n\n{text}"),
+        "follows": (
+            "Which line follows?\n\n{text}\n\n{choices}",
+            "Choose the line that comes next.\n\n{text}\n\n{choices}",
+        ),
+        "cloze": ("Complete the line:\n\n{text} …", "How does this line end?\n\n{text} …"),
+        "speaker": ("Who speaks the last words?\n\n{text}", "Name the speaker:\n\n{text}"),
+        "numbers": ("A", "B", "C", "D"),
+    },
+    "fa": {
+        "continue": ("{text}", "ادامه بده:\n\n{text}", "پس از این چه می‌آید؟\n\n{text}"),
+        "follows": (
+            "کدام سطر پس از این می‌آید؟\n\n{text}\n\n{choices}",
+            "سطر بعدی را برگزین.\n\n{text}\n\n{choices}",
+        ),
+        "cloze": ("این سطر را کامل کن:\n\n{text} …", "پایان این سطر چیست؟\n\n{text} …"),
+        "speaker": ("سخن آخر را چه کسی می‌گوید؟\n\n{text}", "گوینده را نام ببر:\n\n{text}"),
+        "numbers": ("۱", "۲", "۳", "۴"),
+    },
+}
+
+Row = Mapping[str, str]
+Message = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A question with its answer; `options` are the answers to choose from when it is scored."""
+
+    kind: str
+    messages: tuple[Message, Message]
+    options: tuple[str, ...] = ()
+
+    @property
+    def right(self) -> int:
+        """Which option is the answer."""
+        return self.options.index(self.messages[1]["content"])
+
+
+def make_exercises(documents: Sequence[Row], count: int, seed: int) -> list[Exercise]:
+    """Up to `count` exercises, documents and kinds in turn; `continue` where a document gives no other."""
+    made: list[Exercise] = []
+    seen: set[str] = set()
+    by_script: dict[str, list[Row]] = {}
+    for row in documents:
+        by_script.setdefault(row["script"], []).append(row)
+    for n in range(count if documents else 0):
+        chance = random.Random(f"{seed}:{n}")
+        row = documents[n % len(documents)]
+        kind = KINDS[(n + n // len(documents)) % len(KINDS)]
+        found = _ask(kind, row, by_script[row["script"]], chance)
+        found = found or _ask("continue", row, (), chance)
+        if found is not None and found.messages[0]["content"] not in seen:
+            seen.add(found.messages[0]["content"])
+            made.append(found)
+    return made
+
+
+def _ask(kind: str, row: Row, others: Sequence[Row], chance: random.Random) -> Exercise | None:
+    if kind == "continue":
+        return _continue(row, chance)
+    if kind == "follows":
+        return _follows(row, others, chance)
+    return _cloze(row, others, chance) if kind == "cloze" else _speaker(row, chance)
+
+
+def language(row: Row) -> str:
+    """The language in which questions about a document are asked."""
+    return "fa" if _persian(row["text"]) else "en"
+
+
+@lru_cache(4096)
+def _persian(text: str) -> bool:
+    return is_persian(text)
+
+
+def _exercise(
+    kind: str, row: Row, chance: random.Random, answer: str, options: Sequence[str], **parts: str
+) -> Exercise:
+    wording = chance.choice(PROMPTS[language(row)][kind])
+    asked = {"role": "user", "content": wording.format(**parts)}
+    return Exercise(kind, (asked, {"role": "assistant", "content": answer}), tuple(options))
+
+
+@lru_cache(1024)
+def pieces_of(text: str) -> tuple[str, ...]:
+    """The text cut into lines, long lines into sentences and shorter; joined they are the text again.
+
+    White space stays at the end of the piece before it.
+    """
+    pieces: list[str] = []
+    for line in text.splitlines(keepends=True):
+        if not line.strip() and pieces:
+            pieces[-1] += line
+        else:
+            pieces += _shorten(line)
+    return tuple(pieces)
+
+
+def _shorten(line: str) -> list[str]:
+    found: list[str] = []
+    start = 0
+    while len(line.rstrip()) - start > LONGEST:
+        for pattern in (_SENTENCE, _SPACE):
+            ends = [m.end() for m in pattern.finditer(line, start + LONGEST // 4, start + LONGEST)]
+            if ends:
+                break
+        else:
+            ends = [start + LONGEST]
+        found.append(line[start : ends[-1]])
+        start = ends[-1]
+    return [*found, line[start:]]
+
+
+def _tidy(pieces: Sequence[str], before: str = "\n") -> str:
+    """Pieces as an answer: the indentation of a whole first line stays."""
+    text = "".join(pieces).rstrip()
+    return text.strip("\n") if before.endswith("\n") else text.strip()
+
+
+def _continue(row: Row, chance: random.Random) -> Exercise | None:
+    pieces = pieces_of(row["text"])
+    if len(pieces) < 2:
+        return None
+    given, wanted = chance.choice((1, 2, 2)), chance.choice((1, 2, 2, 4))
+    middle = chance.randrange(1, len(pieces))
+    # Verse comes in pairs of lines: start where a pair would.
+    middle += middle % 2 if middle + 1 < len(pieces) else 0
+    text = _tidy(pieces[max(0, middle - given) : middle])
+    answer = _tidy(pieces[middle : middle + wanted], pieces[middle - 1])
+    if not (text.strip() and answer.strip()):
+        return None
+    return _exercise("continue", row, chance, answer, (), text=text)
+
+
+def _follows(row: Row, others: Sequence[Row], chance: random.Random) -> Exercise | None:
+    pieces = [piece.strip() for piece in pieces_of(row["text"])]
+    places = [i for i in range(len(pieces) - 1) if _says(pieces[i]) and _says(pieces[i + 1])]
+    if not places:
+        return None
+    at = chance.choice(places)
+    wrong = _elsewhere(row, others, chance, pieces[at + 1], lambda piece: piece)
+    if len(wrong) < CHOICES - 1:
+        return None
+    choices = [pieces[at + 1], *wrong]
+    chance.shuffle(choices)
+    numbers = PROMPTS[language(row)]["numbers"]
+    options = [f"{number}) {choice}" for number, choice in zip(numbers, choices, strict=True)]
+    answer = options[choices.index(pieces[at + 1])]
+    listed = "\n".join(options)
+    return _exercise("follows", row, chance, answer, options, text=pieces[at], choices=listed)
+
+
+def _cloze(row: Row, others: Sequence[Row], chance: random.Random) -> Exercise | None:
+    pieces = [piece.strip() for piece in pieces_of(row["text"])]
+    size = chance.choice((1, 1, 2))
+    places = [i for i in range(len(pieces)) if _end(pieces[i], size)]
+    if not places:
+        return None
+    at = chance.choice(places)
+    answer = _end(pieces[at], size)
+    wrong = _elsewhere(row, others, chance, answer, lambda piece: _end(piece, size))
+    if len(wrong) < CHOICES - 1:
+        return None
+    options = [answer, *wrong]
+    chance.shuffle(options)
+    stub = pieces[at][: -len(answer)].rstrip()
+    # Two lines before: in a couplet's second line, the first of them ends with the rhyme.
+    text = "\n".join([*filter(_says, pieces[max(0, at - 2) : at]), stub])
+    return _exercise("cloze", row, chance, answer, options, text=text)
+
+
+def _says(piece: str) -> bool:
+    """Whether a piece is more than a mark, a number or a name."""
+    return sum(map(str.isalnum, piece)) >= 8 and not _SPEAKER.fullmatch(piece)
+
+
+def _end(piece: str, size: int) -> str:
+    """The last `size` words of a line that has enough others; of one without spaces, the last characters."""
+    words = piece.split()
+    if not _says(piece):
+        return ""
+    if len(words) >= 2 + 2 * size:
+        return piece[piece.rindex(words[-1]) :] if size == 1 else _last_two(piece, words)
+    return piece[-2 * size :] if len(words) == 1 and len(piece) >= 8 * size else ""
+
+
+def _last_two(piece: str, words: Sequence[str]) -> str:
+    at = piece.rindex(words[-1])
+    return piece[piece.rindex(words[-2], 0, at) :]
+
+
+def _elsewhere(
+    row: Row,
+    others: Sequence[Row],
+    chance: random.Random,
+    right: str,
+    part: Callable[[str], str],
+) -> list[str]:
+    """Three wrong answers from other documents of the same script."""
+    found: list[str] = []
+    for _ in range(40 if len(others) > 1 else 0):
+        other = chance.choice(others)
+        piece = chance.choice(pieces_of(other["text"]) or ("",)).strip()
+        wrong = part(piece) if _says(piece) else ""
+        if other is not row and wrong and wrong != right and wrong not in found:
+            found.append(wrong)
+        if len(found) == CHOICES - 1:
+            break
+    return found
+
+
+@lru_cache(1024)
+def turns_of(text: str) -> tuple[tuple[str, str, str], ...]:
+    """(name, its line as printed, what is said) of a play; empty for anything else.
+
+    Several names must speak, one of them again; a name without `**` is in capitals where letters have case.
+    """
+    marks = [m for m in _SPEAKER.finditer(text) if m["bold"] or m["plain"].upper() == m["plain"]]
+    names = [(m["bold"] or m["plain"]).strip(" .:") for m in marks]
+    if len(set(names)) < 2 or len(names) < len(set(names)) + 1:
+        return ()
+    ends = [*(m.start() for m in marks[1:]), len(text)]
+    turns: list[tuple[str, str, str]] = []
+    for mark, name, end in zip(marks, names, ends, strict=True):
+        said = (mark["rest"] + text[mark.end() : end]).strip()
+        head = mark[0][: mark.start("rest") - mark.start()].strip()
+        turns.append((name, head, said.split("\n\n")[0][: 2 * LONGEST]))
+    return tuple(turns)
+
+
+def _speaker(row: Row, chance: random.Random) -> Exercise | None:
+    turns = turns_of(row["text"])
+    places = [i for i in range(1, len(turns)) if turns[i][0] != turns[i - 1][0] and turns[i][2]]
+    if not places:
+        return None
+    at = chance.choice(places)
+    name = turns[at][0]
+    others = list(dict.fromkeys(turn[0] for turn in turns if turn[0] != name))
+    options = [name, *chance.sample(others, min(CHOICES - 1, len(others)))]
+    chance.shuffle(options)
+    text = "\n\n".join([*(f"{h}\n{said}" for _, h, said in turns[max(0, at - 2) : at]), turns[at][2]])
+    return _exercise("speaker", row, chance, name, options, text=text)
