@@ -1,9 +1,10 @@
 """Generation: a model folder loaded, sampling, the plain loop, the engine with continuous batching."""
 
-from tuti.infer.engine import Busy, Counters, Engine, Event, Finish, Request, Ticket
+from tuti.infer.engine import Engine
 from tuti.infer.generate import Model, Token, generate, sample_text
 from tuti.infer.loading import LoadedModel, load_model
 from tuti.infer.packed import PackedDecoder
+from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket
 from tuti.infer.sampling import Sampling, sample
 from tuti.infer.stops import StopText
 
@@ -13,6 +14,7 @@ __all__ = [
     "Engine",
     "Event",
     "Finish",
+    "Inbox",
     "LoadedModel",
     "Model",
     "PackedDecoder",

@@ -16,21 +16,18 @@ unless the two best tokens are as close as that.
 from __future__ import annotations
 
 import asyncio
-import queue
 import sys
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Sequence
 
 import torch
 
 from tuti.infer.generate import Model, Token
+from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket
 from tuti.infer.sampling import Sampling, sample, top_logprobs
-from tuti.infer.stops import StopText
 from tuti.run import UserError
 from tuti.text import Tokenizer
 
@@ -39,100 +36,11 @@ CACHE_BYTES = 2**30
 IDLE_SECONDS = 0.5  # how soon an idle engine notices that it is closed
 
 
-@dataclass(frozen=True)
-class Request:
-    """One answer to make; `score` also reports the prompt's own log-probabilities."""
-
-    prompt: Sequence[int]
-    sampling: Sampling
-    ends: Sequence[int] = ()
-    score: bool = False
-
-
-@dataclass(frozen=True)
-class Finish:
-    """The end of an answer, with the last of its text; `stop` names the stop string that was met."""
-
-    reason: Literal["stop", "length", "error"]
-    text: str = ""
-    stop: str | None = None
-    tokens: int = 0
-
-
-Event = Token | Finish
-
-
-class Busy(Exception):
-    """The queue is full; worth trying again after so many seconds."""
-
-    def __init__(self, seconds: int) -> None:
-        super().__init__(f"the queue is full; try again in {seconds} s")
-        self.seconds = seconds
-
-
-@dataclass
-class Counters:
-    """What /metrics reports; the first two are levels, the others only grow."""
-
-    running: int = 0
-    waiting: int = 0
-    requests: int = 0
-    finished: int = 0
-    cancelled: int = 0
-    rejected: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    generated_tokens: int = 0
-    steps: int = 0
-    busy_seconds: float = 0.0
-
-
-class Ticket:
-    """A request in the engine. Its events come by `events` (asyncio) or by `wait` (a thread)."""
-
-    def __init__(self, request: Request, tokenizer: Tokenizer) -> None:
-        self.request = request
-        self.ids = list(request.prompt)
-        self.read = 0  # ids whose keys and values are in the cache
-        self.made = 0
-        self.turn = 0  # the step at which its prompt was last read on
-        self.cancelled = self.done = False
-        self.source = request.sampling.random()
-        self.stream = tokenizer.stream(skip_specials=True)
-        self.stops = StopText(request.sampling.stop)
-        try:
-            self.loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-        except RuntimeError:
-            self.loop = None
-        self.inbox: asyncio.Queue[Event] = asyncio.Queue()
-        self.outbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
-
-    async def events(self) -> AsyncGenerator[Event]:
-        """Tokens, then a `Finish`; leaving early cancels."""
-        try:
-            while True:
-                event = await self.inbox.get()
-                yield event
-                if isinstance(event, Finish):
-                    return
-        finally:
-            self.cancel()
-
-    def wait(self) -> Iterator[Event]:
-        """The same for a thread without an event loop."""
-        while True:
-            event = self.outbox.get()
-            yield event
-            if isinstance(event, Finish):
-                return
-
-    def cancel(self) -> None:
-        """Gives the slot back at the next step."""
-        self.cancelled = True
-
-
 class Engine:
-    """Answers many requests at once with one model; close it when done."""
+    """Answers many requests at once with one model; close it when done.
+
+    An answer's events are its tokens, the one that ended it included (without text), and a `Finish`.
+    """
 
     def __init__(
         self,
@@ -159,8 +67,11 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="tuti-engine", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Request) -> Ticket:
-        """Queues a request; UserError when it can never be served, Busy when it cannot be now."""
+    def submit(self, request: Request, inbox: Inbox | None = None) -> Ticket:
+        """Queues a request; UserError when it can never be served, Busy when it cannot be now.
+
+        Several requests may share an inbox, which then holds the tickets with their events.
+        """
         n = len(request.prompt)
         if not 0 < n <= self.length:
             raise UserError(
@@ -173,7 +84,7 @@ class Engine:
                 f"token id {bad} is outside the vocabulary of {self.model.config.vocab:,}",
                 hint="is this the model's own tokenizer?",
             )
-        ticket = Ticket(request, self.tokenizer)
+        ticket = Ticket(request, self.tokenizer, inbox)
         with self._changed:
             assert not self._closed, "the engine is closed"
             if len(self._queue) >= self._most_waiting:
@@ -302,12 +213,9 @@ class Engine:
         chosen = sample(logits, rules, [ticket.source for ticket in tickets])
         self.counters.generated_tokens += len(chosen)
         for row, (ticket, token_id) in enumerate(zip(tickets, chosen, strict=True)):
-            if token_id in ticket.request.ends:
-                rest = ticket.stops.push(ticket.stream.flush())
-                self._finish(ticket, Finish("stop", rest + ticket.stops.flush()))
-                continue
-            token = Token(token_id, ticket.stops.push(ticket.stream.push(token_id)))
-            count = ticket.request.sampling.logprobs
+            ended = token_id in ticket.request.ends
+            text = "" if ended else ticket.stops.push(ticket.stream.push(token_id))
+            token, count = Token(token_id, text), ticket.request.sampling.logprobs
             if count is not None:
                 token = _judged(token, logits[row].log_softmax(-1), count)
             ticket.ids.append(token_id)
@@ -315,9 +223,9 @@ class Engine:
             self._out.append((ticket, token))
             if ticket.stops.found is not None:
                 self._finish(ticket, Finish("stop", stop=ticket.stops.found))
-            elif ticket.made >= self._room(ticket):
-                rest = ticket.stops.push(ticket.stream.flush())
-                self._finish(ticket, Finish("length", rest + ticket.stops.flush()))
+            elif ended or ticket.made >= self._room(ticket):
+                rest = ticket.stops.push(ticket.stream.flush()) + ticket.stops.flush()
+                self._finish(ticket, Finish("stop" if ended else "length", rest))
 
     def _room(self, ticket: Ticket) -> int:
         """Tokens an answer may have: the last one needs no place in the cache."""
@@ -385,7 +293,7 @@ class Engine:
 
 def _put_all(events: Iterable[tuple[Ticket, Event]]) -> None:
     for ticket, event in events:
-        ticket.inbox.put_nowait(event)
+        ticket.inbox.put_nowait((ticket, event))
 
 
 def _judged(token: Token, logprobs: torch.Tensor, count: int) -> Token:
