@@ -5,7 +5,7 @@ softmax(q kᵀ / sqrt(E)) v by torch's scaled_dot_product_attention; keys are ne
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tuti.nn.rope import rotate
 
 
+@runtime_checkable
 class Past(Protocol):
     """A cache's view of one forward pass (`cache.CacheWindow`)."""
 

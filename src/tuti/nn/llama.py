@@ -27,7 +27,7 @@ CAPS = {
 }
 
 
-def number(table: Mapping[str, Any], key: str, low: float, high: float) -> float:
+def number(table: Mapping[str, Any], key: str, low: int | float, high: int | float) -> int | float:
     """table[key] as a finite number in [low, high], or an error that names the key and the rule."""
     value = table.get(key)
     fine = isinstance(value, int | float) and not isinstance(value, bool)
@@ -36,7 +36,7 @@ def number(table: Mapping[str, Any], key: str, low: float, high: float) -> float
             f"{key} is {str(value)[:60]!r}; it must be a number from {low:g} to {high:g}",
             hint="the model's configuration is damaged or not a Llama's; fetch it again",
         )
-    return cast(float, value)
+    return cast(int | float, value)
 
 
 def whole(table: Mapping[str, Any], key: str) -> int:
