@@ -97,7 +97,7 @@ class Column:
         shown.text.props["aria-busy"] = "false"
         shown.text.update()
         with self.log:
-            self._foot(said, ending)
+            self._foot(shown.text.html_id, ending)
         self._scroll()
 
     async def _stream(
@@ -117,18 +117,24 @@ class Column:
         finally:
             await stream.aclose()
 
-    def _foot(self, said: str, ending: str) -> None:
+    def _foot(self, html_id: str, ending: str) -> None:
         with ui.element("div").classes("actions"):
             if ending:
                 web.text_of(ending)
 
-            def copy() -> None:
-                ui.clipboard.write(said)
-                copied.set_text(self.speech("copied"))
-
-            web.button(self.speech("copy"), copy, flat=True).props("dense size=sm")
+            # In the browser, within the click: what is shown is what is copied.
+            write = (
+                f"navigator.clipboard.writeText(document.getElementById('{html_id}').textContent)"
+            )
+            copy = ui.button(self.speech("copy")).props("no-caps outline dense size=sm")
             copied = ui.label("").classes("quiet")
             copied.props["role"] = "status"
+            told = self.speech("copied")
+            copy.on(
+                "click",
+                lambda: copied.set_text(told),
+                js_handler=f"() => {write}.then(() => emit())",
+            )
 
     def _scroll(self) -> None:
         self.log.run_method("scrollTo", 0, 10_000_000)

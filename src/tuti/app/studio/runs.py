@@ -177,11 +177,7 @@ class LiveRun:
         """Draws what has been read."""
         if step := self.watch.last("step"):
             name, event = step
-            values = {
-                "step": event.get("step"),
-                "steps": event.get("steps"),
-                "loss": event.get("loss"),
-            }
+            values = {key: widgets.figure(event.get(key)) for key in ("step", "steps", "loss")}
             self.progress.set_text(self.speech("progress", stage=name, **values))
         charts = widgets.training_charts(self.watch.stages(), x_label=self.speech("step"))
         self.curves.set_content("\n".join(charts))

@@ -75,13 +75,19 @@ class Watch:
 
     def last(self, event: str) -> tuple[str, Json] | None:
         """The newest event of a kind, with the name of its stage."""
-        found = [
-            (name, each)
-            for name, tail in self.tails.items()
-            for each in tail.events
-            if each["event"] == event
-        ]
-        return max(found, key=lambda pair: float(pair[1].get("time") or 0), default=None)
+        found: tuple[str, Json] | None = None
+        for name, tail in self.tails.items():
+            for each in reversed(tail.events):
+                if each["event"] == event:
+                    if found is None or _time(each) > _time(found[1]):
+                        found = (name, each)
+                    break
+        return found
+
+
+def _time(event: Json) -> float:
+    found = event.get("time")
+    return float(found) if isinstance(found, (int, float)) else 0.0
 
 
 @dataclass(frozen=True)

@@ -1,47 +1,67 @@
 """The models of a Studio: those named at start and those of the runs beside it, loaded when asked."""
 
 import asyncio
-import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tuti.app.studio.place import Messages
 from tuti.app.studio.stream import list_runs, model_of
-from tuti.infer import Sampling, generate
-from tuti.infer.loading import LoadedModel, load_model
+from tuti.infer import Busy, Engine, Finish, LoadedModel, Request, Sampling, load_model
 from tuti.run import UserError
 
 KEPT = 3
 """Models held in memory at once."""
+SLOTS = 4
+"""Answers of one model at once."""
+
+
+@dataclass
+class Spoken:
+    """A model in memory, its engine, and how many answers are under way."""
+
+    model: LoadedModel
+    engine: Engine
+    users: int = 0
 
 
 class RunVoices:
     """Loads models from runs and folders; the one unused for longest gives way to a new one."""
 
-    def __init__(self, runs: Path, named: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, runs: Path, named: Sequence[Path] = (), served: Mapping[str, Spoken] | None = None
+    ) -> None:
+        """`served`: models that another part of this process has loaded already, by name."""
         self.runs = runs
         self.named = {path.resolve().name: path for path in named}
-        self.loaded: dict[str, LoadedModel] = {}
+        self.served = dict(served or {})
+        self.loaded: dict[str, Spoken] = {}
         self.loading = asyncio.Lock()
 
     def names(self) -> list[str]:
-        """The models named at start, then those of the runs, the newest first."""
+        """The models served and named at start, then those of the runs, the newest first."""
         found = [run.name for run in list_runs(self.runs) if model_of(run.folder) is not None]
-        return list(dict.fromkeys([*self.named, *found]))
+        return list(dict.fromkeys([*self.served, *self.named, *found]))
 
     async def prepare(self, name: str) -> bool:
         """Loads a model; whether it has learnt to answer."""
-        return (await self._load(name)).template is not None
+        return (await self._load(name)).model.template is not None
 
-    async def _load(self, name: str) -> LoadedModel:
+    async def _load(self, name: str) -> Spoken:
+        if name in self.served:
+            return self.served[name]
         async with self.loading:
             if name not in self.loaded:
                 path = self._path(name)
-                while len(self.loaded) >= KEPT:
-                    del self.loaded[next(iter(self.loaded))]
-                self.loaded[name] = await asyncio.to_thread(load_model, path)
-            self.loaded[name] = model = self.loaded.pop(name)
-            return model
+                await self._make_room()
+                self.loaded[name] = await asyncio.to_thread(_open, path)
+            self.loaded[name] = spoken = self.loaded.pop(name)
+            return spoken
+
+    async def _make_room(self) -> None:
+        idle = [name for name, spoken in self.loaded.items() if not spoken.users]
+        for name in idle[: max(0, len(self.loaded) - KEPT + 1)]:
+            await asyncio.to_thread(self.loaded.pop(name).engine.close)
 
     def _path(self, name: str) -> Path:
         if name in self.named:
@@ -53,36 +73,31 @@ class RunVoices:
     async def speak(
         self, name: str, messages: Messages, temperature: float, max_tokens: int
     ) -> AsyncGenerator[str]:
-        """The answer's pieces; a generator that is closed stops the model before its next token."""
-        model = await self._load(name)
-        prompt = await asyncio.to_thread(prompt_ids, model, messages, max_tokens)
-        sampling = Sampling(temperature=temperature, top_p=0.95, max_tokens=max_tokens)
-        pieces: asyncio.Queue[str | BaseException | None] = asyncio.Queue()
-        loop, stopped = asyncio.get_running_loop(), threading.Event()
-
-        def tell(piece: str | BaseException | None) -> None:
-            if not stopped.is_set():
-                loop.call_soon_threadsafe(pieces.put_nowait, piece)
-
-        def work() -> None:
-            try:
-                for token in generate(model.model, model.tokenizer, prompt, sampling, model.ends):
-                    if stopped.is_set():
-                        return
-                    tell(token.text)
-                tell(None)
-            except Exception as error:  # handed to the page that asked, whatever it is
-                tell(error)
-
-        threading.Thread(target=work, daemon=True).start()
+        """The answer's pieces; closing the generator frees the model's place at once."""
+        spoken = await self._load(name)
+        spoken.users += 1
         try:
-            while (piece := await pieces.get()) is not None:
-                if isinstance(piece, BaseException):
-                    raise piece
-                if piece:
-                    yield piece
+            prompt = await asyncio.to_thread(prompt_ids, spoken.model, messages, max_tokens)
+            sampling = Sampling(temperature=temperature, top_p=0.95, max_tokens=max_tokens)
+            ticket = spoken.engine.submit(Request(prompt, sampling, spoken.model.ends))
+            events = ticket.events()
+            try:
+                async for event in events:
+                    if isinstance(event, Finish) and event.reason == "error":
+                        raise UserError("the model failed", hint="the server's own output says why")
+                    if event.text:
+                        yield event.text
+            finally:
+                await events.aclose()
+        except Busy as error:
+            raise UserError(str(error), hint=f"try again in {error.seconds} s") from error
         finally:
-            stopped.set()
+            spoken.users -= 1
+
+
+def _open(path: Path) -> Spoken:
+    model = load_model(path)
+    return Spoken(model, Engine(model.model, model.tokenizer, slots=SLOTS))
 
 
 def prompt_ids(model: LoadedModel, messages: Messages, max_tokens: int) -> list[int]:

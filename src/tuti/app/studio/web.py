@@ -33,7 +33,7 @@ def address(path: str, language: Language, **query: str) -> str:
 
 @contextmanager
 def frame(language: Language, path: str, title: str) -> Generator[None]:
-    """The header with its links, and the content's place in `main`."""
+    """The header with its links, and the place of the content."""
     visit(language)
     ui.page_title(title)
     ui.add_head_html(f"<style>{widgets.STYLE}{LAYOUT}</style>")
@@ -53,9 +53,9 @@ def frame(language: Language, path: str, title: str) -> Generator[None]:
                     with ui.element("li"):
                         made = link(address(path, other), other.own_name)
                         made.props["lang"] = other.code
-    with ui.element("main") as main:
-        main.props["id"] = "content"
-        main.props["tabindex"] = "-1"
+    with ui.element("div") as content:  # inside NiceGUI's own <main>
+        content.props["id"] = "content"
+        content.props["tabindex"] = "-1"
         heading(title, 1)
         yield
 
