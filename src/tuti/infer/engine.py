@@ -105,6 +105,11 @@ class Engine:
         tokens = self.complete(Request(ids, rule, score=True))
         return [t.logprob for t in tokens if isinstance(t, Token) and t.logprob is not None]
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Ends the thread; answers under way finish with the reason "error"."""
         with self._changed:

@@ -1,0 +1,155 @@
+"""Answers in the shapes of OpenAI's two APIs: whole, and in pieces for a stream."""
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from tuti.infer import Finish, Token
+from tuti.text import Tokenizer
+
+Json = dict[str, Any]
+
+
+class Style(Protocol):
+    """One API's shapes."""
+
+    prefix: str
+    whole: str
+    piece: str
+
+    def choice(self, text: str, tokens: Sequence[Token]) -> Json:
+        """An answer's own fields in a whole response."""
+        ...
+
+    def begin(self) -> Json | None:
+        """The fields of an answer's first piece in a stream, if there is one before any text."""
+        ...
+
+    def delta(self, text: str, tokens: Sequence[Token]) -> Json:
+        """The fields of a further piece."""
+        ...
+
+
+class ChatStyle:
+    """/v1/chat/completions."""
+
+    prefix, whole, piece = "chatcmpl", "chat.completion", "chat.completion.chunk"
+
+    def __init__(self, tokenizer: Tokenizer, logprobs: bool, ends: Sequence[int]) -> None:
+        self.tokenizer, self.logprobs, self.ends = tokenizer, logprobs, frozenset(ends)
+
+    def choice(self, text: str, tokens: Sequence[Token]) -> Json:
+        """The assistant's message."""
+        message = {"role": "assistant", "content": text, "refusal": None}
+        return {"message": message, "logprobs": self._judged(tokens)}
+
+    def begin(self) -> Json | None:
+        """The role comes first."""
+        return {"delta": {"role": "assistant", "content": ""}, "logprobs": None}
+
+    def delta(self, text: str, tokens: Sequence[Token]) -> Json:
+        """Text that is new."""
+        return {"delta": {"content": text} if text else {}, "logprobs": self._judged(tokens)}
+
+    def _judged(self, tokens: Sequence[Token]) -> Json | None:
+        said = [token for token in tokens if token.id not in self.ends]
+        if not self.logprobs or not said:
+            return None
+        content: list[Json] = []
+        for token in said:
+            top = [self._one(i, value) for i, value in token.top]
+            content.append(self._one(token.id, token.logprob) | {"top_logprobs": top})
+        return {"content": content, "refusal": None}
+
+    def _one(self, token_id: int, logprob: float | None) -> Json:
+        spelt = self.tokenizer.token_bytes(token_id)
+        text = spelt.decode("utf-8", "replace")
+        return {"token": text, "logprob": logprob, "bytes": list(spelt)}
+
+
+class TextStyle:
+    """/v1/completions; one for each answer, since it counts characters."""
+
+    prefix, whole, piece = "cmpl", "text_completion", "text_completion"
+
+    def __init__(self, tokenizer: Tokenizer, logprobs: bool) -> None:
+        self.tokenizer, self.logprobs = tokenizer, logprobs
+        self._offset = 0
+
+    def choice(self, text: str, tokens: Sequence[Token]) -> Json:
+        """The text, the prompt in front of it if it was to be echoed."""
+        return {"text": text, "logprobs": self._judged(tokens)}
+
+    def begin(self) -> Json | None:
+        """Nothing comes before the text."""
+        return None
+
+    def delta(self, text: str, tokens: Sequence[Token]) -> Json:
+        """Text that is new."""
+        return self.choice(text, tokens)
+
+    def _judged(self, tokens: Sequence[Token]) -> Json | None:
+        if not self.logprobs or not tokens:
+            return None
+        texts: list[str] = []
+        tops: list[dict[str, float] | None] = []
+        offsets: list[int] = []
+        for token in tokens:
+            texts.append(self._spelt(token.id))
+            offsets.append(self._offset)
+            self._offset += len(texts[-1])
+            if token.logprob is None:
+                tops.append(None)
+                continue
+            top = {self._spelt(i): value for i, value in reversed(token.top)}
+            tops.append(top | {texts[-1]: token.logprob})
+        return {
+            "tokens": texts,
+            "token_logprobs": [token.logprob for token in tokens],
+            "top_logprobs": tops,
+            "text_offset": offsets,
+        }
+
+    def _spelt(self, token_id: int) -> str:
+        """The token's text; half a character is spelt as its bytes."""
+        spelt = self.tokenizer.token_bytes(token_id)
+        try:
+            return spelt.decode()
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in spelt)
+
+
+class Envelope:
+    """What surrounds all pieces of one response."""
+
+    def __init__(self, style: Style, model: str) -> None:
+        self.style = style
+        self._head = {
+            "id": f"{style.prefix}-{uuid.uuid4().hex[:24]}",
+            "created": int(time.time()),
+            "model": model,
+        }
+
+    def whole(self, choices: Sequence[Json], usage: Json) -> Json:
+        """A response that does not stream."""
+        return self._head | {"object": self.style.whole, "choices": choices, "usage": usage}
+
+    def piece(self, index: int, fields: Mapping[str, Any], reason: str | None = None) -> Json:
+        """A chunk of a stream."""
+        choice = {"index": index, **fields, "finish_reason": reason}
+        return self._head | {"object": self.style.piece, "choices": [choice]}
+
+    def last(self, usage: Json) -> Json:
+        """The chunk with the usage, after all choices."""
+        return self._head | {"object": self.style.piece, "choices": [], "usage": usage}
+
+
+def usage(prompt_tokens: int, finishes: Sequence[Finish]) -> Json:
+    """Tokens read and made."""
+    made = sum(finish.tokens for finish in finishes)
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": made,
+        "total_tokens": prompt_tokens + made,
+    }

@@ -1,0 +1,158 @@
+"""What stands before every route: who may ask, by which name, and how much they may send.
+
+A page on another site can make a browser send requests here, by a name that it lets resolve to
+127.0.0.1 (DNS rebinding) or by plain cross-site requests; hence the checks of Host and Origin.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOCAL = ("localhost", "127.0.0.1", "[::1]")
+BODY_BYTES = 2 * 2**20
+COOKIE = "tuti_token"
+POLICY_VIOLATION = 1008  # the websocket's closing code
+
+
+def failure(
+    status: int,
+    message: str,
+    hint: str = "",
+    *,
+    code: str | None = None,
+    param: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """An error as OpenAI's clients read it; the remedy is at its end."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    kind = {401: "authentication_error", 429: "rate_limit_error"}.get(status, kind)
+    text = f"{message}; hint: {hint}" if hint else message
+    text = text.encode("utf-8", "replace").decode()  # JSON may bring lone surrogates
+    error = {"message": text, "type": kind, "param": param, "code": code}
+    return JSONResponse({"error": error}, status, headers)
+
+
+class TooLarge(Exception):
+    """The body went beyond `BODY_BYTES` while it was read."""
+
+
+class Guard:
+    """ASGI middleware: Host, Origin, token, size of the body."""
+
+    def __init__(self, app: App, hosts: Sequence[str] = (), token: str = "") -> None:
+        self.app, self.token = app, token
+        self.hosts = {name.lower() for name in (*LOCAL, *hosts)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on, or answers with an error."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is None and scope["type"] == "http":
+            await self._measured(scope, receive, send)
+        elif refusal is None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await refusal(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "").lower()
+        if _name(host) not in self.hosts:
+            return failure(
+                403,
+                f"this server does not answer to the name {_name(host)!r}",
+                f"use http://127.0.0.1, or start it with --names {_name(host) or 'NAME'}",
+                code="unknown_host",
+            )
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != host:
+            return failure(
+                403,
+                f"a page of {origin} may not use this server",
+                "open the page that this server shows, or call it from a program",
+                code="foreign_origin",
+            )
+        if not self.token:
+            return None
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        given = query.get("token", [""])[0]
+        if scope["type"] == "http" and given and self._right(given):
+            # A browser came in by the printed address: the cookie lets it stay.
+            answer = RedirectResponse(quote(scope["path"]) or "/", status_code=303)
+            answer.set_cookie(COOKIE, given, httponly=True, samesite="strict")
+            return answer
+        if self._right(_bearer(headers)) or self._right(_cookie(headers)):
+            return None
+        return failure(
+            401,
+            "this server asks for its token",
+            "send Authorization: Bearer TOKEN, as the server printed it when it started",
+            code="invalid_api_key",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+    def _right(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode())
+
+    async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Counts the body as it comes, whatever its headers claim."""
+        claimed = Headers(scope=scope).get("content-length", "0")
+        over = claimed.isdigit() and int(claimed) > BODY_BYTES
+        read, begun = 0, False
+
+        async def counted() -> MutableMapping[str, Any]:
+            nonlocal read, over
+            message = await receive()
+            read += len(message.get("body", b""))
+            over = over or read > BODY_BYTES
+            if over and not begun:
+                raise TooLarge
+            return message
+
+        async def noted(message: MutableMapping[str, Any]) -> None:
+            nonlocal begun
+            if not over or begun:  # else the app's word about the body that broke off
+                begun = True
+                await send(message)
+
+        if not over:
+            with suppress(TooLarge):
+                await self.app(scope, counted, noted)
+        if over and not begun:
+            hint = "send a shorter prompt"
+            large = failure(413, f"the request has more than {BODY_BYTES:,} bytes", hint)
+            await large(scope, receive, send)
+
+
+def _name(host: str) -> str:
+    """The host without its port: "[::1]:8000" → "[::1]"."""
+    name, _, port = host.rpartition(":")
+    return name if name and port.isdigit() else host
+
+
+def _bearer(headers: Headers) -> str:
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
+
+
+def _cookie(headers: Headers) -> str:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found is not None else ""

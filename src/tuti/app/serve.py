@@ -1,0 +1,201 @@
+"""`tuti serve RUN…`: the OpenAI-compatible API and Studio on one address."""
+
+import asyncio
+import ipaddress
+import logging
+import os
+import secrets
+import socket
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from annotated_types import Ge, Le
+
+from tuti.run import UserError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from tuti.app.api import Api
+    from tuti.app.studio.place import Voices
+    from tuti.infer import LoadedModel
+
+TOKEN = "TUTI_TOKEN"
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Serves models over an OpenAI-compatible API, with Studio's pages beside it."""
+
+    models: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Runs or model folders; a run's name is its model's name"""
+    port: Annotated[int, Ge(0), Le(65535)] = 8000
+    """Port (0: any that is free)"""
+    host: str = "127.0.0.1"
+    """Address to bind; any but this machine's own asks for a token ($TUTI_TOKEN, or one made now)"""
+    names: tuple[str, ...] = ()
+    """Other names by which this server may be called"""
+    slots: Annotated[int, Ge(1), Le(256)] = 16
+    """Answers made at the same time"""
+    waiting: Annotated[int, Ge(1)] = 64
+    """Requests that may wait; further ones get 429"""
+    length: Annotated[int, Ge(0)] = 0
+    """Tokens of prompt and answer together (0: the model's context, or what 1 GiB holds)"""
+    runs: Path = Path("runs")
+    """The folder of runs that Studio shows"""
+
+
+def serve(config: Serve) -> None:
+    """Loads the models, prints the address, serves until interrupted."""
+    from tuti.infer import load_model
+
+    listening = listen(config.host, config.port)
+    try:
+        loaded = [load_model(path) for path in config.models]
+        _distinct(loaded)
+        local = _is_local(config.host)
+        token = os.environ.get(TOKEN, "") or ("" if local else secrets.token_urlsafe(24))
+        app = make_app(config, loaded, token)
+        shown = config.host if ":" not in config.host else f"[{config.host}]"
+        address = f"http://{shown}:{listening.getsockname()[1]}/"
+        asyncio.run(_run(app, listening, address + (f"?token={token}" if token else "")))
+    finally:
+        listening.close()
+
+
+def make_app(config: Serve, loaded: "Sequence[LoadedModel]", token: str) -> "FastAPI":
+    """The API with Studio's pages on it."""
+    from tuti.app.api import create_app
+    from tuti.app.studio import mount_studio
+    from tuti.app.studio.voices import RunVoices
+
+    names = (*config.names, *_own_names(config.host))
+    app = create_app(
+        loaded,
+        slots=config.slots,
+        length=config.length,
+        waiting=config.waiting,
+        names=names,
+        token=token,
+    )
+    voices = EngineVoices(app.state.api, RunVoices(config.runs))
+    place = mount_studio(app, config.runs, voices=voices)
+    app.state.end = place.jobs.end
+    return app
+
+
+async def _run(app: "FastAPI", listening: socket.socket, address: str) -> None:
+    import uvicorn
+
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.02)
+        if server.started:
+            print(address, flush=True)
+            print("Ctrl-C stops the server", file=sys.stderr, flush=True)
+        await serving
+    finally:
+        app.state.end()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the address; a port in use is refused with a remedy."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        raise UserError(
+            f"port {port} on {host} cannot be had: {error.strerror}",
+            hint=f"--port {port % 65535 + 1}, or --port 0 for any that is free",
+        ) from error
+    return listening
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _own_names(host: str) -> list[str]:
+    """The names of this machine that a bind to `host` may be called by."""
+    if _is_local(host):
+        return [f"[{host}]" if ":" in host else host]
+    import psutil
+
+    found = [host, f"[{host}]", socket.gethostname(), socket.getfqdn()]
+    if host in ("0.0.0.0", "::"):
+        for addresses in psutil.net_if_addrs().values():
+            for one in addresses:
+                if one.family in (socket.AF_INET, socket.AF_INET6):
+                    found += [one.address, f"[{one.address.partition('%')[0]}]"]
+    return found
+
+
+def _distinct(loaded: "Sequence[LoadedModel]") -> None:
+    names = [one.name for one in loaded]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"two models are called {name}", hint="rename the folder of one of their runs"
+            )
+
+
+class EngineVoices:
+    """Studio's voices: the served models through their engines, other runs as Studio loads them."""
+
+    def __init__(self, api: "Api", others: "Voices") -> None:
+        self.api, self.others = api, others
+
+    def names(self) -> list[str]:
+        """The served models first."""
+        return list(dict.fromkeys([*self.api.served, *self.others.names()]))
+
+    async def prepare(self, name: str) -> bool:
+        """Whether the model has learnt to answer."""
+        if name in self.api.served:
+            return self.api.served[name].loaded.template is not None
+        return await self.others.prepare(name)
+
+    async def speak(
+        self,
+        name: str,
+        messages: Sequence[Mapping[str, str]],
+        temperature: float,
+        max_tokens: int,
+    ) -> AsyncGenerator[str]:
+        """The answer's pieces as they come; closing the generator frees the slot at once."""
+        from tuti.app.studio.voices import prompt_ids
+        from tuti.infer import Finish, Request, Sampling
+
+        if name not in self.api.served:
+            async for piece in self.others.speak(name, messages, temperature, max_tokens):
+                yield piece
+            return
+        one = self.api.served[name]
+        ids = await asyncio.to_thread(prompt_ids, one.loaded, messages, max_tokens)
+        rule = Sampling(temperature, top_p=0.95, max_tokens=max_tokens)
+        ticket = one.engine.submit(Request(ids, rule, one.loaded.ends))
+        try:
+            async for event in ticket.events():
+                if event.text:
+                    yield event.text
+                if isinstance(event, Finish) and event.reason == "error":
+                    raise UserError("the engine failed", hint="look at what the server printed")
+        finally:
+            ticket.cancel()
