@@ -1,6 +1,7 @@
 """`tuti serve RUN…`: the OpenAI-compatible API and Studio on one address."""
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import os
@@ -62,7 +63,8 @@ def serve(config: Serve) -> None:
         app = make_app(config, loaded, token)
         shown = config.host if ":" not in config.host else f"[{config.host}]"
         address = f"http://{shown}:{listening.getsockname()[1]}/"
-        asyncio.run(_run(app, listening, address + (f"?token={token}" if token else "")))
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_run(app, listening, address + (f"?token={token}" if token else "")))
     finally:
         listening.close()
 

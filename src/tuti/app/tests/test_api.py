@@ -1,7 +1,10 @@
 """The API over real sockets: the official client, lm-eval, hostile input, clients that hang up."""
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -342,3 +345,29 @@ def test_lm_eval_finds_the_log_likelihoods_that_we_compute(server: Server) -> No
         worst = max(worst, abs(float(nll.sum()) + logprob))
         assert greedy == bool((best == ids[0, len(given) :]).all())
     assert worst <= 1e-4
+
+
+def test_serve_prints_its_address_and_answers_until_interrupted(server: Server) -> None:
+    """The command itself, Studio's pages beside the API."""
+    command = "import tyro; from tuti.app.serve import Serve, serve; serve(tyro.cli(Serve))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, str(server.folder.parent.parent), "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=server.folder,
+    )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:"), process.communicate()
+        body = {"model": "parrot", "messages": ASKED, "temperature": 0}
+        answer = httpx.post(f"{address}v1/chat/completions", json=body, timeout=30).json()
+        assert answer["choices"][0]["message"]["content"] == SENTENCE
+        assert "Tuti" in httpx.get(address, timeout=30).text
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+        assert "Traceback" not in said
+    finally:
+        process.kill()
+        process.wait()
