@@ -42,7 +42,8 @@ class KVCache:
     ):
         shape = (layers, 2, slots, kv_heads, length, head_dim)
         # Zeros, not garbage: an unseen NaN times an attention weight of 0 would still be NaN.
-        self.store = torch.zeros(shape, dtype=dtype, device=device)
+        with torch.inference_mode(False):  # else it could be written in inference mode only
+            self.store = torch.zeros(shape, dtype=dtype, device=device)
         self.lengths = [0] * slots
         self.length = length
 

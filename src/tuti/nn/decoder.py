@@ -144,8 +144,9 @@ class Decoder(nn.Module):
         if table is None or table.shape[0] < length:
             c = self.config
             n = max(length, c.context)
-            table = rope_table(n, c.head_dim, c.rope_theta, c.rope_scaling, like.dtype)
-            self._tables[key] = table = table.to(like.device)
+            with torch.inference_mode(False):  # a table made while sampling must serve training
+                table = rope_table(n, c.head_dim, c.rope_theta, c.rope_scaling, like.dtype)
+                self._tables[key] = table = table.to(like.device)
         return table
 
     @overload

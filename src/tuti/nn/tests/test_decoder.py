@@ -227,3 +227,14 @@ def test_flops_count_matches_a_counter() -> None:
     # The counter takes attention's products as full squares, without causality.
     full = config.flops_per_token(2 * 32 - 1)
     assert counter.get_total_flops() == full * 64
+
+
+def test_sampling_first_spoils_nothing() -> None:
+    model = tiny()
+    ids = torch.randint(61, (1, 8), generator=torch.Generator().manual_seed(13))
+    with torch.inference_mode():
+        cache = model.cache(1, 16)
+        model(ids, cache=cache.window([0], [8]))
+    model(ids, cache=cache.window([0], [8]))
+    nll(model, ids[:, :-1], ids[:, 1:]).backward()
+    assert model.embedding.weight.grad is not None
