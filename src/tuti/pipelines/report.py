@@ -2,34 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from tuti import ui
-from tuti.run import Run, atomic_write, read_events
-from tuti.run.directory import read_config
+from tuti.pipelines.stages import Json, Stage, as_list, as_object, read_json, read_stages
+from tuti.run import Run, atomic_write
 
-Json = dict[str, Any]
-LARGEST = 50_000_000
-"""Bytes of a JSON file that the report reads at most."""
 SHORT = 12
 """Characters of a hash that are shown where the whole is a click away in lineage.json."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One run as found on disk: its name, config, events and lineage (empty while unfinished)."""
-
-    name: str
-    folder: Path
-    about: Json
-    events: list[Json]
-    lineage: Json
-
-    def of(self, event: str) -> list[Json]:
-        """Its events of one kind, oldest first."""
-        return [found for found in self.events if found["event"] == event]
 
 
 def write_report(run: Run) -> Path:
@@ -60,40 +41,6 @@ def report_page(folder: Path) -> str:
         ui.section("config", "Configuration", *config_part(everything)),
     ]
     return ui.page(title, "\n".join(lead_part(everything)), sections)
-
-
-def read_stages(folder: Path) -> tuple[Stage, list[Stage]]:
-    """The run itself, and the stages inside it in the order in which they began."""
-    whole = _stage(folder, folder.resolve().name)
-    inner = [path.parent for path in folder.glob("stages/*/config.json")]
-    stages = [_stage(path, path.name) for path in inner]
-    return whole, sorted(
-        stages, key=lambda s: (float(s.events[0]["time"]) if s.events else 0.0, s.name)
-    )
-
-
-def _stage(folder: Path, name: str) -> Stage:
-    lineage = read_json(folder / "lineage.json")
-    events = [event for event in read_events(folder) if isinstance(event.get("time"), (int, float))]
-    return Stage(name, folder, read_config(folder), events, as_object(lineage))
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds; None where it is absent, damaged or too large to be one of ours."""
-    try:
-        return json.loads(path.read_bytes()) if path.stat().st_size <= LARGEST else None
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
-def as_object(value: Any) -> Json:
-    """The value where it is a JSON object, else an empty one."""
-    return cast(Json, value) if isinstance(value, dict) else {}
-
-
-def as_list(value: Any) -> list[Any]:
-    """The value where it is a JSON list, else an empty one."""
-    return cast(list[Any], value) if isinstance(value, list) else []
 
 
 def abilities(parameters: int) -> tuple[str, str]:
@@ -127,7 +74,7 @@ def lead_part(stages: Sequence[Stage]) -> list[str]:
         parts.append(ui.paragraph(f"{stage.name}, held-out text, step {event.get('step')}: {told}"))
     for stage in stages:
         for event in stage.of("warning"):
-            parts.append(ui.paragraph(f"{stage.name}: {_told(event)}", "bad"))
+            parts.append(ui.paragraph(f"{stage.name}: {event.get('text') or _told(event)}", "bad"))
         if stage.events and stage.events[-1]["event"] == "stopped":
             message = stage.events[-1].get("message", "")
             parts.append(ui.paragraph(f"{stage.name} stopped: {message}", "bad"))
@@ -183,6 +130,12 @@ def samples_part(stages: Sequence[Stage]) -> list[str]:
     return parts
 
 
+def _sample(event: Mapping[str, Any]) -> str:
+    """What was written, below what was asked."""
+    asked = ui.paragraph(event["prompt"], "quiet") if event.get("prompt") else ""
+    return asked + ui.block(event.get("text", ""))
+
+
 def evaluation_part(stages: Sequence[Stage]) -> list[str]:
     """Whatever tables an evaluation left: sections of a title and rows."""
     parts: list[str] = []
@@ -193,12 +146,32 @@ def evaluation_part(stages: Sequence[Stage]) -> list[str]:
             parts.append(ui.paragraph(f"{path} is damaged.", "bad"))
         if found is None and (events := stage.of("evaluate")):
             found = _without_names(events[-1])
+        parts += _verdicts(as_object(as_object(found).get("verdicts")))
         for number, part in enumerate(_sections(found)):
             title = str(part.get("title") or f"Table {number + 1}")
-            parts += _rows_table(title, part.get("rows"))
+            parts += _texts(title, part.get("rows")) or _rows_table(title, part.get("rows"))
             if isinstance(note := part.get("note"), str):
                 parts.append(ui.paragraph(note, "quiet"))
     return parts
+
+
+def _verdicts(verdicts: Json) -> list[str]:
+    """What each step did to its own measure; in red where it made it worse and was not promoted."""
+    rows = [{"step": name} | as_object(verdict) for name, verdict in verdicts.items()]
+    worse = [
+        ui.paragraph(f"{row['step']} made its own measure worse and was not promoted.", "bad")
+        for row in rows
+        if row.get("promoted") is False
+    ]
+    return worse + _rows_table("Verdicts", rows)
+
+
+def _texts(title: str, rows: Any) -> list[str]:
+    """Rows that are a prompt and a text, as samples; nothing for any other rows."""
+    listed = [as_object(row) for row in as_list(rows)]
+    if not listed or any(row.keys() != {"prompt", "text"} for row in listed):
+        return []
+    return [f"<h3>{ui.escape(title)}</h3>", *map(_sample, listed)]
 
 
 def _sections(found: Any) -> list[Json]:

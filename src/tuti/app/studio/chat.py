@@ -5,7 +5,9 @@ inside an English page.
 """
 
 import asyncio
+import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,7 +90,9 @@ class Column:
             await self._stream(model, shown, pieces, temperature, length)
         except asyncio.CancelledError:
             ending = self.speech("cut")
-        except (UserError, OSError) as error:
+        except Exception as error:  # told where it was asked; the page lives on
+            if not isinstance(error, UserError):
+                traceback.print_exc(file=sys.stderr)
             with self.log:
                 web.tell(web.alert(), error, self.speech)
         said = "".join(pieces)
@@ -126,7 +130,7 @@ class Column:
             write = (
                 f"navigator.clipboard.writeText(document.getElementById('{html_id}').textContent)"
             )
-            copy = ui.button(self.speech("copy")).props("no-caps outline dense size=sm")
+            copy = web.button(self.speech("copy"), None, flat=True).props("dense size=sm")
             copied = ui.label("").classes("quiet")
             copied.props["role"] = "status"
             told = self.speech("copied")

@@ -184,4 +184,5 @@ class LiveRun:
         if sample := self.watch.last("sample"):
             name, event = sample
             self.where.set_text(self.speech("sample_at", stage=name, step=event.get("step")))
-            self.sample.set_text(widgets.visible(str(event.get("text"))))
+            asked = f"{event['prompt']}\n⟫ " if event.get("prompt") else ""
+            self.sample.set_text(widgets.visible(f"{asked}{event.get('text')}"))

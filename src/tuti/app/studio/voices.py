@@ -1,14 +1,14 @@
 """The models of a Studio: those named at start and those of the runs beside it, loaded when asked."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tuti.app.studio.place import Messages
 from tuti.app.studio.stream import list_runs, model_of
 from tuti.infer import Busy, Engine, Finish, LoadedModel, Request, Sampling, load_model
-from tuti.run import UserError
+from tuti.run import UserError, find_artifact
 
 KEPT = 3
 """Models held in memory at once."""
@@ -16,52 +16,61 @@ SLOTS = 4
 """Answers of one model at once."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Spoken:
     """A model in memory, its engine, and how many answers are under way."""
 
     model: LoadedModel
     engine: Engine
+    identity: tuple[Path, int]
     users: int = 0
+
+    def is_still(self, path: Path) -> bool:
+        """Whether the run's model is the one in memory: a pipeline promotes a better one later on."""
+        return self.identity == identity_of(find_artifact(path, "LanguageModel"))
 
 
 class RunVoices:
     """Loads models from runs and folders; the one unused for longest gives way to a new one."""
 
-    def __init__(
-        self, runs: Path, named: Sequence[Path] = (), served: Mapping[str, Spoken] | None = None
-    ) -> None:
-        """`served`: models that another part of this process has loaded already, by name."""
+    def __init__(self, runs: Path, named: Sequence[Path] = ()) -> None:
         self.runs = runs
         self.named = {path.resolve().name: path for path in named}
-        self.served = dict(served or {})
         self.loaded: dict[str, Spoken] = {}
         self.loading = asyncio.Lock()
 
     def names(self) -> list[str]:
-        """The models served and named at start, then those of the runs, the newest first."""
+        """The models named at start, then those of the runs, the newest first."""
         found = [run.name for run in list_runs(self.runs) if model_of(run.folder) is not None]
-        return list(dict.fromkeys([*self.served, *self.named, *found]))
+        return list(dict.fromkeys([*self.named, *found]))
 
     async def prepare(self, name: str) -> bool:
         """Loads a model; whether it has learnt to answer."""
         return (await self._load(name)).model.template is not None
 
     async def _load(self, name: str) -> Spoken:
-        if name in self.served:
-            return self.served[name]
         async with self.loading:
-            if name not in self.loaded:
-                path = self._path(name)
+            path = self._path(name)
+            held = self.loaded.get(name)
+            if held is None or not held.is_still(path):
+                spoken = await asyncio.to_thread(_open, path)
+                self.loaded.pop(name, None)
                 await self._make_room()
-                self.loaded[name] = await asyncio.to_thread(_open, path)
-            self.loaded[name] = spoken = self.loaded.pop(name)
+            else:
+                spoken = self.loaded.pop(name)
+            self.loaded[name] = spoken  # the last one used stands last
+            await self._leave(held)
             return spoken
+
+    async def _leave(self, spoken: Spoken | None) -> None:
+        """Ends the engine of a model that nobody can ask any more, after its last answer."""
+        if spoken is not None and not spoken.users and spoken not in self.loaded.values():
+            await asyncio.to_thread(spoken.engine.close)
 
     async def _make_room(self) -> None:
         idle = [name for name, spoken in self.loaded.items() if not spoken.users]
         for name in idle[: max(0, len(self.loaded) - KEPT + 1)]:
-            await asyncio.to_thread(self.loaded.pop(name).engine.close)
+            await self._leave(self.loaded.pop(name))
 
     def _path(self, name: str) -> Path:
         if name in self.named:
@@ -93,11 +102,19 @@ class RunVoices:
             raise UserError(str(error), hint=f"try again in {error.seconds} s") from error
         finally:
             spoken.users -= 1
+            await self._leave(spoken)
 
 
 def _open(path: Path) -> Spoken:
     model = load_model(path)
-    return Spoken(model, Engine(model.model, model.tokenizer, slots=SLOTS))
+    engine = Engine(model.model, model.tokenizer, slots=SLOTS)
+    return Spoken(model, engine, identity_of(model.folder))
+
+
+def identity_of(folder: Path) -> tuple[Path, int]:
+    """Where a model's folder really lies, and when it was written."""
+    real = folder.resolve()
+    return real, real.stat().st_mtime_ns
 
 
 def prompt_ids(model: LoadedModel, messages: Messages, max_tokens: int) -> list[int]:

@@ -121,10 +121,10 @@ def link(target: str, text: str) -> ui.element:
     return made
 
 
-def button(text: str, action: Callable[[], Any], *, flat: bool = False) -> ui.button:
+def button(text: str, action: Callable[[], Any] | None, *, flat: bool = False) -> ui.button:
     """A button with its words as they are."""
-    made = ui.button(text, on_click=action).props("no-caps unelevated")
-    return made.props("outline") if flat else made
+    made = ui.button(text, on_click=action, color=None).props("no-caps unelevated")
+    return made.classes("act flat" if flat else "act")
 
 
 def alert() -> ui.label:

@@ -1,6 +1,7 @@
 """Studio without a browser: fields from dataclasses, paths, processes, streams, strings."""
 
 import ast
+import asyncio
 import json
 import os
 import re
@@ -23,7 +24,12 @@ from tuti.app.studio.gallery import all_cards
 from tuti.app.studio.jobs import Job, Jobs, read_tail
 from tuti.app.studio.mount import listen
 from tuti.app.studio.strings import ENGLISH, LANGUAGES, PERSIAN
-from tuti.run import Run, RunOptions, UserError
+from tuti.app.studio.voices import RunVoices, prompt_ids
+from tuti.app.tests.wordy import ENGLISH as SPOKEN_ENGLISH
+from tuti.app.tests.wordy import PERSIAN as SPOKEN_PERSIAN
+from tuti.app.tests.wordy import save_wordy
+from tuti.infer import load_model
+from tuti.run import Run, RunOptions, UserError, atomic_link
 
 
 @dataclass(frozen=True)
@@ -255,6 +261,52 @@ def test_a_stage_from_a_form_is_the_stage_of_the_command_line(tmp_path: Path) ->
     run = Run.create("room", "stage", Stage((tmp_path,)), RunOptions(out=tmp_path / "run", seed=3))
     about = json.loads((run.folder / "config.json").read_text())
     assert about["options"]["seed"] == 3 and about["config"]["method"] == {"type": "Whole"}
+
+
+def test_a_model_promoted_later_speaks_from_then_on(tmp_path: Path) -> None:
+    """As `teach` does: the run's link is pointed at a better model while the page is open."""
+    for name, text in (("one", SPOKEN_PERSIAN), ("two", SPOKEN_ENGLISH)):
+        save_wordy(tmp_path / "made", name, text, ends=True)
+    run = Run.create("tests", "job", None, RunOptions(out=tmp_path / "runs" / "job"))
+    voices = RunVoices(tmp_path / "runs")
+    assert voices.names() == []
+
+    async def said() -> str:
+        assert await voices.prepare("job")
+        asked = [{"role": "user", "content": "x"}]
+        return "".join([piece async for piece in voices.speak("job", asked, 0.0, 50)])
+
+    async def both() -> list[str]:
+        answers: list[str] = []
+        for name in ("one", "two"):
+            target = tmp_path / "made" / name / "artifacts" / "model"
+            atomic_link(run.folder / "artifacts" / "model", target)
+            answers.append(await said())
+        return answers
+
+    assert asyncio.run(both()) == [SPOKEN_PERSIAN, SPOKEN_ENGLISH]
+    assert voices.names() == ["job"] and len(voices.loaded) == 1
+    with pytest.raises(UserError, match="no model is called"):
+        asyncio.run(voices.prepare("../made/one"))
+    for spoken in voices.loaded.values():
+        spoken.engine.close()
+
+
+def test_a_long_conversation_gives_up_its_oldest_turns(tmp_path: Path) -> None:
+    model = load_model(save_wordy(tmp_path, "one", SPOKEN_ENGLISH))
+    turns = [{"role": "system", "content": "short"}]
+    for _ in range(40):
+        turns += [
+            {"role": "user", "content": "x" * 300},
+            {"role": "assistant", "content": "y" * 50},
+        ]
+    turns.append({"role": "user", "content": "last"})
+    ids = prompt_ids(model, turns, 100)
+    assert len(ids) <= model.context - 100
+    text = model.tokenizer.decode(ids)
+    assert text.rstrip().endswith("<|user|>\nlast<|end|>\n<|assistant|>")
+    with pytest.raises(UserError, match="tokens"):
+        prompt_ids(model, [{"role": "user", "content": "x" * 40_000}], 100)
 
 
 def test_a_port_in_use_is_refused_with_a_remedy() -> None:

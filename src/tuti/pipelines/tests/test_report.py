@@ -78,9 +78,16 @@ def evaluation(run: Run) -> None:
         {"title": "Cloze", "rows": [{"measure": "accuracy", "found": share, "chance": 0.25}]},
         {"title": "Parrot", "rows": {"longest run": 31}},
         {"title": "Lists", "rows": [["a", 1.5], ["b"]]},
+        {"title": "Written", "rows": [{"prompt": "To be", "text": "or <not>"}]},
     ]
+    verdicts = {
+        "pretrain": {"measure": "bits per byte", "before": 3.5, "after": 2.125, "promoted": True},
+        "sft": {"measure": "dialogue loss", "before": 2.0, "after": 2.5, "promoted": False},
+    }
     with run.save("evaluation", "Evaluation") as folder:
-        (folder / "evaluation.json").write_text(json.dumps({"sections": sections}))
+        (folder / "evaluation.json").write_text(
+            json.dumps({"sections": sections, "verdicts": verdicts})
+        )
 
 
 def read(run: Run) -> tuple[Reader, str, str]:
@@ -103,6 +110,8 @@ def test_the_page_tells_what_the_run_holds(job: Run) -> None:
         "text got worse by 0.07",
         "0.41 [0.38, 0.44]",
         "longest run",
+        "or <not>",
+        "sft made its own measure worse and was not promoted.",
         "Not finished: pretrain.",
         "not text <i>",
         "void.txt",
@@ -111,6 +120,7 @@ def test_the_page_tells_what_the_run_holds(job: Run) -> None:
         "abc123",
     ):
         assert expected in text, expected
+    assert "pretrain made its own measure worse" not in text
     headings = [s["id"] for s in reader.named("section")]
     assert headings == "plan curves samples evaluation data tokenizer cost lineage config".split()
     assert len([s for s in reader.named("svg") if s.get("role") == "img"]) == 2
