@@ -179,7 +179,9 @@ def test_a_real_file_equals_transformers() -> None:
 
     path = Path(os.environ["TUTI_GGUF"])
     ours, table = read_gguf(path)
-    peer = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name).float().eval()
+    peer = AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32
+    ).eval()
     ids = torch.randint(len(table["tokens"]), (2, 64), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(ours.logits(ours(ids)), peer(ids).logits, rtol=0, atol=1e-4)
