@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import os
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -38,17 +39,21 @@ def invoke(
     if not is_stage:
         function(_parse(kind, words, name, None, entry.help))
         return None
+    world, follows = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0")) > 0
+    if world > 1 and "parallel" not in typing.get_type_hints(kind):
+        raise UserError(f"{name} computes in one process, not in {world}", hint="leave out torchrun")
     if "--resume" in words:
         config, run = _resumed(room, verb, kind, words, name)
         if finished(run):
             run.show(f"{run.folder} is finished already")
             return run
+        run = Run.follow(run.options) if follows else run
     else:
         default = preset_config(presets[_scale(words)]) if _scale(words) in presets else None
         parsed = _parse(_with_options(kind), words, name, default, entry.help)
         config = check_config(kind, _fields(parsed.config))
         options = parsed.options
-        run = Run.create(room, verb, config, options)
+        run = Run.follow(options) if follows else Run.create(room, verb, config, options)
     execute(function, config, run)
     return run
 

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ class Run:
         self.options = options
         self.inputs: dict[str, str] = {}
         self._passing = False
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def path(self, *parts: str) -> Path:
         """A path inside the run's directory; its parent exists."""
@@ -78,7 +80,7 @@ class Run:
     def show(self, text: str, *, passing: bool = False) -> None:
         """Tells the person, on stderr; a passing line is overwritten, and silent when piped."""
         tty = sys.stderr.isatty()
-        if passing and not tty:
+        if self._scratch is not None or (passing and not tty):
             return
         start = "\r\x1b[2K" if self._passing and tty else ""
         print(start + text, end="" if passing else "\n", file=sys.stderr, flush=True)
@@ -128,6 +130,17 @@ class Run:
             )
         folder.mkdir(parents=True, exist_ok=True)
         run.write_config(room, stage, config)
+        return run
+
+    @classmethod
+    def follow(cls, options: RunOptions) -> "Run":
+        """The run of a process that only computes beside the one that writes (torchrun's rank > 0).
+
+        It tells the person nothing, and its directory goes when it goes.
+        """
+        scratch = tempfile.TemporaryDirectory(prefix="tuti-follows-")
+        run = cls(Path(scratch.name), dataclasses.replace(options, out=Path(scratch.name)))
+        run._scratch = scratch
         return run
 
     def write_config(self, room: str, stage: str, config: Any) -> None:

@@ -1,7 +1,9 @@
-"""Parts of training: the loop, optimisers, schedules, checkpoints."""
+"""Parts of training: the loop, optimisers, schedules, checkpoints, several processes."""
 
 from tuti.train.checkpoints import Checkpoints as Checkpoints
 from tuti.train.checkpoints import load_checkpoint as load_checkpoint
+from tuti.train.distributed import Processes as Processes
+from tuti.train.distributed import processes as processes
 from tuti.train.fit import Step as Step
 from tuti.train.fit import as_dtype as as_dtype
 from tuti.train.fit import fit as fit

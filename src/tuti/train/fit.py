@@ -49,13 +49,15 @@ def fit(
     start: int,
     steps: int,
     total: Callable[[float], float] = lambda value: value,
+    before: Callable[[bool], None] = lambda last: None,
 ) -> Generator[Step]:
     """Updates number `start` … `steps`, each over all micro-batches of `batches(step)`.
 
     `loss` returns the *summed* nats of a micro-batch. The update follows Σ nats / Σ predictions over
     the micro-batches of all processes, so k micro-batches of unequal token counts give the gradient of
-    the one big batch. `total` sums a number over processes; gradients are summed by the wrapper that
-    `train.distributed` puts around the model.
+    the one big batch. `total` sums a number over processes and `before` is told of each micro-batch
+    whether it is the last; gradients are summed by the wrapper that `train.distributed` puts around
+    the model.
     """
     for number in range(start, steps):
         began = time.monotonic()
@@ -67,7 +69,8 @@ def fit(
                 hint="look at the mask: tuti doctor CONFIG",
             )
         nats = 0.0
-        for part in parts:
+        for place, part in enumerate(parts):
+            before(place + 1 == len(parts))
             value = loss(model, part)
             (value / count).backward()
             nats += float(value.detach())

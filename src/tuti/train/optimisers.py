@@ -10,6 +10,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from tuti.train.muon import ShardedMuon
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class Muon:
     """Decay of the matrices"""
     momentum: float = 0.95
     """Momentum of Muon"""
+
+
+Part = torch.optim.Optimizer | ShardedMuon
 
 
 class Optimiser:
@@ -108,7 +114,7 @@ class Optimiser:
                 part.state[master] = kept
         self.round()
 
-    def _owned(self) -> Iterable[tuple[str, torch.optim.Optimizer, Tensor]]:
+    def _owned(self) -> Iterable[tuple[str, Part, Tensor]]:
         names = {id(m): n for n, m in zip(self.names, self.masters, strict=True)}
         for part in self.parts:
             for group in part.param_groups:
@@ -118,12 +124,12 @@ class Optimiser:
 
 def _full(norm: Tensor) -> Tensor:
     """A norm over sharded weights, gathered."""
-    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # type: ignore[operator]
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def _build(
     named: list[tuple[str, nn.Parameter]], method: AdamW | Muon
-) -> list[torch.optim.Optimizer]:
+) -> list[Part]:
     def is_matrix(name: str, p: Tensor) -> bool:
         return p.ndim == 2 and "embed" not in name and "head" not in name
 
@@ -141,13 +147,16 @@ def _build(
                 fused=fused,
             )
         ]
-    muon = torch.optim.Muon(
-        matrices,
-        lr=method.lr,
-        weight_decay=method.weight_decay,
-        momentum=method.momentum,
-        adjust_lr_fn="match_rms_adamw",
-    )
+    if matrices and isinstance(matrices[0], DTensor):
+        muon = ShardedMuon(matrices, method.lr, method.weight_decay, method.momentum)
+    else:
+        muon = torch.optim.Muon(
+            matrices,
+            lr=method.lr,
+            weight_decay=method.weight_decay,
+            momentum=method.momentum,
+            adjust_lr_fn="match_rms_adamw",
+        )
     if not others:
         return [muon]
     rest = torch.optim.AdamW(

@@ -22,11 +22,12 @@ from tuti.train import (
     Checkpoints,
     Muon,
     Optimiser,
+    Processes,
     Step,
     Trapezoid,
     as_dtype,
     fit,
-    load_checkpoint,
+    processes,
 )
 
 
@@ -68,6 +69,8 @@ class Pretrain:
     """Of weights and activations; the masters are fp32 always"""
     every: Annotated[int, Ge(1)] = 200
     """Updates between checkpoints, held-out measurements and samples"""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Under torchrun, each process holds a copy of the model (ddp) or a shard of it (fsdp)"""
 
 
 @dataclass(frozen=True)
@@ -136,34 +139,51 @@ def pretrain(config: Pretrain, run: Run) -> None:
     """Trains, measures on held-out text, samples, checkpoints, and saves a LanguageModel."""
     made = parts(config, run)
     tokens_folder = run.load(config.tokens, "Tokens")
-    device = held_out.device_of(run)
-    model = made.model.to(device, as_dtype(config.precision))
-    optimiser = Optimiser(model, made.optimiser)
-    checkpoints, start = Checkpoints(run), 0
-    if (found := run.resume()) is not None:
-        start, state, _ = load_checkpoint(found)
-        optimiser.restore(state)
-        run.log("resumed", step=start)
     measure = held_out.HeldOut(tokens_folder, config.context, run)
     shape = made.model.config
     run.show(f"pretrain: {shape.parameters:,} parameters, {config.steps:,} steps")
+    with processes(config.parallel, held_out.device_of(run), run.options.threads) as group:
+        train(made, config, run, group, measure)
+        predicted = config.steps * config.rows * config.context
+        run.log("cost", flops=shape.flops_per_token(config.context) * predicted)
+        with group.whole(made.model) as whole:
+            if whole is not None:
+                measure(whole, config.steps, last=True)
+                save_model(whole, tokens_folder, run)
+
+
+def train(
+    made: Parts, config: Pretrain, run: Run, group: Processes, measure: held_out.HeldOut
+) -> None:
+    """The updates, from the newest checkpoint on; the first process checkpoints and measures."""
+    model = made.model.to(group.device, as_dtype(config.precision))
+    wrapped = group.wrap(model)
+    optimiser = Optimiser(model, made.optimiser)
+    checkpoints, start = Checkpoints(run), group.resume(optimiser, run)
 
     def batches(step: int) -> list[Batch]:
-        return [batch.to(device) for batch in made.batches(step)]
+        return [batch.to(group.device) for batch in group.share(made.batches(step))]
 
     updates = fit(
-        model, optimiser, made.schedule, batches, made.loss, start=start, steps=config.steps
+        wrapped,
+        optimiser,
+        made.schedule,
+        batches,
+        made.loss,
+        start=start,
+        steps=config.steps,
+        total=group.total,
+        before=group.before(wrapped),
     )
     for step in updates:
         report(step, config, run)
         if step.number % config.every == 0 and step.number < config.steps:
-            checkpoints.save(step.number, optimiser.state())
-            measure(model, step.number)
+            state = group.gather(optimiser.state())
+            with group.whole(model) as whole:
+                if whole is not None:
+                    checkpoints.save(step.number, state)
+                    measure(whole, step.number)
     checkpoints.wait()
-    measure(model, config.steps, last=True)
-    predicted = config.steps * config.rows * config.context
-    run.log("cost", flops=shape.flops_per_token(config.context) * predicted)
-    save_model(model, tokens_folder, run)
 
 
 def report(step: Step, config: Pretrain, run: Run) -> None:
