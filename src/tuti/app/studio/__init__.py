@@ -2,6 +2,5 @@
 
 from tuti.app.studio.mount import mount_studio as mount_studio
 from tuti.app.studio.mount import serve_demo as serve_demo
-from tuti.app.studio.mount import serve_pages as serve_pages
 from tuti.app.studio.place import Place as Place
 from tuti.app.studio.place import Voices as Voices

@@ -1,6 +1,7 @@
 """Puts the pages on a FastAPI app, and serves them."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 import sys
@@ -12,6 +13,8 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from nicegui import ui
 
+from tuti.app.api import create_app
+from tuti.app.serve import listen
 from tuti.app.studio.chat import register_chat
 from tuti.app.studio.demo import register_demo
 from tuti.app.studio.form import register_form
@@ -23,6 +26,7 @@ from tuti.app.studio.stream import find_run
 from tuti.app.studio.voices import RunVoices
 from tuti.pipelines.report import report_page
 from tuti.run import UserError
+from tuti.ui import escape
 
 PORT = 8000
 
@@ -66,23 +70,18 @@ def _reports(app: FastAPI, place: Place) -> None:
             return HTMLResponse(report_page(find_run(place.runs, name)))
         except UserError as error:
             return HTMLResponse(
-                f"<!DOCTYPE html><title>Tuti</title><pre>{_escaped(error)}</pre>", 404
+                f"<!DOCTYPE html><title>Tuti</title><pre>{escape(error)}</pre>", 404
             )
 
 
-def _escaped(error: UserError) -> str:
-    from tuti.ui import escape
-
-    return escape(error)
-
-
 def serve_demo(run_folder: Path, port: int = PORT, *, words: Sequence[str] = ()) -> None:
-    """Serves `/demo` and, once the address is printed, teaches: runs until interrupted.
+    """Serves `/demo` on 127.0.0.1 and, once its address is printed, teaches: until interrupted.
 
     `run_folder` holds a run's config (`Run.create`), which `tuti … --resume --out run_folder` goes on
     with; `words` are other arguments for `tuti` that write that run.
     """
-    app = FastAPI()
+    listening = listen("127.0.0.1", port)
+    app = create_app([])
     place = mount_studio(app, run_folder.parent, demo=run_folder)
 
     def teach() -> None:
@@ -91,49 +90,25 @@ def serve_demo(run_folder: Path, port: int = PORT, *, words: Sequence[str] = ())
         else:
             place.jobs.resume(run_folder)
 
-    serve_pages(app, place, port, path="/demo", then=teach)
-
-
-def serve_pages(
-    app: FastAPI,
-    place: Place,
-    port: int = PORT,
-    *,
-    path: str = "/",
-    then: Callable[[], None] | None = None,
-) -> None:
-    """Serves on 127.0.0.1 until interrupted; prints the address when it answers, then calls `then`."""
-    listening = listen("127.0.0.1", port)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
-
-    async def main() -> None:
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.02)
-        if server.started:
-            print(f"http://127.0.0.1:{listening.getsockname()[1]}{path}", flush=True)
-            print("Ctrl-C stops the server", file=sys.stderr, flush=True)
-            if then is not None:
-                then()
-        await serving
-
     try:
-        asyncio.run(main())
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_serve(app, listening, "/demo", teach))
     finally:
         place.jobs.end()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the port (0: any that is free); one in use is refused with a remedy."""
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
         listening.close()
-        raise UserError(
-            f"port {port} on {host} cannot be had: {error.strerror}", hint=f"--port {port + 1}"
-        ) from error
-    return listening
+
+
+async def _serve(
+    app: FastAPI, listening: socket.socket, path: str, then: Callable[[], None]
+) -> None:
+    """Serves; prints the address when it answers, and only then calls `then`."""
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.02)
+    if server.started:
+        print(f"http://127.0.0.1:{listening.getsockname()[1]}{path}", flush=True)
+        print("Ctrl-C stops the server", file=sys.stderr, flush=True)
+        then()
+    await serving

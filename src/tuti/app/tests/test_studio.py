@@ -22,7 +22,6 @@ from tuti.app.studio.fields import build, fields_of, inside, parse
 from tuti.app.studio.form import _run_name
 from tuti.app.studio.gallery import all_cards
 from tuti.app.studio.jobs import Job, Jobs, read_tail
-from tuti.app.studio.mount import listen
 from tuti.app.studio.strings import ENGLISH, LANGUAGES, PERSIAN
 from tuti.app.studio.voices import RunVoices, prompt_ids
 from tuti.app.tests.wordy import ENGLISH as SPOKEN_ENGLISH
@@ -307,16 +306,6 @@ def test_a_long_conversation_gives_up_its_oldest_turns(tmp_path: Path) -> None:
     assert text.rstrip().endswith("<|user|>\nlast<|end|>\n<|assistant|>")
     with pytest.raises(UserError, match="tokens"):
         prompt_ids(model, [{"role": "user", "content": "x" * 40_000}], 100)
-
-
-def test_a_port_in_use_is_refused_with_a_remedy() -> None:
-    first = listen("127.0.0.1", 0)
-    first.listen()
-    port = first.getsockname()[1]
-    with pytest.raises(UserError, match=f"port {port}") as caught:
-        listen("127.0.0.1", port)
-    first.close()
-    assert caught.value.hint == f"--port {port + 1}"
 
 
 def test_both_languages_say_the_same_things() -> None:

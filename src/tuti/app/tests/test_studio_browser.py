@@ -29,11 +29,8 @@ FLAGS = (
 SERVE = """
 import sys
 from pathlib import Path
-from fastapi import FastAPI
-from tuti.app.studio import mount_studio, serve_pages
-app = FastAPI()
-place = mount_studio(app, Path(sys.argv[1]), [Path(sys.argv[2])])
-serve_pages(app, place, 0)
+from tuti.app.serve import Serve, serve
+serve(Serve(port=0, runs=Path(sys.argv[1])))
 """
 DEMO = """
 import sys
@@ -49,11 +46,10 @@ expect.set_options(timeout=WAIT)
 class Server:
     """A server of this package in a process group of its own, on a port of its own choice."""
 
-    def __init__(self, code: str, *arguments: Path) -> None:
-        words = [sys.executable, "-c", code, *map(str, arguments)]
+    def __init__(self, *words: str) -> None:
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            words,
+            [sys.executable, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -76,7 +72,7 @@ class Server:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("studio")
-    runs, texts = folder / "runs", folder / "texts"
+    runs, texts = folder / "runs", folder / "runs" / "texts"
     save_wordy(runs, "persian", PERSIAN, ends=True)
     save_wordy(runs, "english", ENGLISH)
     save_wordy(runs, "hostile", HOSTILE, ends=True, chat=False)
@@ -95,7 +91,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Generator[Server]:
-    server = Server(SERVE, folder / "runs", folder / "texts")
+    server = Server("-c", SERVE, str(folder / "runs"))
     yield server
     server.end()
 
@@ -283,7 +279,7 @@ def test_a_form_starts_a_real_run_of_a_stage(visit: Open, folder: Path) -> None:
     source.fill("/etc")
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_role("alert").filter(has_text="outside the folders")).to_be_visible()
-    source.fill(str(folder / "texts"))
+    source.fill(str(folder / "runs" / "texts"))
     page.get_by_role("textbox", name="valid share").fill("7")
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_role("alert").filter(has_text="valid_share is 7")).to_be_visible()
@@ -339,7 +335,7 @@ def test_names_that_are_no_runs_are_told_so(visit: Open) -> None:
 def test_the_demo_teaches_and_then_talks_in_the_same_page(browser: Browser, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "demo"
     write_demo(folder, tmp_path / "texts")
-    server = Server(DEMO, folder)
+    server = Server("-c", DEMO, str(folder))
     try:
         assert server.seconds <= 20
         page = browser.new_page()
