@@ -8,7 +8,7 @@ demo: $(VENV)/installed
 	$(BIN)/tuti demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/$(NAME).py

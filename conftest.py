@@ -1,6 +1,9 @@
-"""Under TUTI_NO_SKIPS=1 a skipped test fails: continuous integration installs what tests need."""
+"""Threads are pinned: one a process, two processes (`make test`). Under TUTI_NO_SKIPS=1 a skip fails."""
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 
