@@ -31,7 +31,7 @@ def report_page(folder: Path) -> str:
     trained = {stage.name: stage.events for stage in everything}
     sections = [
         ui.section("plan", "Plan", *plan_part(everything)),
-        ui.section("curves", "Curves", *ui.training_charts(trained)),
+        ui.section("curves", "Curves", ui.charts(trained)),
         ui.section("samples", "Samples", *samples_part(everything)),
         ui.section("evaluation", "Evaluation", *evaluation_part(everything)),
         ui.section("data", "Data card", *data_part(everything)),
@@ -132,7 +132,7 @@ def samples_part(stages: Sequence[Stage]) -> list[str]:
 
 def _sample(event: Mapping[str, Any]) -> str:
     """What was written, below what was asked."""
-    asked = ui.paragraph(event["prompt"], "quiet") if event.get("prompt") else ""
+    asked = ui.block(event["prompt"], "asked") if event.get("prompt") else ""
     return asked + ui.block(event.get("text", ""))
 
 
@@ -150,6 +150,10 @@ def evaluation_part(stages: Sequence[Stage]) -> list[str]:
         for number, part in enumerate(_sections(found)):
             title = str(part.get("title") or f"Table {number + 1}")
             parts += _texts(title, part.get("rows")) or _rows_table(title, part.get("rows"))
+            for row in map(as_object, as_list(part.get("rows"))):
+                if row.get("model is better") is False:
+                    worse = f"{row.get('script', '')}: the model is worse than the byte n-gram."
+                    parts.append(ui.paragraph(worse, "bad"))
             if isinstance(note := part.get("note"), str):
                 parts.append(ui.paragraph(note, "quiet"))
     return parts

@@ -18,5 +18,6 @@ from tuti.ui.text import folded as folded
 from tuti.ui.text import inline as inline
 from tuti.ui.text import paragraph as paragraph
 from tuti.ui.text import visible as visible
+from tuti.ui.training import charts as charts
 from tuti.ui.training import number as number
 from tuti.ui.training import training_charts as training_charts

@@ -44,6 +44,9 @@ body.tuti { margin: 0; background: var(--paper); color: var(--ink); }
 .tuti th.number, .tuti td.number { text-align: end; white-space: nowrap; }
 .tuti pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .5rem 0; padding: .6rem .8rem;
   background: var(--soft); border-inline-start: 3px solid var(--line); font: inherit; }
+.tuti .charts { display: grid; gap: 0 1.5rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); }
+.tuti pre.asked { background: none; border: 0; padding-block: 0; color: var(--quiet); }
 .tuti pre.code { font: .85rem/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
 .tuti details { margin-block: .5rem; }
 .tuti summary { cursor: pointer; }

@@ -7,7 +7,7 @@ from typing import Any, cast
 from tuti.ui.curve import Point, Series, line_chart
 
 Event = Mapping[str, Any]
-NOT_MEASURES = frozenset({"event", "time", "step", "steps", "documents", "last", "seconds", "n"})
+NOT_MEASURES = frozenset({"event", "time", "step", "steps", "last", "seconds"})
 CHARTS = 6
 
 
@@ -33,21 +33,27 @@ def number(value: object) -> float | None:
 
 def training_charts(stages: Mapping[str, Sequence[Event]], *, x_label: str = "step") -> list[str]:
     """Charts of the stages that trained: the loss of each, then what each measured held out."""
-    charts: list[str] = []
+    made: list[str] = []
     for stage, events in stages.items():
         steps = [event for event in events if event.get("event") == "step"]
         loss = Series("loss", points(steps, "loss"))
         title = f"{stage}: training loss"
-        charts.append(line_chart([loss], title=title, x_label=x_label, y_label="nats a token"))
+        made.append(line_chart([loss], title=title, x_label=x_label, y_label="nats a token"))
         measured = [event for event in events if event.get("event") == "held_out"]
         for name, series in list(measures(measured).items())[:CHARTS]:
             label = name.replace("_", " ")
-            charts.append(
+            made.append(
                 line_chart(
                     series, title=f"{stage}: held-out {label}", x_label=x_label, y_label=label
                 )
             )
-    return [chart for chart in charts if chart]
+    return [chart for chart in made if chart]
+
+
+def charts(stages: Mapping[str, Sequence[Event]], *, x_label: str = "step") -> str:
+    """The charts side by side where there is room; an empty string when nothing was measured."""
+    found = training_charts(stages, x_label=x_label)
+    return f'<div class="charts">\n{"".join(found)}\n</div>' if found else ""
 
 
 def measures(events: Sequence[Event]) -> dict[str, list[Series]]:
@@ -75,4 +81,6 @@ def _values(name: str, value: object) -> list[tuple[str, float]]:
             return _values(name, fields["value"])
         return [(key, y) for key, v in fields.items() for _, y in _values(key, v)][:6]
     found = number(value)
-    return [] if found is None else [(name.replace("_", " "), found)]
+    if found is None or isinstance(value, int):  # whole numbers count things, they measure nothing
+        return []
+    return [(name.replace("_", " "), found)]

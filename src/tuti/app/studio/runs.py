@@ -171,7 +171,8 @@ class LiveRun:
         self.curves = web.markup("")
         web.heading(speech("samples"))
         self.where = web.paragraph("", "quiet")
-        self.sample = web.said(speech("none_yet"))
+        self.sample = web.said(speech("none_yet"), "said limited")
+        self.sample.props["tabindex"] = "0"
 
     def show(self) -> None:
         """Draws what has been read."""
@@ -179,8 +180,8 @@ class LiveRun:
             name, event = step
             values = {key: widgets.figure(event.get(key)) for key in ("step", "steps", "loss")}
             self.progress.set_text(self.speech("progress", stage=name, **values))
-        charts = widgets.training_charts(self.watch.stages(), x_label=self.speech("step"))
-        self.curves.set_content("\n".join(charts))
+        stages = self.watch.stages()
+        self.curves.set_content(widgets.charts(stages, x_label=self.speech("step")))
         if sample := self.watch.last("sample"):
             name, event = sample
             self.where.set_text(self.speech("sample_at", stage=name, step=event.get("step")))

@@ -91,7 +91,7 @@ ENGLISH = {
     "demo_ready": "The model is ready. Talk with it below.",
     "can": "What it can do",
     "cannot": "What it cannot do",
-    "parameters": "{millions} million parameters, {steps} updates, some {minutes} minutes of training",
+    "parameters": "{millions} million parameters, {steps} updates, some {minutes} min of training",
     "expected": "Expected on held-out text: {bits} bits per byte",
     "what_small_can": abilities(SMALL)[0],
     "what_small_cannot": abilities(SMALL)[1],
