@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test bench clean
 demo: $(VENV)/installed
-	$(BIN)/tuti demo
+	$(BIN)/tuti demo $(ARGS)
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
