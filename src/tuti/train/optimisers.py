@@ -127,12 +127,14 @@ def _full(norm: Tensor) -> Tensor:
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
+def is_matrix(name: str, p: Tensor) -> bool:
+    """Whether Muon updates this weight: a matrix that is neither embedding nor head."""
+    return p.ndim == 2 and "embed" not in name and "head" not in name
+
+
 def _build(
     named: list[tuple[str, nn.Parameter]], method: AdamW | Muon
 ) -> list[Part]:
-    def is_matrix(name: str, p: Tensor) -> bool:
-        return p.ndim == 2 and "embed" not in name and "head" not in name
-
     matrices = [p for name, p in named if is_matrix(name, p)]
     others = [p for name, p in named if not is_matrix(name, p)]
     fused = named[0][1].device.type in ("cpu", "cuda") and type(named[0][1]) is nn.Parameter

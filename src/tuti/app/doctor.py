@@ -1,0 +1,256 @@
+"""`tuti doctor RUN|CONFIG.json`: a stage examined before it trains; `tuti doctor`: this machine."""
+
+import ctypes
+import inspect
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import tyro
+
+from tuti import pipelines, systems
+from tuti.app.invoke import config_type
+from tuti.run import Entry, Run, RunOptions, UserError, config_from_json, find_artifact
+from tuti.run.directory import as_object, read_config
+from tuti.run.machine import choose_device, cores, pin
+
+if TYPE_CHECKING:
+    from tuti.text import ChatTemplate
+    from tuti.train.doctor import Patient, Row
+
+LANDLOCK_CREATE_RULESET = 444
+"""The system call's number, the same on every processor"""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Examines a stage before a minute of training is spent; without a name, this machine."""
+
+    target: tyro.conf.Positional[Path | None] = None
+    """A run or a config.json: of a stage that trains, or of a job whose stages train"""
+
+
+def doctor(config: Doctor) -> None:
+    """Prints one line a check; a check that fails makes the exit code 1."""
+    rows: list[Row] = []
+    for row in examine_machine() if config.target is None else examine_target(config.target):
+        rows.append(row)
+        print(line(row), flush=True)
+    bad = [row for row in rows if not row.ok]
+    if bad:
+        names = ", ".join(row.name for row in bad)
+        hint = next((row.hint for row in bad if row.hint), "see the lines above")
+        raise UserError(f"{len(bad)} of {len(rows)} checks failed: {names}", hint=hint)
+
+
+def coloured() -> bool:
+    """Whether a person reads, who has not asked for plain text."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def line(row: "Row") -> str:
+    """A check as one line; what failed has its remedy below."""
+    mark = "ok  " if row.ok else "FAIL"
+    if coloured():
+        mark = f"\x1b[{32 if row.ok else 31}m{mark}\x1b[0m"
+    remedy = f"\n{'':27}hint: {row.hint}" if row.hint else ""
+    bound = f"  ({row.bound})" if row.bound else ""
+    return f"{mark} {row.name:<22}{row.figure}{bound}{remedy}"
+
+
+def examine_target(path: Path) -> "Iterator[Row]":
+    """The rows of every stage at `path` that trains."""
+    from tuti.train.doctor import examine
+    from tuti.train.masks import mask_text
+
+    for about in stages_at(path):
+        patient = patient_of(about)
+        print(f"── {about['room']} {about['stage']}")
+        first = patient.parts.batches(0)[0]
+        print(mask_text(first, patient.template.tokenizer, colour=coloured()), flush=True)
+        yield from examine(patient)
+
+
+def stages_at(path: Path) -> list[dict[str, Any]]:
+    """What the config.json of each stage that trains says: of this run, or of those inside it."""
+    abouts = [_read(path)]
+    abouts += [_read(p) for p in sorted((path / "stages").glob("*/config.json"))]
+    found = [about for about in abouts if _parts_of(about) is not None]
+    if not found:
+        raise UserError(
+            f"{path} ({abouts[0]['room']} {abouts[0]['stage']}) has no stage that trains",
+            hint="name a run of a training stage, or a job's run whose training has begun",
+        )
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if path.name == "config.json" or path.is_dir():
+        return read_config(path if path.is_dir() else path.parent)
+    try:
+        about = as_object(json.loads(path.read_text()))
+        if not {"room", "stage", "config"} <= about.keys():
+            raise ValueError("it lacks room, stage or config")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} describes no stage: {error}", hint="a run's config.json does") from error
+    return about
+
+
+def _stage(about: dict[str, Any]) -> Any:
+    card = {**pipelines.cards(), **systems.cards()}.get(about["room"])
+    if card is None or about["stage"] not in card.stages:
+        raise UserError(f"no stage {about['room']} {about['stage']}", hint="tuti list names all")
+    return card.stages[about["stage"]].load()
+
+
+def _parts_of(about: dict[str, Any]) -> Any:
+    """The function beside a stage that returns what it is made of, where the stage trains."""
+    return getattr(inspect.getmodule(_stage(about)), "parts", None)
+
+
+def patient_of(about: dict[str, Any]) -> "Patient":
+    """A stage made ready to be examined, in a directory that goes away."""
+    from tuti.train.doctor import Patient
+
+    config = cast(Any, config_from_json(config_type(_stage(about)), about["config"]))
+    options = config_from_json(RunOptions, about.get("options", {}))
+    pin(options.seed, options.threads)
+    device = choose_device(options.device)
+    run = Run.follow(options)
+    parts = _parts_of(about)(config, run)
+    kinds = {name.partition(":")[0] for name in run.inputs}
+    return Patient(
+        parts,
+        config.steps,
+        template_of(config),
+        chat="Documents" in kinds,
+        pretrained="LanguageModel" in kinds,
+        precision=config.precision,
+        device=device,
+        micro=getattr(config, "micro", 0),
+        free=free_bytes(device),
+    )
+
+
+def template_of(config: Any) -> "ChatTemplate":
+    """The tokenizer and template of a config's inputs: the model's, else the tokens'."""
+    from tuti.text import ChatTemplate
+
+    paths = [value for f in fields(config) if isinstance(value := getattr(config, f.name), Path)]
+    errors: list[UserError] = []
+    for path in paths:
+        for kind in ("LanguageModel", "Tokens"):
+            try:
+                return ChatTemplate.load(find_artifact(path, kind))
+            except UserError as error:
+                errors.append(error)
+    raise errors[0]
+
+
+def free_bytes(device: str) -> int:
+    """Free memory of the device; on a processor, no more than a container's limit leaves."""
+    import psutil
+    import torch
+
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info()[0])
+    free = int(psutil.virtual_memory().available)
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        return min(free, limit - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):  # no container, or no limit ("max")
+        return free
+
+
+def examine_machine() -> "Iterator[Row]":
+    """What this machine has, what is missing and what for; then every room's own checks."""
+    import psutil
+    import torch
+
+    from tuti.train.doctor import Row
+
+    memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
+    version = platform.python_version()
+    yield Row("python", sys.version_info >= (3, 11), version, "≥ 3.11", "")
+    yield Row("torch", True, torch.__version__, "")
+    yield Row("processor", True, f"{cores()} cores, torch uses {torch.get_num_threads()} threads", "")
+    yield Row("bf16", True, f"{bf16_gain():.2f} × the speed of fp32", "chosen by tuti teach above 1.1")
+    available, total = memory.available / 1e9, memory.total / 1e9
+    low = "" if available >= 2 else "close other programs"
+    yield Row("memory", not low, f"{available:.1f} of {total:.1f} GB free", "≥ 2 GB", low)
+    full = "" if disk.free >= 2e9 else "tuti runs du; tuti runs rm RUN"
+    yield Row("disk", not full, f"{disk.free / 1e9:.1f} GB free here", "≥ 2 GB", full)
+    for name, found, purpose in optional():
+        yield Row(name, True, found or "missing", "" if found else f"needed only for {purpose}")
+    for room, card in {**pipelines.cards(), **systems.cards()}.items():
+        for name, target in card.checks.items():
+            yield checked(f"{room}: {name}", target)
+
+
+def checked(name: str, target: str) -> "Row":
+    """A room's own check: the line it returns, or what it refuses."""
+    from tuti.train.doctor import Row
+
+    try:
+        return Row(name, True, str(Entry(target, "").load()()), "")
+    except UserError as error:
+        return Row(name, False, error.what, "", error.hint)
+
+
+def optional() -> Iterator[tuple[str, str, str]]:
+    """What some uses need: its name, what was found (or nothing), and the use."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    yield "cuda", gpu, "training larger models faster"
+    yield "java", _first_line("java", "-version"), "the Spark engine (tuti spark prepare --master)"
+    spark = "installed" if find_spec("pyspark") else ""
+    yield "pyspark", spark, "the Spark engine: pip install 'tuti[spark]'"
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((path for name in names if (path := shutil.which(name))), "")
+    yield "chromium", browser, "the tests of the pages in a real browser"
+    abi = landlock()
+    yield "landlock", f"version {abi}" if abi else "", "running code that models write"
+
+
+def _first_line(*command: str) -> str:
+    """The first line that a program prints about itself; empty where it is absent or broken."""
+    if shutil.which(command[0]) is None:
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    printed = (done.stdout + done.stderr).strip().splitlines()
+    return printed[0] if done.returncode == 0 and printed else ""
+
+
+def landlock() -> int:
+    """The version of Landlock that this kernel offers; 0 where there is none."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    call = cast(Any, ctypes.CDLL(None, use_errno=True)).syscall
+    return max(0, int(call(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)))
+
+
+def bf16_gain() -> float:
+    """How many times faster this processor multiplies matrices in bf16 than in fp32."""
+    import torch
+
+    best: dict[torch.dtype, float] = {}
+    for _ in range(5):
+        for dtype in (torch.float32, torch.bfloat16):
+            x = torch.ones(512, 512, dtype=dtype)
+            began = time.perf_counter()
+            for _ in range(4):
+                torch.mm(x, x)
+            spent = time.perf_counter() - began
+            best[dtype] = min(spent, best.get(dtype, spent))
+    return best[torch.float32] / best[torch.bfloat16]

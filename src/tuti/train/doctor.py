@@ -1,0 +1,308 @@
+"""Examines a training stage before a minute is spent: each check is a row, none is passed over silently."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tuti.data import IGNORED, Batch
+from tuti.data.dialogues import join
+from tuti.run import UserError
+from tuti.text import ChatTemplate
+from tuti.train.fit import as_dtype, fit
+from tuti.train.masks import answers, documents_of, printable
+from tuti.train.memory import Parts, needed_bytes
+from tuti.train.optimisers import Optimiser
+
+ROWS, WINDOW = 4, 64
+"""The sample that most checks compute with: so many rows of at most so many tokens"""
+NEAR = 0.5
+"""Nats that the first loss of a model from random weights may lie from ln V"""
+UPDATES = 60
+"""Updates within which one batch must be half learnt"""
+UNEQUAL = {torch.float64: 1e-12, torch.float32: 5e-6}
+"""Relative difference of gradients that accumulation may make"""
+DEVICES = 1e-3
+"""Relative difference of gradients (fp32) that a device may make"""
+ROUNDING = 0.02
+"""Relative difference of the first loss that bf16 may make"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The outcome of one check."""
+
+    name: str
+    ok: bool
+    figure: str
+    bound: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A stage that has not trained yet: its parts, and what the checks must know of it."""
+
+    parts: Parts
+    steps: int
+    template: ChatTemplate
+    chat: bool
+    """Whether it learns answers: then something is masked, and stop tokens are trained"""
+    pretrained: bool
+    """Whether its model was loaded: then the first loss lies below ln V"""
+    precision: str = "fp32"
+    device: str = "cpu"
+    micro: int = 0
+    """Its option --micro (0: it has none, and memory is saved by --rows)"""
+    free: int = 1 << 62
+    """Bytes of memory that are free on the device"""
+
+
+def examine(patient: Patient) -> Iterator[Row]:
+    """The rows of all checks, one after the other; a check that breaks is a row that failed."""
+    for name, check in CHECKS.items():
+        try:
+            yield check(patient)
+        except UserError as error:
+            yield Row(name, False, error.what, "no error", error.hint)
+        except Exception as error:  # what breaks here would break the training
+            yield Row(name, False, f"{type(error).__name__}: {error}", "no error", "is it a bug?")
+
+
+def sample(patient: Patient) -> Batch:
+    """ROWS rows of the first steps, each cut to the window that holds most predictions."""
+    rows: list[Batch] = []
+    for step in range(max(1, min(ROWS, patient.steps))):
+        for batch in patient.parts.batches(step):
+            rows += [cut(batch, row) for row in range(len(batch.ids))]
+        if len(rows) >= ROWS:
+            break
+    found = max(rows, key=lambda row: row.num_targets)
+    for row in sorted(rows, key=lambda row: -row.num_targets)[1:ROWS]:
+        found = join(found, row)
+    if not found.num_targets:
+        raise UserError("every target of the first steps is masked", hint="look at the mask above")
+    return found
+
+
+def cut(batch: Batch, row: int) -> Batch:
+    """One row, cut to the WINDOW tokens with most predictions."""
+    counts = (batch.targets[row] != IGNORED).long().cumsum(0)
+    size = min(WINDOW, batch.ids.shape[1])
+    start = int((counts[size - 1 :] - F.pad(counts[:-size], (1, 0))).argmax())
+    numbers = documents_of(batch)[row : row + 1, start : start + size]
+    ids, targets = (x[row : row + 1, start : start + size] for x in (batch.ids, batch.targets))
+    return Batch(ids, targets, numbers)
+
+
+def check_mask(patient: Patient) -> Row:
+    """How many tokens of the first step are trained; in a stage of answers the questions are not."""
+    trained, masked = 0, 0
+    for batch in patient.parts.batches(0):
+        counts = batch.targets != IGNORED
+        numbers = documents_of(batch) + torch.arange(len(batch.ids))[:, None] * batch.ids.numel()
+        texts = cast(Tensor, numbers[counts].unique())  # what only fills a row is no text
+        trained += int(counts.sum())
+        masked += int((~counts & torch.isin(numbers, texts)).sum())
+    ok = trained > 0 and (masked > 0 or not patient.chat)
+    bound = "some trained, some masked" if patient.chat else "some trained"
+    hint = "" if ok else "the mask trains nothing, or the questions too: see ChatTemplate.render"
+    return Row("mask", ok, f"{trained:,} tokens trained, {masked:,} masked", bound, hint)
+
+
+def check_first_loss(patient: Patient) -> Row:
+    """The loss before any update: a uniform guess costs ln V nats a token."""
+    batch, uniform = sample(patient), math.log(patient.parts.model.config.vocab)
+    loss = mean_loss(patient, patient.parts.model, batch)
+    if patient.pretrained:
+        ok, bound = loss < uniform, f"< ln V = {uniform:.3f}"
+        hint = "is this the model's own tokenizer? it knows less than nothing of these tokens"
+    else:
+        ok, bound = abs(loss - uniform) <= NEAR, f"ln V = {uniform:.3f} ± {NEAR}"
+        hint = "the initial weights are too large or too small"
+    return Row("first loss", ok, f"{loss:.3f} nats", bound, "" if ok else hint)
+
+
+def mean_loss(patient: Patient, model: nn.Module, batch: Batch) -> float:
+    """Nats a predicted token, as the stage computes them."""
+    with torch.no_grad():
+        return float(patient.parts.loss(model, batch)) / batch.num_targets
+
+
+def check_overfits(patient: Patient) -> Row:
+    """A copy of the model learns the sample by heart with the stage's own loss and optimiser."""
+    model = copy.deepcopy(patient.parts.model).float().to(patient.device)
+    batch = sample(patient).to(patient.device)
+    optimiser = Optimiser(model, patient.parts.optimiser)
+    first = mean_loss(patient, model, batch)
+    loss, number = first, 0
+    updates = fit(
+        model,
+        optimiser,
+        lambda step: min(1.0, (step + 1) / 10),
+        lambda step: [batch],
+        patient.parts.loss,
+        start=0,
+        steps=UPDATES + 1,
+    )
+    for step in updates:
+        loss, number = step.loss, step.number - 1
+        if loss < first / 2:
+            break
+    hint = "the learning rate is too low or too high, or the loss is not of these targets"
+    return Row(
+        "one batch overfits",
+        loss < first / 2,
+        f"{first:.3f} → {loss:.3f} nats in {number} updates",
+        f"below {first / 2:.3f} in {UPDATES}",
+        "" if loss < first / 2 else hint,
+    )
+
+
+def gradients(patient: Patient, model: nn.Module, batches: Sequence[Batch]) -> list[Tensor]:
+    """Gradients of Σ nats / Σ predictions over micro-batches, accumulated as `fit` does."""
+    count = sum(batch.num_targets for batch in batches)
+    for batch in batches:
+        (patient.parts.loss(model, batch) / count).backward()
+    found = [p.grad for p in model.parameters() if p.grad is not None]
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+def difference(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+    """The largest ‖a - b‖ / ‖a‖ over the tensors of a gradient."""
+    worst = 0.0
+    for a, b in zip(one, other, strict=True):
+        distance, length = torch.dist(a, b.to(a.device)), cast(Tensor, torch.linalg.vector_norm(a))
+        size = float(length)
+        worst = max(worst, float(distance) / size if size else (0.0 if distance == 0 else math.inf))
+    return worst
+
+
+def check_gradients(patient: Patient) -> Row:
+    """Micro-batches of unequal token counts give the gradient of the one big batch."""
+    whole = sample(patient)
+    targets = whole.targets.clone()
+    for row in range(1, len(targets)):  # a half, a quarter, an eighth of the predictions …
+        places = (targets[row] != IGNORED).nonzero()[:, 0]
+        targets[row, places[max(1, len(places) >> row) :]] = IGNORED
+    whole = replace(whole, targets=targets)
+    parts = [
+        Batch(whole.ids[rows], targets[rows], documents_of(whole)[rows])
+        for rows in (slice(0, 1), slice(1, 3), slice(3, None))
+        if len(targets[rows])
+    ]
+    found: dict[torch.dtype, float] = {}
+    for dtype in UNEQUAL:
+        model = copy.deepcopy(patient.parts.model).to(dtype)
+        one = gradients(patient, model, [whole])
+        found[dtype] = difference(one, gradients(patient, model, parts))
+    ok = all(value <= UNEQUAL[dtype] for dtype, value in found.items())
+    counts = " + ".join(str(part.num_targets) for part in parts)
+    figure = ", ".join(f"{v:.1e} in {str(d)[6:]}" for d, v in found.items())
+    bound = ", ".join(f"≤ {v:.0e}" for v in UNEQUAL.values())
+    hint = "" if ok else "the loss must be the *sum* of nats over a micro-batch, not a mean"
+    return Row("accumulation", ok, f"{counts} targets: {figure}", bound, hint)
+
+
+def check_device(patient: Patient) -> Row:
+    """The same gradients (fp32) on the processor and on each accelerator."""
+    batch, found = sample(patient), dict[str, float]()
+    model = copy.deepcopy(patient.parts.model).float().cpu()
+    for device in accelerators():
+        one = gradients(patient, model, [batch])
+        there = copy.deepcopy(model).to(device)
+        found[device] = difference(one, gradients(patient, there, [batch.to(device)]))
+    ok = all(value <= DEVICES for value in found.values())
+    figure = ", ".join(f"{name} {value:.1e}" for name, value in found.items()) or "cpu only"
+    hint = "" if ok else "--device cpu trains exactly; compare drivers and TF32 settings"
+    return Row("cpu against device", ok, figure, f"≤ {DEVICES:.0e} relative", hint)
+
+
+def accelerators() -> list[str]:
+    """The kinds of accelerator that torch sees."""
+    found = ["cuda"] if torch.cuda.is_available() else []
+    return [*found, "mps"] if torch.backends.mps.is_available() else found
+
+
+def check_precision(patient: Patient) -> Row:
+    """The first loss in the stage's precision against fp32."""
+    if patient.precision == "fp32":
+        return Row("precision", True, "fp32: nothing is rounded", f"≤ {ROUNDING}")
+    batch = sample(patient).to(patient.device)
+    model = copy.deepcopy(patient.parts.model).float().to(patient.device)
+    exact = mean_loss(patient, model, batch)
+    rounded = mean_loss(patient, model.to(as_dtype(patient.precision)), batch)
+    off = abs(rounded / exact - 1)
+    hint = "" if off <= ROUNDING else "--precision fp32"
+    return Row("precision", off <= ROUNDING, f"{off:.1e} in {patient.precision}", f"≤ {ROUNDING}", hint)
+
+
+def check_schedule(patient: Patient) -> Row:
+    """Every multiplier of the learning rate, from the first update to the last."""
+    values = [patient.parts.schedule(step) for step in range(patient.steps)]
+    bad = next((step for step, value in enumerate(values) if not 0 <= value < math.inf), None)
+    ok = bad is None and max(values) > 0
+    figure = f"{min(values):.3g} … {max(values):.3g} over {patient.steps:,} updates"
+    where = "it is 0 everywhere" if bad is None else f"it is {values[bad]:.3g} at update {bad}"
+    return Row("schedule", ok, figure, "0 ≤ every one, some > 0", "" if ok else where)
+
+
+def check_stop(patient: Patient) -> Row:
+    """Every answer ends with a stop token that is trained."""
+    stops, bound = patient.template.stops, "all of them"
+    found: list[list[int]] = []
+    for step in range(min(4, patient.steps)):
+        found += [run for batch in patient.parts.batches(step) for run in answers(batch)]
+    ended = sum(run[-1] in stops for run in found)
+    name = printable(patient.template.tokenizer.decode(stops[:1]))
+    if not patient.chat:
+        figure = f"no stage of answers; {ended} of {len(found)} texts end with a trained end"
+        return Row("stop token", ended == len(found), figure, bound)
+    turns = sum(run[-1] == stops[0] for run in found)
+    figure = f"{ended} of {len(found)} answers end with a trained stop, {turns} with {name}"
+    ok = ended == len(found) and turns > 0
+    hint = "" if ok else f"a model that never learns {name} never stops: the mask must hold on it"
+    return Row("stop token", ok, figure, f"{bound}, {name} among them", hint)
+
+
+def check_memory(patient: Patient) -> Row:
+    """Whether one micro-batch fits into the free memory, and the one knob to turn when not."""
+    rows = [len(batch.ids) for batch in patient.parts.batches(0)]
+    state, activations = needed_bytes(patient.parts, patient.precision, patient.device, max(rows))
+    per_row = activations / max(rows)
+    ok = state + activations <= patient.free
+    smaller = max(rows)
+    while smaller > 1 and state + per_row * smaller > patient.free:
+        smaller = -(-smaller // 2)
+    hint = ""
+    if not ok and state + per_row * smaller > patient.free:
+        hint = "the weights and moments alone are too large: choose a smaller model"
+    elif not ok and patient.micro:
+        hint = f"--micro {patient.micro * math.ceil(max(rows) / smaller)}"
+    elif not ok:
+        hint = f"--rows {smaller}"
+    figure = f"{_size(state)} state + {_size(activations)} activations"
+    return Row("memory", ok, figure, f"≤ {_size(patient.free)} free", hint)
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+CHECKS: dict[str, Callable[[Patient], Row]] = {
+    "mask": check_mask,
+    "first loss": check_first_loss,
+    "one batch overfits": check_overfits,
+    "accumulation": check_gradients,
+    "cpu against device": check_device,
+    "precision": check_precision,
+    "schedule": check_schedule,
+    "stop token": check_stop,
+    "memory": check_memory,
+}

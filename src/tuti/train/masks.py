@@ -1,0 +1,67 @@
+"""What of a batch is trained: as text for the eye, and answer by answer."""
+
+import unicodedata
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from tuti.data import IGNORED, Batch
+from tuti.text import Tokenizer
+
+SHOWN = 160
+"""Tokens of the printed sample"""
+
+
+def mask_text(batch: Batch, tokenizer: Tokenizer, *, colour: bool) -> str:
+    """The first row as text, what is trained in green (or in brackets)."""
+    said: list[tuple[int, bool]] = []
+    ids, targets, numbers = (
+        cast(list[int], x[0].tolist()) for x in (batch.ids, batch.targets, documents_of(batch))
+    )
+    for t in range(min(SHOWN, len(ids))):
+        begins = t == 0 or numbers[t] != numbers[t - 1]
+        if begins:
+            if t and targets[t - 1] != IGNORED:
+                said.append((targets[t - 1], True))
+            if all(target == IGNORED for target in targets[t:]):
+                break  # what is left of the row is filling
+        said.append((ids[t], not begins and targets[t - 1] != IGNORED))
+    text, at = "", 0
+    begin, end = ("\x1b[32m", "\x1b[0m") if colour else ("[", "]")
+    while at < len(said):
+        stop = at
+        while stop < len(said) and said[stop][1] == said[at][1]:
+            stop += 1
+        piece = printable(tokenizer.decode([i for i, _ in said[at:stop]]))
+        text += f"{begin}{piece}{end}" if said[at][1] else piece
+        at = stop
+    return text
+
+
+def printable(text: str) -> str:
+    """The text without control characters: a corpus must not steer a terminal."""
+    return "".join(c if c == "\n" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
+
+
+def documents_of(batch: Batch) -> Tensor:
+    """Each position's document number."""
+    return torch.zeros_like(batch.ids) if batch.documents is None else batch.documents
+
+
+def answers(batch: Batch) -> Iterator[list[int]]:
+    """The trained ids of each answer: a run of targets inside a document.
+
+    A run that touches the end of its row may be cut there, and is left out.
+    """
+    every = cast(list[list[int]], batch.targets.tolist())
+    where = cast(list[list[int]], documents_of(batch).tolist())
+    for targets, numbers in zip(every, where, strict=True):
+        run: list[int] = []
+        for t, target in enumerate(targets):
+            if run and (target == IGNORED or numbers[t] != numbers[t - 1]):
+                yield run
+                run = []
+            if target != IGNORED:
+                run.append(target)

@@ -1,0 +1,68 @@
+"""How much memory a training stage will take, from its parts."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tuti.data import Batch
+from tuti.nn import Decoder
+from tuti.train.fit import as_dtype
+from tuti.train.masks import documents_of
+from tuti.train.optimisers import AdamW, Muon, is_matrix
+
+
+class Parts(Protocol):
+    """What a training stage is made of (its `parts(config, run)`)."""
+
+    @property
+    def model(self) -> Decoder: ...
+    @property
+    def batches(self) -> Callable[[int], Sequence[Batch]]: ...
+    @property
+    def loss(self) -> Callable[[nn.Module, Batch], Tensor]: ...
+    @property
+    def schedule(self) -> Callable[[int], float]: ...
+    @property
+    def optimiser(self) -> AdamW | Muon: ...
+
+
+def needed_bytes(parts: Parts, precision: str, device: str, rows: int) -> tuple[int, int]:
+    """Bytes of the model's and optimiser's state, and of the activations of `rows` rows.
+
+    State: weights, gradients, masters and their gradients (bf16), moments, and a checkpoint's copy on a
+    processor. Activations: what the backward pass of one and of two rows keeps, extended to all.
+    """
+    model, width = parts.model, 2 if precision == "bf16" else 4
+    state = sum(p.numel() for p in model.parameters()) * width
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            moments = 4 if isinstance(parts.optimiser, Muon) and is_matrix(name, p) else 8
+            masters = 8 if width == 2 else 0
+            copied = moments + 4 if device == "cpu" else 0
+            state += p.numel() * (width + masters + moments + copied)
+    one, two = (saved_bytes(parts, precision, count) for count in (1, 2))
+    return state, one + (two - one) * (rows - 1)
+
+
+def saved_bytes(parts: Parts, precision: str, rows: int) -> int:
+    """Bytes that a forward pass over `rows` rows of the first step keeps for the backward pass."""
+    batch = parts.batches(0)[0]
+    chosen = torch.arange(rows) % len(batch.ids)
+    batch = Batch(batch.ids[chosen], batch.targets[chosen], documents_of(batch)[chosen])
+    model = copy.deepcopy(parts.model).to(as_dtype(precision))
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    sizes: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        kept = parts.loss(model, batch)  # alive, so that no storage is used twice
+    del kept
+    return sum(sizes.values())
