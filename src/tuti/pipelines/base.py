@@ -54,7 +54,13 @@ def _from_gguf(asset: str) -> Path:
 
 def gguf_tokenizer(table: dict[str, Any]) -> Tokenizer:
     """The tokenizer of `read_gguf`'s table, under the names that GGUF files use."""
-    names = {"tokens": "tokens", "merges": "merges", "types": "token_type", "model": "model", "pre": "pre"}
+    names = {
+        "tokens": "tokens",
+        "merges": "merges",
+        "types": "token_type",
+        "model": "model",
+        "pre": "pre",
+    }
     ids = {"bos": "bos", "eos": "eos", "unknown": "unknown", "pad": "padding"}
     fields = {f"tokenizer.ggml.{theirs}": table[ours] for ours, theirs in names.items()}
     fields |= {f"tokenizer.ggml.{theirs}_token_id": table[ours] for ours, theirs in ids.items()}

@@ -141,7 +141,9 @@ def measure(config: Evaluate, device: str, seed: int, show: Show) -> Row:
     texts = Texts(documents, tokens, config.held_out)
     names = {"base": config.base, "pretrained": config.pretrained, "tuned": config.tuned}
     models = {
-        name: find_artifact(path, "LanguageModel") for name, path in names.items() if path is not None
+        name: find_artifact(path, "LanguageModel")
+        for name, path in names.items()
+        if path is not None
     }
     nats: dict[str, scores.Nats] = {}
     for name, folder in models.items():
@@ -209,7 +211,9 @@ def _answers(
     if not dialogues:
         warnings.append("no held-out dialogue or exercise fits a row: sft cannot be judged")
         return [text], {"measure": "held-out dialogue loss", "promoted": False}, warnings
-    sections, verdict = _compare(held, dialogues, template, context, [_open(f, device) for f in folders])
+    sections, verdict = _compare(
+        held, dialogues, template, context, [_open(f, device) for f in folders]
+    )
     return [*sections, text], verdict, warnings
 
 
@@ -292,6 +296,12 @@ def as_text(found: Row) -> str:
 def _columns(rows: Sequence[Row]) -> list[str]:
     """Rows of plain values under their names, columns aligned."""
     names = list(rows[0])
-    table = [names, *([str(row.get(name, "")).replace("\n", " ⏎ ") for name in names] for row in rows)]
+    table = [
+        names,
+        *([str(row.get(name, "")).replace("\n", " ⏎ ") for name in names] for row in rows),
+    ]
     widths = [max(len(line[i]) for line in table) for i in range(len(names))]
-    return ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in table]
+    return [
+        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    ]

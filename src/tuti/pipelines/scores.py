@@ -135,7 +135,9 @@ def _train_bytes(folder: Path, limit: int) -> dict[str, list[bytes]]:
     return found
 
 
-def change(name: str, before: Nats, after: Nats, sizes: NDArray[Any], bits: bool) -> tuple[Row, Interval]:
+def change(
+    name: str, before: Nats, after: Nats, sizes: NDArray[Any], bits: bool
+) -> tuple[Row, Interval]:
     """Before, after and their paired difference, per byte in bits or per token in nats."""
     unit = math.log(2) if bits else 1.0
     difference = ratio_interval((after - before) / unit, sizes)
@@ -231,7 +233,9 @@ def copying_section(samples: Sequence[Sample], training: Iterable[str]) -> Secti
     found = parrot_score(outputs, training)
     row: Row = {"outputs": len(outputs), "characters": sum(map(len, outputs))}
     row |= {"share copied": round(found.share, 3), "longest run": found.longest}
-    return Section("Parrot score (copied runs of 20 characters or more)", [row | {"example": found.example}])
+    return Section(
+        "Parrot score (copied runs of 20 characters or more)", [row | {"example": found.example}]
+    )
 
 
 def couplet_section(samples: Sequence[Sample], folder: Path, documents: int = 500) -> Section:

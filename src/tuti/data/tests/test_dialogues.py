@@ -20,7 +20,9 @@ def numbered(sizes: list[int]) -> list[Dialogue]:
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(2, CONTEXT + 1), min_size=1, max_size=80), st.integers(0, 5))
-def test_each_dialogue_once_an_epoch_and_only_answers_predicted(sizes: list[int], epoch: int) -> None:
+def test_each_dialogue_once_an_epoch_and_only_answers_predicted(
+    sizes: list[int], epoch: int
+) -> None:
     dialogues = numbered(sizes)
     rows = PackedDialogues(dialogues, CONTEXT, seed=3)
     layout = rows.rows(epoch)

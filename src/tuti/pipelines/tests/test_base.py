@@ -93,12 +93,17 @@ def test_smollm2_is_converted_once_and_loads_in_transformers() -> None:
     written = (folder / "model.safetensors").stat().st_mtime_ns
     assert base_folder("smollm2") == folder and base_folder(folder) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
-    theirs, ours = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), load_decoder(folder)
+    theirs, ours = (
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
+        load_decoder(folder),
+    )
     template, tokenizer = ChatTemplate.load(folder), AutoTokenizer.from_pretrained(folder)
     for prompt in PROMPTS[:4]:
         messages = [{"role": "user", "content": prompt}]
         ids = template.render(messages, add_generation_prompt=True).ids
-        found = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        found = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=False
+        )
         assert list(found) == ids
     batch = torch.tensor([ids])
     with torch.no_grad():
@@ -112,7 +117,9 @@ def test_smollm2_equals_transformers_on_the_same_gguf() -> None:
 
     folder, source = base_folder("smollm2"), fetch("smollm2")
     name = next(source.glob("*.gguf")).name
-    theirs = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32).eval()
+    theirs = AutoModelForCausalLM.from_pretrained(
+        source, gguf_file=name, dtype=torch.float32
+    ).eval()
     ours, template = load_decoder(folder).eval(), ChatTemplate.load(folder)
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
     rule = Sampling(temperature=0, max_tokens=16)
@@ -120,11 +127,15 @@ def test_smollm2_equals_transformers_on_the_same_gguf() -> None:
         ids = template.render([{"role": "user", "content": prompt}], add_generation_prompt=True).ids
         batch = torch.tensor([ids])
         with torch.no_grad():
-            assert float((theirs(batch).logits - ours.logits(ours(batch))).abs().max()) < 1e-4, prompt
+            assert float((theirs(batch).logits - ours.logits(ours(batch))).abs().max()) < 1e-4, (
+                prompt
+            )
             made = theirs.generate(
                 batch, max_new_tokens=16, do_sample=False, eos_token_id=list(template.stops)
             )
-        said = "".join(t.text for t in generate(ours, template.tokenizer, ids, rule, template.stops))
+        said = "".join(
+            t.text for t in generate(ours, template.tokenizer, ids, rule, template.stops)
+        )
         expected = tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True)
         assert said == expected, prompt
 

@@ -82,7 +82,11 @@ def test_every_section_is_plain_json_with_its_intervals(found: dict[str, Any]) -
     for row in table(found, "Held-out text"):
         assert row["low"] <= row["bits per byte"] <= row["high"]
     assert {row["script"] for row in table(found, "Held-out text")} == {"all", "Latin", "Arabic"}
-    assert {row["model"] for row in table(found, "Held-out text")} == {"base", "pretrained", "tuned"}
+    assert {row["model"] for row in table(found, "Held-out text")} == {
+        "base",
+        "pretrained",
+        "tuned",
+    }
     for row in table(found, "Multiple choice"):
         assert 0.25 <= row["chance"] <= 0.5 and row["low"] <= row["after"] <= row["high"]
     [copied] = table(found, "Parrot score")

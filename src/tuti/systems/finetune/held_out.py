@@ -25,7 +25,7 @@ WORSE = 0.05
 Nats = NDArray[np.float64]
 
 
-@torch.no_grad()  # not inference_mode: the rope table that is cached here is used in training too
+@torch.inference_mode()
 def dialogue_nats(model: Decoder, dialogues: Sequence[Dialogue]) -> Nats:
     """Summed nats of what the assistant says in each dialogue, stop tokens included."""
     nats = np.zeros(len(dialogues))
@@ -36,7 +36,7 @@ def dialogue_nats(model: Decoder, dialogues: Sequence[Dialogue]) -> Nats:
     return nats
 
 
-@torch.no_grad()  # not inference_mode: the rope table that is cached here is used in training too
+@torch.inference_mode()
 def document_nats(model: Decoder, tokens: Tokens, context: int, documents: int) -> Nats:
     """Summed nats of each of the first documents, every token but the end id scored."""
     nats = np.zeros(len(tokens))

@@ -40,7 +40,9 @@ def read_lines(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
             with open(path, encoding="utf-8", newline="\n") as lines:
                 yield from map(json.loads, lines)
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} is damaged: {error}", hint="tuti spark prepare FOLDER") from error
+            raise UserError(
+                f"{path} is damaged: {error}", hint="tuti spark prepare FOLDER"
+            ) from error
 
 
 def documents_of(folder: Path, split: str, limit: int) -> list[dict[str, str]]:

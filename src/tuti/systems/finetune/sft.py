@@ -145,9 +145,7 @@ class Updates(Protocol):
     def precision(self) -> str: ...
 
 
-def train(
-    made: Parts, config: Updates, measure: HeldOut, run: Run
-) -> tuple[Decoder, Optimiser]:
+def train(made: Parts, config: Updates, measure: HeldOut, run: Run) -> tuple[Decoder, Optimiser]:
     """The updates, from the last checkpoint on; measured at step 0, now and then, and at the end."""
     device = choose_device(run.options.device)
     model = made.model.to(device, as_dtype(config.precision))

@@ -28,13 +28,19 @@ def english(chance: random.Random) -> str:
 
 
 def persian(chance: random.Random) -> str:
-    lines = [f"ای {chance.choice(PERSIAN)} ز {chance.choice(PERSIAN)} و {chance.choice(PERSIAN)} بگو" for _ in range(8)]
+    lines = [
+        f"ای {chance.choice(PERSIAN)} ز {chance.choice(PERSIAN)} و {chance.choice(PERSIAN)} بگو"
+        for _ in range(8)
+    ]
     return "\n".join(lines)
 
 
 def play(chance: random.Random) -> str:
     names = ("ROMEO", "JULIET", "NURSE")
-    turns = [f"**{names[n % 3]}**\nI saw the {chance.choice(ANIMALS)} run to the {chance.choice(PLACES)}." for n in range(7)]
+    turns = [
+        f"**{names[n % 3]}**\nI saw the {chance.choice(ANIMALS)} run to the {chance.choice(PLACES)}."
+        for n in range(7)
+    ]
     return "\n\n".join(turns)
 
 
@@ -82,7 +88,11 @@ def build(folder: Path, dialogues: int = 6) -> None:
     with Run(folder / "tokens", RunOptions()).save("tokens", "Tokens", **facts) as target:
         for split, found in parts.items():
             encoded = [
-                Document([tokenizer.end, *tokenizer.encode(row["text"])], len(row["text"].encode()), row["script"])
+                Document(
+                    [tokenizer.end, *tokenizer.encode(row["text"])],
+                    len(row["text"].encode()),
+                    row["script"],
+                )
                 for row in found
             ]
             write_tokens(target, split, encoded, vocab=tokenizer.vocab_size)

@@ -14,7 +14,17 @@ from tuti.systems.finetune.exercises import (
 )
 from tuti.systems.finetune.tests.small import rows
 
-CODE = "def f(x):\n    y = x + 1\n    return y\n\n\nclass A:\n    size: int = 3\n\n    def g(self):\n        return self.size\n"
+CODE = """def f(x):
+    y = x + 1
+    return y
+
+
+class A:
+    size: int = 3
+
+    def g(self):
+        return self.size
+"""
 AWKWARD = {
     "code": CODE * 5,
     "prose without a newline": "She walked home in the rain. It was late; nobody saw her. " * 60,
@@ -88,6 +98,10 @@ def test_equal_inputs_give_equal_exercises_and_seeds_differ() -> None:
 
 def test_speakers_only_where_people_speak() -> None:
     assert [turn[0] for turn in turns_of("**A**\nhi\n\n**B**\nho\n\n**A**\nhey")] == ["A", "B", "A"]
-    assert [turn[0] for turn in turns_of("ROMEO: hi\nJULIET: ho\nROMEO: hey")] == ["ROMEO", "JULIET", "ROMEO"]
+    assert [turn[0] for turn in turns_of("ROMEO: hi\nJULIET: ho\nROMEO: hey")] == [
+        "ROMEO",
+        "JULIET",
+        "ROMEO",
+    ]
     assert not turns_of("Note: one\nelse: two\nNote: three")
     assert not turns_of("**Bold** begins a line\nbut nobody answers")

@@ -59,7 +59,9 @@ def test_the_stop_token_is_trained_and_questions_are_not(small: Path) -> None:
 
 def test_packed_dialogues_cost_what_they_cost_alone(small: Path) -> None:
     template = ChatTemplate.load(model_of(small))
-    found = material.gather(find_artifact(small / "documents", "Documents"), "valid", template, 128, 6, 0)
+    found = material.gather(
+        find_artifact(small / "documents", "Documents"), "valid", template, 128, 6, 0
+    )
     model = load_decoder(model_of(small), dtype=torch.float64)
     row = [d for d in found.dialogues if len(d.ids) < 60][:2]
     batch = pack([row], 128)
@@ -214,7 +216,9 @@ def test_what_became_worse_is_a_warning_with_the_figure(
     run = Run(tmp_path, RunOptions())
     measure = HeldOut(run, find_artifact(small / "tokens", "Tokens"), 64, 2)
     for step, bits, loss in ((0, 2.0, 3.0), (9, 2.08, 3.5)):
-        run.log("held_out", step=step, last=step > 0, bits_per_byte={"all": bits}, dialogue_loss=loss)
+        run.log(
+            "held_out", step=step, last=step > 0, bits_per_byte={"all": bits}, dialogue_loss=loss
+        )
     measure.verdict()
     assert [round(event["value"], 3) for event in read_events(tmp_path, "warning")] == [0.08, 0.5]
     assert "0.080 bits per byte" in capsys.readouterr().err
