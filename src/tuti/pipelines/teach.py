@@ -51,33 +51,57 @@ def teach(config: Teach, run: Run) -> None:
         tell_plan(run, config, forecast)
     chain, plan = Chain(run), _plan(config)
     clean = chain.step("prepare", "spark", prepare, Prepare(source=config.source)).folder
-    if config.base:
-        packed, taught = from_base(config, chain, clean)
-        method: Full | Lora = Lora(lr=5e-4)
-    else:
-        packed, taught = from_scratch(config, chain, clean)
-        method = Full()
-    chain.promote("model", taught / "artifacts" / "model")
+    chosen = from_base if config.base else from_scratch
+    packed, taught = chosen(config, chain, clean)
+    if not config.base:
+        chain.promote("model", taught / "artifacts" / "model")
+    answers, measured = lessons(config, plan, clean, packed, taught)
+    tuned = chain.step("sft", "finetune", sft, answers).folder
+    measured = dataclasses.replace(measured, tuned=tuned)
+    figures = chain.step("evaluate", "teach", evaluate, measured).folder
+    promote(chain, figures, taught, tuned, measured.base)
+    report = write_report(run)
+    run.show(f"\ntuti chat {run.folder}\ntuti serve {run.folder}\nreport: {report}")
+
+
+def lessons(
+    config: Teach, plan: Plan, clean: Path, packed: Path, taught: Path
+) -> tuple[Sft, Evaluate]:
+    """How it is taught to answer, and how it is measured."""
     answers = Sft(
         model=taught,
         documents=clean,
         tokens=packed,
-        method=method,
+        method=Lora(lr=5e-4) if config.base else Full(),
         context=CONTEXT,
         rows=plan.rows,
         steps=plan.sft_steps,
         precision=_precision(config),
         every=max(5, plan.sft_steps // 3),
     )
-    tuned = chain.step("sft", "finetune", sft, answers).folder
-    measured = Evaluate(documents=clean, tokens=packed, pretrained=taught, tuned=tuned)
-    if config.base:
-        measured = dataclasses.replace(measured, base=base_folder(config.base), held_out=40, dialogues=40)
-    figures = chain.step("evaluate", "teach", evaluate, measured).folder
-    if promoted(figures, "sft"):
+    measured = Evaluate(documents=clean, tokens=packed, pretrained=taught)
+    if not config.base:
+        return answers, measured
+    # A base model is some fifty times larger: it is measured on less.
+    base = base_folder(config.base)
+    return (
+        dataclasses.replace(answers, held_out=4, exercises=500, every=plan.sft_steps),
+        dataclasses.replace(
+            measured, base=base, held_out=6, dialogues=12, samples=4, length=40
+        ),
+    )
+
+
+def promote(chain: Chain, figures: Path, taught: Path, tuned: Path, base: Path | None) -> None:
+    """Points the run's model at the last step that made its own measure better."""
+    better = base is None or promoted(figures, "pretrain")
+    if not better:
+        assert base is not None
+        chain.promote("model", base)
+    elif promoted(figures, "sft"):
         chain.promote("model", tuned / "artifacts" / "model")
-    report = write_report(run)
-    run.show(f"\ntuti chat {run.folder}\ntuti serve {run.folder}\nreport: {report}")
+    else:
+        chain.promote("model", taught / "artifacts" / "model")
 
 
 def from_scratch(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
@@ -110,7 +134,8 @@ def from_base(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
         rows=plan.rows,
         steps=plan.steps,
         precision=_precision(config),
-        every=max(10, plan.steps // 4),
+        every=max(10, plan.steps // 2),
+        held_out=3,
     )
     return packed, chain.step("adapt", "finetune", adapt, training).folder
 

@@ -30,10 +30,9 @@ class Pack:
 def pack(config: Pack, run: Run) -> None:
     """Writes artifacts/tokens (Tokens): both splits, with each document's UTF-8 bytes and script."""
     source = run.load(config.documents, "Documents")
-    plain = (config.tokenizer / "tokenizer.json").exists() and not (
-        config.tokenizer / "tuti.json"
-    ).exists()
-    folder = config.tokenizer if plain else run.load(config.tokenizer, "Tokenizer")
+    folder = config.tokenizer  # a Tokenizer's or a model's folder as it stands, else a run
+    if not (folder / "tokenizer.json").exists():
+        folder = run.load(config.tokenizer, "Tokenizer")
     tokenizer = Tokenizer.load(folder)
     run.inputs["tokenizer.json"] = tokenizer.hash
     if (run.folder / "artifacts" / "tokens").exists():
