@@ -1,0 +1,97 @@
+"""What the sources say about Spark, and what became of it here."""
+
+from tuti.run.claims import Claim
+
+_POST = "the channel's post on Spark"
+_NOT = "reported by its authors, not tested here"
+_SMALL = "reproduced in small"
+_HERE = "pytest src/tuti/systems/spark/tests"
+
+CLAIMS = (
+    Claim(
+        "one handles data as with pandas, but data that frighten pandas (larger than memory)",
+        _POST,
+        _SMALL,
+        f"{_HERE}/test_bad_input.py::test_one_line_of_many_megabytes_in_bounded_memory",
+        "corpus preparation in bounded memory, in-process: a line of 16 MB adds less than its own size; "
+        "no data frame that outgrows the machine was tried",
+    ),
+    Claim(
+        "master and slaves: a driver, executors that compute in RAM and share results through the driver, "
+        "a scheduler",
+        _POST,
+        _NOT,
+        ours="an engine in small that shows driver, executors and scheduler is not built yet",
+    ),
+    Claim(
+        "two modes, cluster and client",
+        _POST,
+        _NOT,
+        ours="only `local[…]` masters were run; the option `--engine.master spark://…` was not",
+    ),
+    Claim(
+        "for analysis on one machine, all one needs is `pip install pyspark`",
+        _POST,
+        _SMALL,
+        f"{_HERE}/test_spark.py::test_spark_and_in_process_write_the_same_bytes",
+        "pip's pyspark runs in `local[2]`, but a Java runtime (17 or later) is needed too, which the post "
+        "does not say",
+    ),
+    Claim(
+        "a cap keeps Spark from taking all of the machine's RAM",
+        _POST,
+        _NOT,
+        ours="`--engine.memory` sets the cap of driver and executors; that it holds was not measured",
+    ),
+    Claim(
+        "partitions may be spread over several machines",
+        _POST,
+        _NOT,
+        ours="one machine only; what is shown is that 1 and 3 partitions give the same bytes",
+    ),
+    Claim(
+        "an executor works on one partition at a time",
+        _POST,
+        "source errs",
+        ours="one task per core (`spark.executor.cores` ÷ `spark.task.cpus`): an executor with four "
+        "cores works on "
+        "four partitions at a time",
+    ),
+    Claim(
+        "narrow transformations (map, filter) cause no repartition, wide ones (groupBy) do and are heavier",
+        _POST,
+        _NOT,
+        ours="corpus preparation is laid out by it, with one shuffle; query plans and times are not "
+        "compared yet",
+    ),
+    Claim(
+        "queries are lazy: they run only when results are turned into a list or saved",
+        _POST,
+        _NOT,
+    ),
+    Claim(
+        "a chain of transformations becomes a graph, which is optimised before it runs",
+        _POST,
+        _NOT,
+    ),
+    Claim(
+        "memory management, at several levels (driver memory, executor memory …), is the most important and "
+        "hardest part",
+        _POST,
+        _NOT,
+        ours="an opinion; one figure, `--engine.memory`, sets both levels here",
+    ),
+    Claim(
+        "who knows all this writes better queries and can explain slow ones",
+        _POST,
+        _NOT,
+        ours="a view that explains a Spark job is not built yet",
+    ),
+    Claim(
+        "partitioned data are made by deterministic operations alone",
+        "Zaharia et al. 2012, section 2.1",
+        _SMALL,
+        f"{_HERE}/test_spark.py::test_spark_and_in_process_write_the_same_bytes",
+        "with 1 and with 3 partitions, and in-process, the same bytes are written",
+    ),
+)
