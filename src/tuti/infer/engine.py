@@ -1,8 +1,8 @@
 """Continuous batching (Yu et al. 2022, "Orca"): answers join and leave the batch at every step.
 
-One thread owns the model. A step reads one chunk of one waiting prompt, so that a long prompt
-delays the others by a chunk and no more, then makes one token for every answer under way. Prompts
-that are being read take turns, the least recently served first.
+One thread owns the model. A step reads a chunk of waiting prompts (of one that is long, or some
+that are short), so that a long prompt delays the others by that and no more, then makes one token
+for every answer under way. Prompts take turns, the least recently served first.
 
 The cache's slots are numbered so that answers under way hold 0 … ready - 1 and prompts being read
 follow: the decoding step reads its keys in place, and whoever leaves is replaced by the last.
@@ -31,7 +31,7 @@ from tuti.infer.sampling import Sampling, sample, top_logprobs
 from tuti.run import UserError
 from tuti.text import Tokenizer
 
-CHUNK = 64  # prompt tokens a step: enough rows to compute at full speed on a CPU
+CHUNK = 128  # prompt tokens a step: enough rows to compute at full speed on a CPU
 CACHE_BYTES = 2**30
 IDLE_SECONDS = 0.5  # how soon an idle engine notices that it is closed
 
@@ -61,6 +61,7 @@ class Engine:
         self._queue: deque[Ticket] = deque()
         self._live: list[Ticket] = []  # by slot
         self._ready = 0
+        self._turn = 0  # chunks read
         self._out: list[tuple[Ticket, Event]] = []
         self._changed = threading.Condition()
         self._closed = False
@@ -165,16 +166,18 @@ class Engine:
         if not self._live:
             return
         self.counters.steps += 1
-        going = self._ready
-        if going < len(self._live):
-            self._read(min(self._live[going:], key=lambda ticket: ticket.turn))
-        self._decode(going)
+        read = 0
+        while read < self.chunk and self._ready < len(self._live):
+            read += self._read(min(self._live[self._ready :], key=lambda ticket: ticket.turn))
+            self._leave()
+        self._decode()
         self._leave()
         self.counters.running = len(self._live)
 
-    def _read(self, ticket: Ticket) -> None:
+    def _read(self, ticket: Ticket) -> int:
         """One chunk of a prompt; after the last one the first token of the answer."""
-        ticket.turn = self.counters.steps
+        self._turn += 1
+        ticket.turn = self._turn
         slot = self._live.index(ticket)
         part = ticket.ids[ticket.read : ticket.read + self.chunk]
         device = self._cache.store.device
@@ -184,28 +187,27 @@ class Engine:
         first, ticket.read = ticket.read == 0, ticket.read + len(part)
         self.counters.prompt_tokens += len(part)
         whole = ticket.read == len(ticket.ids)
-        if ticket.request.score:
-            logits = self.model.logits(hidden).float()
+        score = ticket.request.score
+        if not (whole or score):
+            return len(part)
+        logits = self.model.logits(hidden if score else hidden[-1:]).float()
+        if score:
             self._score(ticket, logits, first)
-            logits = logits[-1:]
-        elif whole:
-            logits = self.model.logits(hidden[-1:]).float()
-        else:
-            return
         if whole and ticket.request.sampling.max_tokens == 0:
             self._finish(ticket, Finish("length"))
         elif whole:
             self._swap(slot, self._ready)
             self._ready += 1
-            self._choose([ticket], logits)
+            self._choose([ticket], logits[-1:])
+        return len(part)
 
-    def _decode(self, going: int) -> None:
-        """One token for each of the first `going` slots."""
-        tickets = self._live[:going]
+    def _decode(self) -> None:
+        """One token for each answer under way."""
+        tickets = self._live[: self._ready]
         if not tickets:
             return
         new = torch.tensor([[ticket.ids[-1]] for ticket in tickets])
-        window = self._cache.window(range(going))
+        window = self._cache.window(range(len(tickets)))
         hidden = self.model(new.to(self._cache.store.device), cache=window)
         for ticket in tickets:
             ticket.read += 1
