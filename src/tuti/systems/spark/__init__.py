@@ -18,4 +18,5 @@ CARD = Card(
             "small": "tuti.systems.spark.presets:small",
         }
     },
+    claims="tuti.systems.spark.claims:CLAIMS",
 )

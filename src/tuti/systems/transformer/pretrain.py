@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tuti.data import Batch, PackedRows, Tokens, read_tokens
 from tuti.nn import Decoder, DecoderConfig, nll, save_decoder
-from tuti.run import Run
+from tuti.run import Run, UserError
 from tuti.systems.transformer import held_out
 from tuti.text import ChatTemplate, Tokenizer
 from tuti.train import (
@@ -87,13 +87,20 @@ class Parts:
 def decoder_config(config: Pretrain, vocab: int) -> DecoderConfig:
     """The decoder's shape: SwiGLU is 8/3 as wide as the stream, rounded to 32."""
     start = config.start
+    head_dim = start.width // start.heads
+    if head_dim * start.heads != start.width or head_dim % 2 or start.heads % start.kv_heads:
+        raise UserError(
+            f"width {start.width}, {start.heads} heads, {start.kv_heads} kv heads: each head takes an "
+            "even number of channels, and kv heads divide heads",
+            hint="width 192 with 6 heads and 2 kv heads, for example",
+        )
     return DecoderConfig(
         vocab=vocab,
         width=start.width,
         layers=start.layers,
         heads=start.heads,
         kv_heads=start.kv_heads,
-        head_dim=start.width // start.heads,
+        head_dim=head_dim,
         hidden=-(-8 * start.width // 3 // 32) * 32,
         context=config.context,
     )
@@ -108,7 +115,11 @@ def parts(config: Pretrain, run: Run) -> Parts:
     model = Decoder(decoder_config(config, tokens.vocab), generator)
     rows = PackedRows(tokens, config.context, seed, draw_weights(tokens, config.balance))
     share = config.rows // config.micro
-    assert share * config.micro == config.rows, "rows must be a multiple of micro"
+    if share * config.micro != config.rows:
+        raise UserError(
+            f"{config.rows} rows do not make {config.micro} equal micro-batches",
+            hint=f"--rows {max(1, share) * config.micro}",
+        )
 
     def batches(step: int) -> list[Batch]:
         first = step * config.rows
