@@ -41,7 +41,8 @@ def load_model(
     Refuses a folder whose template or tokenizer is not the one the model was trained with.
     """
     folder = find_artifact(Path(path), "LanguageModel")
-    tokenizer, template = Tokenizer.load(folder), _template(folder)
+    template = _template(folder)
+    tokenizer = Tokenizer.load(folder) if template is None else template.tokenizer
     decoder = load_decoder(folder, dtype=dtype, device=device)
     if tokenizer.vocab_size > decoder.config.vocab:
         raise UserError(
