@@ -36,7 +36,7 @@ def session(master: str, memory: str) -> "SparkSession":
     if not shutil.which("java") and not os.environ.get("JAVA_HOME"):
         raise UserError(
             "Spark needs Java 17 or later: neither a program `java` nor JAVA_HOME was found",
-            hint="apt install openjdk-17-jre-headless (or your system's), or --engine local",
+            hint="apt install openjdk-17-jre-headless (or your system's), or engine:local",
         )
     # Spark would start PATH's python3 on its workers, which is another than this one in a venv.
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
@@ -46,7 +46,7 @@ def session(master: str, memory: str) -> "SparkSession":
     except ImportError as error:
         raise UserError(
             "the Spark engine needs pyspark, which is not installed",
-            hint="pip install 'tuti[spark]', or --engine local",
+            hint="pip install 'tuti[spark]', or engine:local",
         ) from error
     settings = {
         "spark.ui.enabled": "false",
@@ -67,7 +67,7 @@ def session(master: str, memory: str) -> "SparkSession":
     except (PySparkException, RuntimeError, OSError) as error:
         raise UserError(
             f"Spark did not start on {master}: {str(error)[:300]}",
-            hint="check `java -version` (17 or later) and JAVA_HOME, or take --engine local",
+            hint="check `java -version` (17 or later) and JAVA_HOME, or take engine:local",
         ) from error
     spark.sparkContext.setLogLevel("ERROR")
     return spark

@@ -1,0 +1,159 @@
+"""What the pages say is so: fresh tables, commands that parse, links that lead somewhere, live examples."""
+
+import importlib.util
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tuti import systems
+from tuti.app.claims import Claims, claims, ledger
+from tuti.app.cli import _find, main
+from tuti.app.invoke import _parse, _with_options, config_type
+from tuti.pipelines.plan import Plan
+from tuti.run.claims import load_claims
+from tuti.systems.transformer.tests.grammar import write_corpus
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    ROOT / name
+    for name in ("README.md", "README.fa.md", "CONTRIBUTING.md", "SECURITY.md", "THIRD_PARTY.md")
+]
+PAGES += sorted(ROOT.glob("src/tuti/systems/*/README.md")) + sorted(ROOT.glob("docs/**/*.md"))
+
+
+def load(path: Path) -> ModuleType:
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def code_of(page: Path) -> list[str]:
+    """The lines of a page's blocks of code."""
+    text = page.read_text(encoding="utf-8")
+    fenced = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    indented = re.findall(
+        r"^    (\S.*)$", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M), re.MULTILINE
+    )
+    return [line for block in fenced for line in block.splitlines()] + indented
+
+
+def commands() -> list[str]:
+    """Each `tuti …` in a page's code; several may share a line."""
+    found: dict[str, None] = {}
+    for page in PAGES:
+        for line in code_of(page):
+            for part in re.findall(
+                r"(?<!-m )\btuti [a-z].*?(?=\s+tuti |$)", line.partition("  #")[0]
+            ):
+                part = re.sub(r"…\s*$", "", part.strip())
+                if "…" not in part and " import " not in part:
+                    found[part] = None
+    return list(found)
+
+
+def mentioned() -> set[str]:
+    """Each `tuti …` between single backticks: its verb, or its room and verb."""
+    found: set[str] = set()
+    for page in PAGES:
+        for verb, stage in re.findall(
+            r"`tuti ([a-z]+)(?: ([a-z]+)\b)?", page.read_text(encoding="utf-8")
+        ):
+            found.add(f"{verb} {stage}" if verb in systems.ROOMS and stage else verb)
+    return found
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_on_the_pages_parse(command: str) -> None:
+    room, verb, entry, card, rest = _find(shlex.split(command)[1:])
+    assert entry is not None, f"{command} names no verb"
+    is_stage = card is not None and verb in card.stages
+    kind = config_type(entry.load())
+    _parse(_with_options(kind) if is_stage else kind, rest, "tuti", None, "")
+
+
+@pytest.mark.parametrize("words", sorted(mentioned()))
+def test_verbs_on_the_pages_have_help(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*words.split(), "--help"])
+    assert ended.value.code == 0 and words.split()[0] in capsys.readouterr().out
+
+
+def test_there_are_commands_to_test() -> None:
+    assert len(commands()) > 15 and "tuti teach ~/my-texts --minutes 10" in commands()
+    assert {"teach", "spark prepare", "transformer pretrain"} <= mentioned()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_rules_fit_on_a_page() -> None:
+    assert (ROOT / "CONTRIBUTING.md").read_text().count("\n") <= 60
+
+
+def test_the_table_of_benchmarks_is_fresh() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert load(ROOT / "benchmarks" / "table.py").renewed(text) == text, (
+        "python benchmarks/table.py"
+    )
+
+
+def test_the_ledger_is_fresh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    assert page == ledger(), "tuti claims --write docs/claims.md"
+    claims(Claims())
+    assert capsys.readouterr().out == page
+    claims(Claims(write=tmp_path / "claims.md"))
+    assert (tmp_path / "claims.md").read_text(encoding="utf-8") == page
+
+
+def test_every_room_has_claims_and_each_names_what_exists() -> None:
+    for room, card in systems.cards().items():
+        rows = load_claims(card.claims)
+        assert len(rows) >= 5, room
+        for row in rows:
+            assert row.claim and row.source
+            if row.command.startswith("pytest "):
+                path, _, test = row.command.split()[-1].partition("::")
+                assert f"def {test}" in (ROOT / path).read_text(), row.command
+            elif row.command:
+                assert row.command.startswith(("tuti ", "make bench ")), row.command
+            for file in re.findall(r"`((?:src|docs|benchmarks)/[^`]+)`", row.ours):
+                assert (ROOT / file).exists(), file
+
+
+def test_whose_data_and_libraries_are_used_is_fresh() -> None:
+    text = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8")
+    assert text == load(ROOT / "docs" / "third_party.py").page(), "python docs/third_party.py"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["spark"]
+    for dependency in wanted:
+        library = re.split(r"[><=\[]", dependency)[0]
+        assert re.search(rf"\b{library}\b", text), library
+
+
+def test_the_example_teaches_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_corpus(tmp_path / "texts", size=60_000)
+    plan = Plan(vocab=400, width=32, layers=1, rows=2, steps=12, sft_steps=4)
+    example = load(ROOT / "examples" / "teach_and_chat.py")
+    example.main(tmp_path / "texts", tmp_path / "run", plan)
+    said = capsys.readouterr().out
+    assert said.strip() and (tmp_path / "run" / "report.html").exists()
+    assert (ROOT / "examples" / "teach_and_chat.py").read_text().count("\n") <= 30
+
+
+def test_every_example_is_run_here() -> None:
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {"teach_and_chat.py"}
