@@ -10,12 +10,17 @@ from torch import Tensor
 from tuti.data import IGNORED, Batch
 from tuti.text import Tokenizer
 
-SHOWN = 160
+SHOWN = 200
 """Tokens of the printed sample"""
 
 
 def mask_text(batch: Batch, tokenizer: Tokenizer, *, colour: bool) -> str:
-    """The first row as text, what is trained in green (or in brackets)."""
+    """The row with most answers as text, what is trained in green (or in brackets)."""
+    rows = [
+        Batch(batch.ids[r : r + 1], batch.targets[r : r + 1], documents_of(batch)[r : r + 1])
+        for r in range(len(batch.ids))
+    ]
+    batch = max(rows, key=lambda row: sum(1 for _ in answers(row)))
     said: list[tuple[int, bool]] = []
     ids, targets, numbers = (
         cast(list[int], x[0].tolist()) for x in (batch.ids, batch.targets, documents_of(batch))

@@ -105,8 +105,10 @@ class Optimiser:
             for name, master in zip(self.names, self.masters, strict=True):
                 master.copy_(state[f"master.{name}"])
         for name, part, master in self._owned():
+            fused = bool(part.param_groups[0].get("fused"))
             kept = {
-                key.split(".")[1]: value.clone()
+                # Step counts stay on the processor, where AdamW keeps them unless it is fused.
+                key.split(".")[1]: value.to(master.device if value.ndim or fused else "cpu", copy=True)
                 for key, value in state.items()
                 if key.startswith("state.") and key.split(".", 2)[2] == name
             }

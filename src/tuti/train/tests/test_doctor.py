@@ -15,7 +15,7 @@ from tuti.text import ChatTemplate, Tokenizer, count_words
 from tuti.train import AdamW, Muon, Trapezoid
 from tuti.train.doctor import CHECKS, Patient, examine
 from tuti.train.masks import answers, mask_text
-from tuti.train.memory import saved_bytes
+from tuti.train.memory import needed_bytes, saved_bytes
 
 WORDS = "gol bolbol bagh bahar mey saghi yar del jan rah shab ruz".split()
 STEPS = 50
@@ -184,9 +184,11 @@ def test_too_little_memory_names_the_one_knob(template, dialogues) -> None:
     row = CHECKS["memory"]
     need = row(stage(template, dialogues))
     assert need.ok and not need.hint
-    assert row(stage(template, dialogues, free=2_300_000, micro=3)).hint == "--micro 6"
-    assert row(stage(template, dialogues, free=2_300_000)).hint == "--rows 2"
-    assert "too large" in row(stage(template, dialogues, free=900_000)).hint
+    state, activations = needed_bytes(stage(template, dialogues).parts, "fp32", "cpu", 4)
+    half = state + activations * 6 // 10  # enough for two rows, not for four
+    assert row(stage(template, dialogues, free=half, micro=3)).hint == "--micro 6"
+    assert row(stage(template, dialogues, free=half)).hint == "--rows 2"
+    assert "too large" in row(stage(template, dialogues, free=state)).hint
 
 
 def test_activations_grow_linearly_with_rows(template, dialogues) -> None:
