@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"{_red('error:')} {error}", file=sys.stderr)
         code = 1
+    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
+        print(f"{_red('error:')} {error}\nhint: name another place, or change its permissions", file=sys.stderr)
+        code = 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("--help", "-h", "help"):
-        print(overview())
+        print(overview(), file=sys.stdout if words else sys.stderr)
         return 0 if words else USAGE
     if words[0] == "--version":
         from tuti import __version__
@@ -48,7 +51,7 @@ def _dispatch(words: list[str]) -> int:
     if entry is None:
         assert card is not None
         print(room_help(room, card))
-        return 0 if rest[:1] in ([], ["--help"], ["-h"]) else USAGE
+        return 0
     from tuti.app.invoke import invoke
 
     is_stage = card is not None and verb in card.stages
@@ -73,7 +76,7 @@ def _find(words: list[str]) -> tuple[str, str, Entry | None, Card | None, list[s
     entries = {**card.stages, **card.views}
     if len(words) > 1 and words[1] in entries:
         return first, words[1], entries[words[1]], card, words[2:]
-    if len(words) > 1 and not words[1].startswith("-"):
+    if len(words) > 1 and words[1] not in ("--help", "-h"):
         raise UsageError(f"room {first} has no {words[1]!r}", sorted(entries), words[1])
     return first, "", None, card, words[1:]
 

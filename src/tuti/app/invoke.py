@@ -1,8 +1,8 @@
 """One verb called: its options parsed by tyro from its dataclass, its run made or gone on with."""
 
+import contextlib
 import dataclasses
 import importlib
-import json
 import os
 import typing
 from collections.abc import Callable
@@ -11,12 +11,15 @@ from typing import Annotated, Any
 
 import tyro
 
+from tuti import pipelines
 from tuti.run import Entry, Run, RunOptions, UserError, config_from_json, execute, finished
 from tuti.run.directory import read_config
 from tuti.run.lineage import check_config
 
+_cli: Callable[..., Any] = tyro.cli  # its own types are known in part only
 
-def config_type(function: Callable[..., Any]) -> type:
+
+def config_type(function: Callable[..., Any]) -> type[Any]:
     """The dataclass a stage or view takes: its first annotation."""
     hints = typing.get_type_hints(function)
     hints.pop("return", None)
@@ -35,7 +38,7 @@ def invoke(
     """Parses `words` and calls the verb; a stage gets a run of its own, a view only its config."""
     function = entry.load()
     kind = config_type(function)
-    name = f"tuti {verb}" if room in ("tuti", verb) else f"tuti {room} {verb}"
+    name = f"tuti {verb}" if room in ("tuti", *pipelines.PIPELINES) else f"tuti {room} {verb}"
     if not is_stage:
         function(_parse(kind, words, name, None, entry.help))
         return None
@@ -49,9 +52,9 @@ def invoke(
             return run
         run = Run.follow(run.options) if follows else run
     else:
-        default = preset_config(presets[_scale(words)]) if _scale(words) in presets else None
+        default = _preset(name, _scale(words), presets)
         parsed = _parse(_with_options(kind), words, name, default, entry.help)
-        config = check_config(kind, _fields(parsed.config))
+        config: Any = check_config(kind, _fields(parsed.config))
         options = parsed.options
         run = Run.follow(options) if follows else Run.create(room, verb, config, options)
     execute(function, config, run)
@@ -62,7 +65,7 @@ def _fields(config: Any) -> dict[str, Any]:
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
 
 
-def _with_options(kind: type) -> type:
+def _with_options(kind: type[Any]) -> type[Any]:
     """A dataclass holding the stage's config and the run's own options, both without a prefix."""
     flat = tyro.conf.arg(name="")
     return dataclasses.make_dataclass(
@@ -74,14 +77,22 @@ def _with_options(kind: type) -> type:
     )
 
 
-def _parse(kind: type, words: list[str], name: str, default: Any, help: str) -> Any:
+def _parse(kind: type[Any], words: list[str], name: str, default: Any, help: str) -> Any:
     extra: dict[str, Any] = {"default": kind(config=default)} if default is not None else {}
-    return tyro.cli(kind, args=words, prog=name, description=help, **extra)
+    return _cli(kind, args=words, prog=name, description=help, **extra)
+
+
+def _preset(name: str, scale: str, presets: dict[str, str]) -> Any:
+    """The config of this size; None where no size, or one that is none, was asked for."""
+    if scale in ("tiny", "small", "paper") and scale not in presets:
+        have = f"it has {', '.join(presets)}" if presets else "leave out --scale"
+        raise UserError(f"{name} has no preset of the size {scale}", hint=have)
+    return preset_config(presets[scale]) if scale in presets else None
 
 
 def _scale(words: list[str]) -> str:
     """The value of --scale, needed before parsing: it chooses the defaults."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         if word == "--scale":
             return following
         if word.startswith("--scale="):
@@ -89,9 +100,9 @@ def _scale(words: list[str]) -> str:
     return ""
 
 
-def _resumed(room: str, verb: str, kind: type, words: list[str], name: str) -> tuple[Any, Run]:
+def _resumed(room: str, verb: str, kind: type[Any], words: list[str], name: str) -> tuple[Any, Run]:
     """The config and run to go on with: --out, else the newest unfinished run of this stage."""
-    options = tyro.cli(RunOptions, args=words, prog=name, return_unknown_args=True)[0]
+    options = _cli(RunOptions, args=words, prog=name, return_unknown_args=True)[0]
     folder = options.out or _newest_unfinished(room, verb)
     about = read_config(folder)
     if (about["room"], about["stage"]) != (room, verb):
@@ -100,18 +111,17 @@ def _resumed(room: str, verb: str, kind: type, words: list[str], name: str) -> t
             hint=f"tuti {about['room']} {about['stage']} --resume --out {folder}",
         )
     kept = config_from_json(RunOptions, about.get("options", {}))
-    return (
-        config_from_json(kind, about["config"]),
-        Run(folder, dataclasses.replace(kept, out=folder, resume=True)),
-    )
+    config: Any = config_from_json(kind, about["config"])
+    return config, Run(folder, dataclasses.replace(kept, out=folder, resume=True))
 
 
 def _newest_unfinished(room: str, verb: str) -> Path:
     found: list[Path] = []
     for path in Path("runs").glob("*/config.json"):
-        about = json.loads(path.read_text())
-        if (about.get("room"), about.get("stage")) == (room, verb):
-            if not (path.parent / "lineage.json").exists():
+        with contextlib.suppress(UserError):  # a damaged run beside it is no reason to stop
+            about = read_config(path.parent)
+            unfinished = not (path.parent / "lineage.json").exists()
+            if unfinished and (about["room"], about["stage"]) == (room, verb):
                 found.append(path.parent)
     if not found:
         raise UserError(

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from tuti import pipelines, systems
-from tuti.run import assets, read_events
+from tuti.run import UserError, assets, read_events
 from tuti.run.directory import read_config
 
 
@@ -26,7 +26,8 @@ def list_rooms(config: ListRooms) -> None:
         if card.paper:
             print(f"{'':<12} {card.paper}")
         for verb, entry in {**card.stages, **card.views}.items():
-            print(f"{'':<12}   tuti {name} {verb:<11} {entry.help}")
+            words = verb if verb in card.verbs else f"{name} {verb}"
+            print(f"{'':<12}   tuti {words:<22} {entry.help}")
 
 
 @dataclass(frozen=True)
@@ -73,20 +74,31 @@ def runs(config: Runs) -> None:
     """Prints or removes runs; `rm` removes only directories that are runs."""
     if config.what == "rm":
         for folder in config.names:
-            read_config(folder)
+            if not (folder / "events.jsonl").is_file():  # else it is a run, be it damaged
+                read_config(folder)
             shutil.rmtree(folder)
             print(f"removed {folder}", file=sys.stderr)
         return
     parent = config.names[0] if config.names else Path("runs")
+    if config.names and not parent.is_dir():
+        raise UserError(f"{parent} is not a folder", hint="tuti runs ls FOLDER_OF_RUNS")
     for path in sorted(parent.glob("*/config.json")):
         folder = path.parent
-        about = read_config(folder)
-        state = "finished" if (folder / "lineage.json").exists() else "unfinished"
-        size = ""
+        state, size = _state(folder), ""
         if config.what == "du":
             total = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
             size = f"{total / 1e6:10.1f} MB  "
-        print(f"{size}{folder}  {about['room']} {about['stage']}  {state}")
+        print(f"{size}{folder}  {state}")
+
+
+def _state(folder: Path) -> str:
+    """What the run is of, and whether it came to its end; a damaged one hides no other."""
+    try:
+        about = read_config(folder)
+    except UserError as error:
+        return error.what
+    end = "finished" if (folder / "lineage.json").exists() else "unfinished"
+    return f"{about['room']} {about['stage']}  {end}"
 
 
 @dataclass(frozen=True)

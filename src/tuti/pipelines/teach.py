@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from annotated_types import Gt
+from annotated_types import Gt, Len
 
 from tuti.pipelines.base import base_folder
 from tuti.pipelines.chain import Chain
@@ -30,7 +30,7 @@ from tuti.systems.transformer.tokenizer import TokenizerConfig, tokenizer
 class Teach:
     """Teaches a model from a folder of text, within the minutes given."""
 
-    source: tyro.conf.Positional[tuple[Path, ...]]
+    source: tyro.conf.Positional[Annotated[tuple[Path, ...], Len(1)]]
     """Folders or files: .txt .md .html .jsonl(.gz|.zst) .parquet, program code; any mix, any script"""
     minutes: Annotated[float, Gt(0)] = 10.0
     """Wall-clock minutes for the whole job on this machine; they become steps in the plan"""
