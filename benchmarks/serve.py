@@ -31,7 +31,6 @@ and ask what they would have me do. The merchant promised. Far away he saw parro
 them the message. At once one of them trembled and fell down dead. The merchant was sorry that he had spoken,
 and when he came home he told his own parrot what had happened. It trembled too, and fell, and lay still. He
 wept and took it out of the cage. Then it flew up to a branch and said: her death was her answer to me."""
-SERVER = "import tyro; from tuti.app.serve import Serve, serve; serve(tyro.cli(Serve))"
 
 
 def prompts(template: ChatTemplate) -> tuple[list[str], list[list[int]]]:
@@ -102,7 +101,7 @@ def padded(
 
 def start(folder: Path) -> tuple[subprocess.Popen[str], str]:
     """The server in its own process, and its address."""
-    command = [sys.executable, "-c", SERVER, str(folder), "--port", "0"]
+    command = [sys.executable, "-m", "tuti", "serve", str(folder), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     return process, process.stdout.readline().strip()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import ipaddress
 import logging
 import os
@@ -183,16 +184,20 @@ class EngineVoices:
     ) -> AsyncGenerator[str]:
         """The answer's pieces as they come; closing the generator frees the slot at once."""
         from tuti.app.studio.voices import prompt_ids
-        from tuti.infer import Finish, Request, Sampling
+        from tuti.infer import Busy, Finish, Request, Sampling
 
         if name not in self.api.served:
             async for piece in self.others.speak(name, messages, temperature, max_tokens):
                 yield piece
             return
         one = self.api.served[name]
-        ids = await asyncio.to_thread(prompt_ids, one.loaded, messages, max_tokens)
+        model = dataclasses.replace(one.loaded, context=one.engine.length)
+        ids = await asyncio.to_thread(prompt_ids, model, messages, max_tokens)
         rule = Sampling(temperature, top_p=0.95, max_tokens=max_tokens)
-        ticket = one.engine.submit(Request(ids, rule, one.loaded.ends))
+        try:
+            ticket = one.engine.submit(Request(ids, rule, model.ends))
+        except Busy as error:
+            raise UserError(str(error), hint=f"try again in {error.seconds} s") from error
         try:
             async for event in ticket.events():
                 if event.text:

@@ -349,9 +349,8 @@ def test_lm_eval_finds_the_log_likelihoods_that_we_compute(server: Server) -> No
 
 def test_serve_prints_its_address_and_answers_until_interrupted(server: Server) -> None:
     """The command itself, Studio's pages beside the API."""
-    command = "import tyro; from tuti.app.serve import Serve, serve; serve(tyro.cli(Serve))"
     process = subprocess.Popen(
-        [sys.executable, "-c", command, str(server.folder.parent.parent), "--port", "0"],
+        [sys.executable, "-m", "tuti", "serve", str(server.folder.parent.parent), "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
