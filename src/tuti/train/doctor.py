@@ -26,7 +26,7 @@ NEAR = 0.5
 UPDATES = 60
 """Updates within which one batch must be half learnt"""
 UNEQUAL = {torch.float64: 1e-12, torch.float32: 5e-6}
-"""Relative difference of gradients that accumulation may make"""
+"""Relative difference of gradients that accumulation may make (or twice fp32's own rounding, if more)"""
 DEVICES = 1e-3
 """Relative difference of gradients (fp32) that a device may make"""
 ROUNDING = 0.02
@@ -198,14 +198,18 @@ def check_gradients(patient: Patient) -> Row:
         if len(targets[rows])
     ]
     found: dict[torch.dtype, float] = {}
+    bounds, exact = dict(UNEQUAL), list[Tensor]()
     for dtype in UNEQUAL:
         model = copy.deepcopy(patient.parts.model).to(dtype)
         one = gradients(patient, model, [whole])
         found[dtype] = difference(one, gradients(patient, model, parts))
-    ok = all(value <= UNEQUAL[dtype] for dtype, value in found.items())
+        # A deep pretrained model rounds by more than the bound even in one batch: fp64 shows by how much.
+        bounds[dtype] = max(bounds[dtype], 2 * difference(exact or one, one))
+        exact = exact or one
+    ok = all(value <= bounds[dtype] for dtype, value in found.items())
     counts = " + ".join(str(part.num_targets) for part in parts)
     figure = ", ".join(f"{v:.1e} in {str(d)[6:]}" for d, v in found.items())
-    bound = ", ".join(f"≤ {v:.0e}" for v in UNEQUAL.values())
+    bound = ", ".join(f"≤ {v:.0e}" for v in bounds.values())
     hint = "" if ok else "the loss must be the *sum* of nats over a micro-batch, not a mean"
     return Row("accumulation", ok, f"{counts} targets: {figure}", bound, hint)
 
