@@ -8,7 +8,6 @@ of a step is few, large operators: at batch 1 each one costs more to call than t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -91,25 +90,35 @@ class PackedDecoder:
         """Final hidden states of the new tokens, as `Decoder.forward` with a cache."""
         c = self.config
         batch, time = ids.shape
-        n, h, kv = batch * time, c.heads, c.kv_heads
+        n, h, kv, width = batch * time, c.heads, c.kv_heads, (c.width,)
         x = _fill(F.embedding(ids.flatten(), self.embedding))
-        turns = self._turns[cache.positions.clamp(max=c.context - 1)]
-        cos, sin = turns[:, :, :1], turns[:, :, 1:]
-        attend = _Step(cache).attend if time == 1 else cache.attend
+        cos, sin = self._turning(cache.positions)
+        attend = _Step(cache, c).attend if time == 1 else _Turn(cache, c).attend
         seen = x.new_zeros(x.shape[0], h * c.head_dim)  # what attention gives; filled rows stay 0
         for index, layer in enumerate(self.layers):
-            y = F.rms_norm(x, (c.width,), layer.attention_norm, c.norm_eps)
-            qkv = layer.qkv(y)[:n].view(batch, time, h + 2 * kv, c.head_dim)
-            v, qk = qkv[:, :, h + kv :], qkv[:, :, : h + kv]
-            turned = torch.addcmul(qk * cos, qk.roll(c.head_dim // 2, -1), sin)
-            q, k = turned[:, :, :h], turned[:, :, h:]
-            seen[:n] = attend(index, q, k, v).reshape(n, -1)
+            qkv = layer.qkv(F.rms_norm(x, width, layer.attention_norm, c.norm_eps))[:n]
+            qkv = qkv.view(batch, time, h + 2 * kv, c.head_dim)
+            turned = torch.addcmul(qkv * cos, qkv.roll(c.head_dim // 2, -1), sin)
+            seen[:n] = attend(index, turned).reshape(n, -1)
             x = x + layer.output(seen)
-            y = F.rms_norm(x, (c.width,), layer.mlp_norm, c.norm_eps)
-            gate, up = layer.gate_up(y).chunk(2, dim=-1)
+            gate, up = layer.gate_up(F.rms_norm(x, width, layer.mlp_norm, c.norm_eps)).chunk(
+                2, dim=-1
+            )
             x = x + layer.down(F.silu(gate).mul_(up))
         cache.commit()
-        return F.rms_norm(x[:n], (c.width,), self.norm, c.norm_eps).view(batch, time, -1)
+        return F.rms_norm(x[:n], width, self.norm, c.norm_eps).view(batch, time, -1)
+
+    def _turning(
+        self, positions: Int[Tensor, "batch time"]
+    ) -> tuple[Float[Tensor, "batch time heads dim"], Float[Tensor, "batch time heads dim"]]:
+        """cos and sin for queries, keys and values in a row; values are turned by nothing."""
+        c = self.config
+        turns = self._turns[positions.clamp(max=c.context - 1)]
+        turned = turns[:, :, :, None].expand(-1, -1, -1, c.heads + c.kv_heads, -1)
+        still = turned.new_zeros(*turned.shape[:3], c.kv_heads, c.head_dim)
+        still[:, :, 0] = 1
+        cos, sin = torch.cat((turned, still), dim=3).unbind(2)
+        return cos, sin
 
     @torch.inference_mode()
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
@@ -118,32 +127,36 @@ class PackedDecoder:
         return self._readout(_fill(rows))[: rows.shape[0]].view(*hidden.shape[:-1], -1)
 
 
+class _Turn:
+    """Attention of several new tokens a row, as the decoder does it."""
+
+    def __init__(self, window: CacheWindow, config: DecoderConfig):
+        self.window, self.heads, self.last = window, config.heads, -config.kv_heads
+
+    def attend(self, layer: int, qkv: Float[Tensor, "batch time heads dim"]) -> Tensor:
+        q, k, v = qkv[:, :, : self.heads], qkv[:, :, self.heads : self.last], qkv[:, :, self.last :]
+        return self.window.attend(layer, q, k, v)
+
+
 class _Step:
     """Attention of one new token a row, written to the cache in one operator for all rows."""
 
-    def __init__(self, window: CacheWindow):
+    def __init__(self, window: CacheWindow, config: DecoderConfig):
         cache, slots = window.cache, window.slots
         device = cache.store.device
-        self.store, self.mask = cache.store, window.mask
-        self.rows, self.end = window.rows, window.end
+        self.layers = cache.store.unbind(0)
+        self.mask, self.rows, self.end = window.mask, window.rows, window.end
         self.slots = torch.tensor(slots, device=device)
         self.places = torch.tensor(window.starts, device=device)
-        self.scale = 1 / math.sqrt(cache.store.shape[-1])
+        self.queries = (len(slots), config.kv_heads, -1, config.head_dim)
+        self.new = (len(slots), 2, config.kv_heads, config.head_dim)
+        self.heads = config.heads
 
-    def attend(
-        self,
-        layer: int,
-        q: Float[Tensor, "batch 1 heads dim"],
-        k: Float[Tensor, "batch 1 kv dim"],
-        v: Float[Tensor, "batch 1 kv dim"],
-    ) -> Float[Tensor, "batch heads dim"]:
-        batch, _, heads, dim = q.shape
-        kv = k.shape[2]
-        keys, values = self.store[layer]
-        keys[self.slots, :, self.places] = k[:, 0]
-        values[self.slots, :, self.places] = v[:, 0]
-        grouped = q.reshape(batch, kv, heads // kv, dim)  # the G heads of a group as its queries
-        keys, values = keys[self.rows, :, : self.end], values[self.rows, :, : self.end]
+    def attend(self, layer: int, qkv: Float[Tensor, "batch 1 heads dim"]) -> Tensor:
+        past = self.layers[layer]
+        past[:, self.slots, :, self.places] = qkv[:, 0, self.heads :].view(self.new)
+        grouped = qkv[:, 0, : self.heads].view(self.queries)  # a group's G heads as its queries
+        keys, values = past[:, self.rows, :, : self.end].unbind(0)
         return F.scaled_dot_product_attention(grouped, keys, values, attn_mask=self.mask)
 
 
