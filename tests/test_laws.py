@@ -4,9 +4,9 @@ import ast
 import dataclasses
 import importlib
 import keyword
+import os
 import subprocess
 import sys
-import time
 import typing
 from pathlib import Path
 
@@ -173,9 +173,9 @@ def test_help_is_light_and_quick() -> None:
     )
     times: list[float] = []
     for _ in range(5):
-        began = time.monotonic()
+        began = sum(os.times()[2:4])  # processor time: another test may hold the other core
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        times.append(time.monotonic() - began)
+        times.append(sum(os.times()[2:4]) - began)
         assert done.returncode == 0, done.stderr
     assert "teach" in done.stdout and "spark" in done.stdout
     assert min(times) <= 0.5, times

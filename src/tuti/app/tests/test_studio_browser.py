@@ -244,6 +244,10 @@ def test_a_chat_needs_no_pointer(visit: Open) -> None:
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.tagName") == "TEXTAREA":
             break
+    box = page.get_by_role("textbox", name="Message")
+    expect(box).to_be_focused()
+    page.get_by_role("textbox", name="Longest answer").fill("4096")  # Escape must find it speaking
+    box.focus()
     page.keyboard.type("first")
     page.keyboard.press("Shift+Enter")
     page.keyboard.type("second")

@@ -134,9 +134,9 @@ def test_estimate_is_quick_bounded_and_near_the_full_figure() -> None:
     words = [bytes(rng.integers(97, 123, rng.integers(2, 9)).tolist()) for _ in range(3000)]
     ranks = np.minimum(rng.zipf(1.3, 700_000) - 1, 2999)
     text = b" ".join(words[r] for r in ranks)
-    began = time.perf_counter()
+    began = time.process_time()
     estimate = ngram_entropy_estimate([text])
-    assert time.perf_counter() - began < 8
+    assert time.process_time() - began < 8
     cut = len(text) * 9 // 10
     full = ngram_bits_per_byte([text[:cut]], [text[cut:]], [5]).table
     assert estimate == pytest.approx(dict((k, b) for k, _, b in full)["witten-bell"], abs=0.1)

@@ -219,10 +219,10 @@ TURN = "{% for m in messages %}{{ m.content }}<|end|>{% endfor %}"
     ],
 )
 def test_hostile_templates(source: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(UserError, match="hint:"):
         ChatTemplate(tokenizer(), TURN + source)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -76,9 +76,9 @@ def test_idempotent_and_valid(text: str) -> None:
 )
 def test_linear_time(piece: str) -> None:
     def seconds(times: int) -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         normalise("x" + piece * times + "x")
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     seconds(1000)
     small, large = min(seconds(20_000) for _ in range(3)), min(seconds(160_000) for _ in range(2))
