@@ -19,7 +19,8 @@ CLAIMS = (
         _POST,
         _SMALL,
         f"{_HERE}/test_sft.py::test_sft_learns_to_answer_and_keeps_the_text",
-        "held-out dialogue loss falls beyond its interval, and bits per byte of plain text stay",
+        "on a small generated corpus the held-out dialogue loss falls by more than 1 nat a token, a known "
+        "question is answered and the answer stops; bits per byte of plain text rise by less than 0.05",
     ),
     Claim(
         "TRL is the tool for SFT",
@@ -40,7 +41,7 @@ CLAIMS = (
         "Hu et al. 2021, section 4.1",
         _SMALL,
         "pytest src/tuti/nn/tests/test_lora.py::test_only_the_update_trains",
-        "adapters go to PEFT and come back with equal logits",
+        "only the adapters take gradients; they go to PEFT and back with equal logits",
     ),
     Claim(
         "LoRA reaches the quality of full fine-tuning with far fewer trained parameters",
