@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{_red('error:')} {error}", file=sys.stderr)
         code = 1
     except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
-        print(f"{_red('error:')} {error}\nhint: name another place, or change its permissions", file=sys.stderr)
+        hint = "hint: name another place, or change its permissions"
+        print(f"{_red('error:')} {error}\n{hint}", file=sys.stderr)
         code = 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -121,7 +121,7 @@ def patient_of(about: dict[str, Any]) -> "Patient":
     """A stage made ready to be examined, in a directory that goes away."""
     from tuti.train.doctor import Patient
 
-    config = cast(Any, config_from_json(config_type(_stage(about)), about["config"]))
+    config = config_from_json(config_type(_stage(about)), about["config"])
     options = config_from_json(RunOptions, about.get("options", {}))
     pin(options.seed, options.threads)
     device = choose_device(options.device)
