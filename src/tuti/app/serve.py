@@ -49,6 +49,8 @@ class Serve:
     """Tokens of prompt and answer together (0: the model's context, or what 1 GiB holds)"""
     runs: Path = Path("runs")
     """The folder of runs that Studio shows"""
+    folders: tuple[Path, ...] = ()
+    """Other folders that Studio's forms may read"""
 
 
 def serve(config: Serve) -> None:
@@ -86,7 +88,7 @@ def make_app(config: Serve, loaded: "Sequence[LoadedModel]", token: str) -> "Fas
         token=token,
     )
     voices = EngineVoices(app.state.api, RunVoices(config.runs))
-    place = mount_studio(app, config.runs, voices=voices)
+    place = mount_studio(app, config.runs, config.folders, voices=voices)
     app.state.end = place.jobs.end
     return app
 

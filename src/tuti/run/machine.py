@@ -62,6 +62,8 @@ def choose_device(wanted: str) -> str:
 
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted != "cpu" and wanted.partition(":")[0] != "cuda":
+        raise UserError(f"no device {wanted!r}", hint="--device auto, cpu or cuda")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("device cuda was asked for, but torch sees no GPU", hint="--device cpu")
     return wanted

@@ -31,7 +31,7 @@ class AdamW:
 class Muon:
     """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for all else."""
 
-    lr: float = 4e-3
+    lr: float = 8e-3
     """Peak learning rate of embeddings, head and norms; matrices take it too, scaled to AdamW's RMS"""
     weight_decay: float = 0.1
     """Decay of the matrices"""

@@ -63,7 +63,7 @@ class Pretrain:
     """Updates"""
     optimiser: AdamW | Muon = Muon()
     """Muon for matrices, or AdamW for all"""
-    balance: Annotated[float, Gt(0), Le(1)] = 0.7
+    balance: Annotated[float, Gt(0), Le(1)] = 0.3
     """Groups (scripts) are drawn as often as their share of bytes to this power; 1: as they come"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of weights and activations; the masters are fp32 always"""
