@@ -70,7 +70,8 @@ def create_app(
         yield
         await asyncio.to_thread(api.close)
 
-    app = FastAPI(title="Tuti", lifespan=lifespan)
+    # No /docs: its page would fetch scripts from other people's servers.
+    app = FastAPI(title="Tuti", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.api = api
     app.add_middleware(Guard, hosts=names, token=token)  # pyright: ignore[reportArgumentType]
     app.add_api_route("/v1/models", api.models, methods=["GET"])
@@ -322,14 +323,16 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return failure(400, "the body is not a JSON object", hint)
     what = str(first.get("msg", "invalid")).removeprefix("Value error, ")
     message = f"{place}: {what}" if place else what
-    return failure(400, message, "see /docs for what each field may be", param=place or None)
+    return failure(
+        400, message, "see /openapi.json for what each field may be", param=place or None
+    )
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if not request.url.path.startswith("/v1"):
         return await http_exception_handler(request, error)  # Studio's pages
-    hint = "the API is at /v1/models, /v1/chat/completions and /v1/completions; /docs has more"
+    hint = "the API is at /v1/models, /v1/chat/completions and /v1/completions"
     return failure(error.status_code, str(error.detail), hint, headers=error.headers)
 
 
