@@ -1,6 +1,6 @@
 """`make demo` as a stranger runs it: a fresh clone, its own .venv, until the model is there to chat with.
 
-    make bench NAME=demo
+    make bench NAME=demo             # TUTI_KEEP=FOLDER keeps the run
 
 Wall minutes of everything (making .venv and installing from pip's cache included), the peak of the
 memory of all its processes, and the seconds from the end of the installation to the page's address.
@@ -8,6 +8,7 @@ The bound is 12 minutes.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -62,6 +63,8 @@ def main() -> None:
             peak = max(peak, memory(job.pid))
             time.sleep(0.5)
         minutes = (time.monotonic() - began) / 60
+        if keep := os.environ.get("TUTI_KEEP"):
+            shutil.copytree(run, keep, symlinks=True)
         os.killpg(job.pid, signal.SIGINT)
         job.wait(timeout=30)
     harness.write(
