@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tuti.pipelines.teach import from_python as teach
 
-# Threads that wait for one another sleep instead of spinning: with any other work on the machine, spinning
-# made training up to ten times slower (docs/decisions/0005-waiting-threads.md). Read when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that wait for one another look some microseconds for news, then sleep. Spinning on made training ten
+# times slower beside other work, sleeping at once costs a small model a third of its speed alone
+# (docs/decisions/0005-waiting-threads.md). Both are read when torch is loaded.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.setdefault("GOMP_SPINCOUNT", "1500")
 
 __version__ = metadata.version("tuti")
 __all__ = ["__version__", "teach"]

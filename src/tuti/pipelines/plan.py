@@ -17,7 +17,7 @@ from tuti.train import Muon, Optimiser, as_dtype
 
 CONTEXT = 256
 LADDER = ((128, 3), (128, 4), (192, 4), (192, 6), (256, 6), (320, 8), (448, 10), (640, 12))
-"""Widths and layers of the candidates; heads are 64 wide, groups of query heads share a key-value head"""
+"""Widths and layers of the candidates; heads are 64 wide, 4 at least, and groups share a key-value head"""
 PROBE = (128, 4)
 """The rung that is timed to rate the machine"""
 
@@ -53,7 +53,7 @@ class Forecast:
 
 def shape(width: int, layers: int, vocab: int) -> DecoderConfig:
     """The decoder of a rung of the ladder."""
-    heads = max(2, width // 64)
+    heads = max(4, width // 64)
     return DecoderConfig(
         vocab=vocab,
         width=width,
@@ -67,8 +67,17 @@ def shape(width: int, layers: int, vocab: int) -> DecoderConfig:
 
 
 def vocabulary(corpus_bytes: int) -> int:
-    """Entries that the corpus can teach: some 1,500 bytes for each, between 512 and 16,384."""
-    return int(min(16384, max(512, 2 ** round(math.log2(max(1, corpus_bytes) / 1500)))))
+    """Entries that the corpus can teach: some 6,000 bytes for each, between 512 and 16,384.
+
+    Four times as many entries cost small models bits on both texts of the demo, and time besides
+    (docs/log/2026-11-26-ngram-bar.md).
+    """
+    return int(min(16384, max(512, 2 ** round(math.log2(max(1, corpus_bytes) / 6000)))))
+
+
+def bytes_per_token(vocab: int) -> float:
+    """What a token covers, from the demo's corpus at 512 to 4,096 entries (1.9 to 3.1 bytes)."""
+    return 1.9 + 0.41 * (math.log2(vocab) - 9)
 
 
 def update_seconds(config: DecoderConfig, rows: int, precision: str, device: str) -> float:
@@ -91,19 +100,19 @@ def expected_bits(parameters: float, tokens: float, corpus_tokens: float) -> flo
     """Held-out bits per byte to expect of a model of this size after so many tokens.
 
     E + A / N^a + B / D^b (Hoffmann et al. 2022, section 3.3), with constants from a handful of our own
-    runs on the demo's corpus (docs/log/2026-11-23-ngram-bar.md): a rough guess elsewhere. Text seen again
+    runs on the demo's corpus (docs/log/2026-11-26-ngram-bar.md): a rough guess elsewhere. Text seen again
     counts less and less (Muennighoff et al. 2023, equation 5).
     """
     epochs = tokens / corpus_tokens
     repeats = max(0.0, epochs - 1)
     useful = corpus_tokens * (min(1.0, epochs) + 15.4 * (1 - math.exp(-repeats / 15.4)))
-    return 1.33 + 20.0 / parameters**0.35 + 74.0 / useful**0.36
+    return 1.29 + 20.0 / parameters**0.35 + 100.0 / useful**0.36
 
 
 def make_plan(corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, Forecast]:
     """The plan with the lowest loss to expect among the rungs of the ladder that fit the minutes."""
     vocab = vocabulary(corpus_bytes)
-    corpus_tokens = max(1.0, corpus_bytes * 0.95 / 3.2)
+    corpus_tokens = max(1.0, corpus_bytes * 0.95 / bytes_per_token(vocab))
     seconds, left = budget(corpus_bytes, minutes)
     rows = 8
     probe = shape(*PROBE, vocab)
@@ -162,7 +171,7 @@ def spent_elsewhere(corpus_bytes: int, budget: float) -> dict[str, float]:
         "prepare": 1.0 + 0.35 * megabytes,
         "tokenizer": 2.0 + 0.6 * min(megabytes, 40),
         "pack": 1.0 + 0.4 * megabytes,
-        "sft": 0.12 * budget,
+        "sft": 0.08 * budget,
         "evaluate": 6.0 + 0.06 * budget,
     }
 

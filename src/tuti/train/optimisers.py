@@ -32,11 +32,15 @@ class Muon:
     """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for all else."""
 
     lr: float = 8e-3
-    """Peak learning rate of embeddings, head and norms; matrices take it too, scaled to AdamW's RMS"""
+    """Peak learning rate of the matrices, scaled to AdamW's RMS"""
+    embedding_lr: float = 1e-2
+    """Peak learning rate of embeddings, head and norms"""
     weight_decay: float = 0.1
     """Decay of the matrices"""
     momentum: float = 0.95
     """Momentum of Muon"""
+    iterations: int = 3
+    """Newton–Schulz iterations of an update: 5 are closer to orthogonal, and learn no faster here"""
 
 
 Part = torch.optim.Optimizer | ShardedMuon
@@ -152,18 +156,21 @@ def _build(
             )
         ]
     if matrices and isinstance(matrices[0], DTensor):
-        muon = ShardedMuon(matrices, method.lr, method.weight_decay, method.momentum)
+        muon = ShardedMuon(
+            matrices, method.lr, method.weight_decay, method.momentum, method.iterations
+        )
     else:
         muon = torch.optim.Muon(
             matrices,
             lr=method.lr,
             weight_decay=method.weight_decay,
             momentum=method.momentum,
+            ns_steps=method.iterations,
             adjust_lr_fn="match_rms_adamw",
         )
     if not others:
         return [muon]
     rest = torch.optim.AdamW(
-        others, lr=method.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused
+        others, lr=method.embedding_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused
     )
     return [muon, rest]

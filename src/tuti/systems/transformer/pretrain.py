@@ -30,6 +30,9 @@ from tuti.train import (
     processes,
 )
 
+REPEATS = 30
+"""Times that a small group's text is read at most, for the sake of balance"""
+
 
 @dataclass(frozen=True)
 class Scratch:
@@ -63,7 +66,7 @@ class Pretrain:
     """Updates"""
     optimiser: AdamW | Muon = Muon()
     """Muon for matrices, or AdamW for all"""
-    balance: Annotated[float, Gt(0), Le(1)] = 0.3
+    balance: Annotated[float, Gt(0), Le(1)] = 0.2
     """Groups (scripts) are drawn as often as their share of bytes to this power; 1: as they come"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of weights and activations; the masters are fp32 always"""
@@ -113,7 +116,9 @@ def parts(config: Pretrain, run: Run) -> Parts:
     seed = run.options.seed
     generator = torch.Generator().manual_seed(seed)
     model = Decoder(decoder_config(config, tokens.vocab), generator)
-    rows = PackedRows(tokens, config.context, seed, draw_weights(tokens, config.balance))
+    epochs = config.steps * config.rows * config.context / len(tokens.ids)
+    weights = draw_weights(tokens, config.balance, epochs)
+    rows = PackedRows(tokens, config.context, seed, weights)
     share = config.rows // config.micro
     if share * config.micro != config.rows:
         raise UserError(
@@ -134,16 +139,25 @@ def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
     return nll(model, batch.ids, batch.targets, batch.documents)
 
 
-def draw_weights(tokens: Tokens, balance: float) -> NDArray[np.float64]:
+def draw_weights(tokens: Tokens, balance: float, epochs: float = 1.0) -> NDArray[np.float64]:
     """How often each document is drawn an epoch, so that small groups are not drowned.
 
     Group g has the share p(g) of the bytes; it is drawn with p(g)^balance, renormalised so that an
-    epoch keeps its length (temperature sampling, Conneau et al. 2020, section 3.1).
+    epoch keeps its length (temperature sampling, Conneau et al. 2020, section 3.1). But no group is
+    read more than `REPEATS` times in all, unless the whole corpus is: text read more often than that
+    teaches next to nothing (Muennighoff et al. 2023, section 6), and others need the time.
     """
     total = np.bincount(tokens.groups, weights=tokens.bytes, minlength=len(tokens.names))
-    share = total / total.sum()
-    wanted = share**balance / (share**balance).sum()
-    return (wanted / np.maximum(share, 1e-12))[tokens.groups]
+    share = np.maximum(total / total.sum(), 1e-12)
+    weights = share**balance / (share**balance).sum() / share
+    limit = max(1.0, REPEATS / epochs)
+    for _ in share:  # capping one group gives to the others, who may reach the limit by that
+        capped = weights >= limit
+        if not capped.any() or capped.all():
+            break
+        weights[capped] = limit
+        weights[~capped] *= (1 - limit * share[capped].sum()) / (weights * share)[~capped].sum()
+    return np.minimum(weights, limit)[tokens.groups]
 
 
 def pretrain(config: Pretrain, run: Run) -> None:

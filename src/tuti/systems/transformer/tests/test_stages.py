@@ -61,6 +61,18 @@ def test_weights_keep_the_length_of_an_epoch_and_lift_the_small(
     assert (latin * 8100) / (arabic * 900) == pytest.approx(9**balance)
 
 
+def test_a_small_group_is_not_read_for_ever(tmp_path: Path) -> None:
+    """1 % in Arabic would be a third of all draws: 33 passes an epoch."""
+    sizes = [*[(1000, "Latin")] * 97, *[(1000, "Cyrillic")] * 2, (1000, "Arabic")]
+    tokens = tokens_of(tmp_path, sizes)
+    for epochs, most in ((0.5, 60), (2, 15), (10, 3), (30, 1), (100, 1)):
+        weights = draw_weights(tokens, 0.01, epochs)
+        assert (weights * tokens.bytes).sum() == pytest.approx(tokens.bytes.sum())
+        assert weights.max() <= most + 1e-9 and weights.min() > 0
+    assert draw_weights(tokens, 0.01, 10)[-3:].tolist() == pytest.approx([3, 3, 3])
+    assert draw_weights(tokens, 0.01, 10)[0] == pytest.approx(91 / 97)
+
+
 def test_one_group_is_drawn_as_it_comes(tmp_path: Path) -> None:
     assert draw_weights(tokens_of(tmp_path, [(10, "Latin"), (20, "Latin")]), 0.5).tolist() == [
         1.0,
