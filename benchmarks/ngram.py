@@ -17,11 +17,11 @@ import numpy as np
 import tuti
 from tuti.app.demo import Demo
 from tuti.data import read_tokens
+from tuti.infer import document_nats
 from tuti.measure import ngram_bits_per_byte
 from tuti.nn import load_decoder
 from tuti.run import assets
 from tuti.systems.spark.split import read_documents
-from tuti.systems.transformer.held_out import document_nats
 
 MINUTES = float(os.environ.get("TUTI_MINUTES", Demo.minutes))
 SEEDS = int(os.environ.get("TUTI_SEEDS", "3"))

@@ -6,6 +6,7 @@ from tuti.infer.loading import LoadedModel, load_model
 from tuti.infer.packed import PackedDecoder
 from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket
 from tuti.infer.sampling import Sampling, sample
+from tuti.infer.scoring import document_nats
 from tuti.infer.stops import StopText
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "StopText",
     "Ticket",
     "Token",
+    "document_nats",
     "generate",
     "load_model",
     "sample",

@@ -21,7 +21,6 @@ from tuti.run.directory import read_config
 from tuti.run.machine import choose_device
 from tuti.systems.finetune.held_out import WORSE, answer, red
 from tuti.systems.finetune.material import Material, gather
-from tuti.systems.spark.split import read_documents
 from tuti.text import ChatTemplate
 
 Show = Callable[[str], None]
@@ -47,9 +46,9 @@ class Evaluate:
     """Documents at most"""
     dialogues: Annotated[int, Ge(1)] = 200
     """Held-out dialogues and exercises at most"""
-    samples: Annotated[int, Ge(0)] = 20
+    samples: Annotated[int, Ge(0)] = 40
     """Texts that the model writes"""
-    length: Annotated[int, Ge(8)] = 120
+    length: Annotated[int, Ge(8)] = 160
     """Tokens of each"""
     ngram_bytes: Annotated[int, Ge(0)] = 8_000_000
     """Training text of the byte n-gram at most (0: leave it out)"""
@@ -91,7 +90,7 @@ class EvaluateRun:
     """A run of teach, pretrain, adapt or sft"""
     again: bool = False
     """Measure anew"""
-    samples: Annotated[int, Ge(0)] = 20
+    samples: Annotated[int, Ge(0)] = 40
     """Texts that the model writes"""
     device: str = "auto"
     """auto, cpu or cuda"""
@@ -245,7 +244,6 @@ def _samples(
     """The parrot score, the lengths of couplets, and some of what was written."""
     model, template = _open(folder, device), ChatTemplate.load(folder)
     written = scores.write_samples(model, template.tokenizer, texts, config.samples, config.length)
-    training = (row["text"] for row in read_documents(documents, "train"))
     shown: list[Row] = [{"prompt": s.prompt, "text": s.text} for s in written[:6]]
     if chat:
         held = gather(documents, "valid", template, model.config.context, 12, 0)
@@ -253,7 +251,7 @@ def _samples(
             said = answer(model, template, exercise.messages[:1])
             shown.append({"prompt": exercise.messages[0]["content"], "text": said})
     return [
-        scores.copying_section(written, training),
+        scores.copying_section(written, documents),
         scores.couplet_section(written, documents),
         Section("Samples", shown),
     ]

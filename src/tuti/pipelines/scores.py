@@ -1,7 +1,7 @@
 """The sections of an evaluation: each a function from models and held-out material to rows of figures."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tuti.data import Tokens
 from tuti.data.dialogues import Dialogue
-from tuti.infer import sample_text
+from tuti.infer import document_nats, sample_text
 from tuti.measure import (
     Interval,
     LineRange,
@@ -29,7 +29,7 @@ from tuti.measure import (
 )
 from tuti.nn import Decoder
 from tuti.systems.finetune.exercises import Exercise
-from tuti.systems.finetune.held_out import dialogue_nats, document_nats
+from tuti.systems.finetune.held_out import dialogue_nats
 from tuti.systems.spark.split import read_documents
 from tuti.text import ChatTemplate, Tokenizer
 
@@ -227,15 +227,16 @@ def write_samples(
     return found
 
 
-def copying_section(samples: Sequence[Sample], training: Iterable[str]) -> Section:
-    """The parrot score of samples: the share copied from training text, and the longest copied run."""
-    outputs = [sample.text for sample in samples]
-    found = parrot_score(outputs, training)
-    row: Row = {"outputs": len(outputs), "characters": sum(map(len, outputs))}
-    row |= {"share copied": round(found.share, 3), "longest run": found.longest}
-    return Section(
-        "Parrot score (copied runs of 20 characters or more)", [row | {"example": found.example}]
-    )
+def copying_section(samples: Sequence[Sample], folder: Path) -> Section:
+    """The parrot score of samples by script: the share copied from training text, the longest copied run."""
+    rows: list[Row] = []
+    for script in dict.fromkeys(sample.script for sample in samples):
+        outputs = [sample.text for sample in samples if sample.script == script]
+        found = parrot_score(outputs, (row["text"] for row in read_documents(folder, "train")))
+        row: Row = {"script": script, "outputs": len(outputs), "characters": sum(map(len, outputs))}
+        row |= {"share copied": round(found.share, 3), "longest run": found.longest}
+        rows.append(row | {"example": found.example})
+    return Section("Parrot score (copied runs of 20 characters or more)", rows)
 
 
 def couplet_section(samples: Sequence[Sample], folder: Path, documents: int = 500) -> Section:

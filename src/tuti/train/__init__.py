@@ -10,4 +10,6 @@ from tuti.train.fit import fit as fit
 from tuti.train.optimisers import AdamW as AdamW
 from tuti.train.optimisers import Muon as Muon
 from tuti.train.optimisers import Optimiser as Optimiser
+from tuti.train.parts import Parts as Parts
+from tuti.train.parts import batch_loss as batch_loss
 from tuti.train.schedules import Trapezoid as Trapezoid

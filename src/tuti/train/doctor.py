@@ -16,8 +16,9 @@ from tuti.run import UserError
 from tuti.text import ChatTemplate
 from tuti.train.fit import as_dtype, fit
 from tuti.train.masks import answers, documents_of, printable
-from tuti.train.memory import Parts, needed_bytes
+from tuti.train.memory import needed_bytes
 from tuti.train.optimisers import Optimiser
+from tuti.train.parts import Parts
 
 ROWS, WINDOW = 4, 64
 """The sample that most checks compute with: so many rows of at most so many tokens"""

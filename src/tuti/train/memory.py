@@ -1,37 +1,20 @@
 """How much memory a training stage will take, from its parts."""
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tuti.data import Batch
-from tuti.nn import Decoder
 from tuti.train.fit import as_dtype
 from tuti.train.masks import documents_of
-from tuti.train.optimisers import AdamW, Muon, is_matrix
+from tuti.train.optimisers import Muon, is_matrix
+from tuti.train.parts import Parts
 
 SCRATCH = 100_000_000
 """Bytes that the libraries take for themselves, whatever the model"""
 BACKWARD = 1.25
 """What the backward pass needs at its peak, for each byte that the forward pass kept for it"""
-
-
-class Parts(Protocol):
-    """What a training stage is made of (its `parts(config, run)`)."""
-
-    @property
-    def model(self) -> Decoder: ...
-    @property
-    def batches(self) -> Callable[[int], Sequence[Batch]]: ...
-    @property
-    def loss(self) -> Callable[[nn.Module, Batch], Tensor]: ...
-    @property
-    def schedule(self) -> Callable[[int], float]: ...
-    @property
-    def optimiser(self) -> AdamW | Muon: ...
 
 
 def needed_bytes(parts: Parts, precision: str, device: str, rows: int) -> tuple[int, int]:

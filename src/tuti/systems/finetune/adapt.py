@@ -11,9 +11,9 @@ from tuti.data import Batch, PackedRows
 from tuti.run import Run
 from tuti.systems.finetune.held_out import HeldOut
 from tuti.systems.finetune.methods import Full, Lora, flops, open_model, optimiser_of, save_model
-from tuti.systems.finetune.sft import Parts, batch_loss, tokens_of, train
+from tuti.systems.finetune.sft import tokens_of, train
 from tuti.text import ChatTemplate
-from tuti.train import Trapezoid
+from tuti.train import Parts, Trapezoid, batch_loss
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tuti.data import Tokens, held_out_rows, read_tokens
+from tuti.data import read_tokens
 from tuti.data.dialogues import Dialogue, scored_dialogues
-from tuti.infer import Sampling, generate, sample_text
+from tuti.infer import Sampling, document_nats, generate, sample_text
 from tuti.measure import bits_per_byte
 from tuti.nn import Decoder, token_nll
 from tuti.run import Run, read_events
@@ -34,18 +34,6 @@ def dialogue_nats(model: Decoder, dialogues: Sequence[Dialogue]) -> Nats:
         there = batch.to(device)
         nats[numbers] = token_nll(model, there.ids, there.targets).double().sum(1).cpu().numpy()
     return nats
-
-
-@torch.inference_mode()
-def document_nats(model: Decoder, tokens: Tokens, context: int, documents: int) -> Nats:
-    """Summed nats of each of the first documents, every token but the end id scored."""
-    nats = np.zeros(len(tokens))
-    device = str(model.readout.device)
-    for batch, numbers in held_out_rows(tokens, context, 16, documents):
-        there = batch.to(device)
-        each = token_nll(model, there.ids, there.targets).double().sum(1).cpu().numpy()
-        np.add.at(nats, numbers, each)
-    return nats[:documents]
 
 
 def answer(

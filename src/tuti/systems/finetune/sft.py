@@ -1,18 +1,16 @@
 """Stage `sft`: a model of text learns to answer; only the assistant's words and stops are scored."""
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 from annotated_types import Ge, Interval
-from torch import Tensor, nn
 from tyro.conf import Positional
 
 from tuti.data import Batch, PackedRows, Tokens, read_tokens
 from tuti.data.dialogues import PackedDialogues, join
-from tuti.nn import Decoder, nll
+from tuti.nn import Decoder
 from tuti.run import Run, UserError
 from tuti.run.machine import choose_device
 from tuti.systems.finetune import material
@@ -20,12 +18,13 @@ from tuti.systems.finetune.held_out import HeldOut
 from tuti.systems.finetune.methods import Full, Lora, flops, open_model, optimiser_of, save_model
 from tuti.text import ChatTemplate
 from tuti.train import (
-    AdamW,
     Checkpoints,
     Optimiser,
+    Parts,
     Step,
     Trapezoid,
     as_dtype,
+    batch_loss,
     fit,
     load_checkpoint,
 )
@@ -59,22 +58,6 @@ class Sft:
     """Updates between checkpoints and measurements"""
     held_out: Annotated[int, Ge(1)] = 64
     """Held-out dialogues and documents that are measured before and after"""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a training stage is made of; `tuti doctor` examines these before a minute is spent."""
-
-    model: Decoder
-    batches: Callable[[int], Sequence[Batch]]
-    loss: Callable[[nn.Module, Batch], Tensor]
-    schedule: Trapezoid
-    optimiser: AdamW
-
-
-def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Summed nats of a batch; neither documents nor dialogues attend across."""
-    return nll(model, batch.ids, batch.targets, batch.documents)
 
 
 def parts(config: Sft, run: Run) -> Parts:

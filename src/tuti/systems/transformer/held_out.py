@@ -5,13 +5,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from tuti.data import Tokens, held_out_rows, read_tokens
-from tuti.infer import sample_text
+from tuti.data import read_tokens
+from tuti.infer import document_nats, sample_text
 from tuti.measure import bits_per_byte
-from tuti.nn import Decoder, token_nll
+from tuti.nn import Decoder
 from tuti.run import Run
 from tuti.run.machine import choose_device
 from tuti.text import Tokenizer
@@ -20,20 +19,6 @@ from tuti.text import Tokenizer
 def device_of(run: Run) -> str:
     """The device this run computes on."""
     return choose_device(run.options.device)
-
-
-@torch.inference_mode()
-def document_nats(
-    model: Decoder, tokens: Tokens, context: int, documents: int, rows: int = 16
-) -> NDArray[np.float64]:
-    """Summed nats of each of the first `documents` documents, every token but the end id scored."""
-    nats = np.zeros(len(tokens))
-    device = str(next(model.parameters()).device)
-    for batch, numbers in held_out_rows(tokens, context, rows, documents):
-        there = batch.to(device)
-        each = token_nll(model, there.ids, there.targets).double().sum(dim=1).cpu().numpy()
-        np.add.at(nats, numbers, each)
-    return nats[:documents]
 
 
 class HeldOut:

@@ -1,6 +1,5 @@
 """Stage `pretrain`: a Llama-shaped decoder learns to predict the next token of packed documents."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,10 +9,9 @@ import torch
 import tyro
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from tuti.data import Batch, PackedRows, Tokens, read_tokens
-from tuti.nn import Decoder, DecoderConfig, nll, save_decoder
+from tuti.nn import Decoder, DecoderConfig, save_decoder
 from tuti.run import Run, UserError
 from tuti.systems.transformer import held_out
 from tuti.text import ChatTemplate, Tokenizer
@@ -22,10 +20,12 @@ from tuti.train import (
     Checkpoints,
     Muon,
     Optimiser,
+    Parts,
     Processes,
     Step,
     Trapezoid,
     as_dtype,
+    batch_loss,
     fit,
     processes,
 )
@@ -76,17 +76,6 @@ class Pretrain:
     """Under torchrun, each process holds a copy of the model (ddp) or a shard of it (fsdp)"""
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a training stage is made of; `tuti doctor` examines these before a minute is spent."""
-
-    model: Decoder
-    batches: Callable[[int], Sequence[Batch]]
-    loss: Callable[[nn.Module, Batch], Tensor]
-    schedule: Trapezoid
-    optimiser: AdamW | Muon
-
-
 def decoder_config(config: Pretrain, vocab: int) -> DecoderConfig:
     """The decoder's shape: SwiGLU is 8/3 as wide as the stream, rounded to 32."""
     start = config.start
@@ -132,11 +121,6 @@ def parts(config: Pretrain, run: Run) -> Parts:
 
     schedule = Trapezoid(config.steps, warmup=min(40, config.steps // 10))
     return Parts(model, batches, batch_loss, schedule, config.optimiser)
-
-
-def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Summed nats of a batch; documents do not attend across."""
-    return nll(model, batch.ids, batch.targets, batch.documents)
 
 
 def draw_weights(tokens: Tokens, balance: float, epochs: float = 1.0) -> NDArray[np.float64]:

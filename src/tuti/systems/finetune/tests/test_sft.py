@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from tuti.data.dialogues import pack
+from tuti.infer import document_nats
 from tuti.measure import ratio_interval
 from tuti.nn import load_decoder, load_lora, merge_lora, nll
 from tuti.run import Run, RunOptions, UserError, find_artifact, hash_file, read_events
 from tuti.systems.finetune import material
 from tuti.systems.finetune import sft as stage
 from tuti.systems.finetune.adapt import Adapt, adapt
-from tuti.systems.finetune.held_out import HeldOut, answer, dialogue_nats, document_nats
+from tuti.systems.finetune.held_out import HeldOut, answer, dialogue_nats
 from tuti.systems.finetune.methods import Full, Lora
 from tuti.systems.finetune.presets import tiny
 from tuti.systems.finetune.sft import Sft, parts, sft

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tuti.data import Document, Tokens, read_tokens, write_tokens
+from tuti.infer import document_nats
 from tuti.nn import Decoder, token_nll
 from tuti.run import Run, RunOptions, UserError, read_events
-from tuti.systems.transformer.held_out import HeldOut, document_nats
+from tuti.systems.transformer.held_out import HeldOut
 from tuti.systems.transformer.pretrain import (
     Pretrain,
     Scratch,

@@ -1,0 +1,63 @@
+"""The arithmetic of the plan: sizes that fit the corpus and the minutes, and a forecast that makes sense."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tuti.nn import Decoder
+from tuti.pipelines.plan import (
+    LADDER,
+    budget,
+    bytes_per_token,
+    expected_bits,
+    shape,
+    spent_elsewhere,
+    vocabulary,
+)
+from tuti.run import UserError
+
+
+@given(st.integers(0, 10**12))
+def test_the_vocabulary_is_a_power_of_two_that_the_corpus_can_teach(size: int) -> None:
+    entries = vocabulary(size)
+    assert 512 <= entries <= 16384 and entries & (entries - 1) == 0
+    assert entries <= vocabulary(2 * size)
+    if 512 < entries < 16384:
+        assert 6000 / 2 <= size / entries <= 6000 * 2
+
+
+@pytest.mark.parametrize(("width", "layers"), LADDER)
+def test_every_rung_is_a_decoder_of_the_size_it_says(width: int, layers: int) -> None:
+    config = shape(width, layers, 512)
+    assert config.head_dim * config.heads == width and config.head_dim >= 32
+    if width <= 192:
+        assert config.parameters == sum(p.numel() for p in Decoder(config).parameters())
+
+
+@given(st.floats(1e5, 1e9), st.floats(1e4, 1e9), st.floats(1e4, 1e9))
+def test_more_of_anything_promises_fewer_bits(parameters: float, tokens: float, corpus: float) -> None:
+    bits = expected_bits(parameters, tokens, corpus)
+    assert 1 < bits and expected_bits(2 * parameters, tokens, corpus) < bits
+    assert expected_bits(parameters, 2 * tokens, corpus) <= bits
+    # A second reading never promises more than as much text again.
+    assert expected_bits(parameters, tokens, 2 * corpus) <= bits + 1e-12
+
+
+def test_tokens_cover_more_bytes_where_there_are_more_of_them() -> None:
+    """Measured on the demo's corpus: 1.89, 2.37, 2.77 and 3.13 bytes."""
+    for vocab, measured in ((512, 1.89), (1024, 2.37), (2048, 2.77), (4096, 3.13)):
+        assert bytes_per_token(vocab) == pytest.approx(measured, abs=0.07)
+
+
+def test_the_minutes_are_spent_once() -> None:
+    seconds, left = budget(5_600_000, 10)
+    assert sum(seconds.values()) + left == pytest.approx(600)
+    assert left > 400
+    assert seconds == spent_elsewhere(5_600_000, 600)
+
+
+def test_minutes_that_leave_nothing_are_refused_with_some_that_do() -> None:
+    with pytest.raises(UserError, match="leave nothing to train in") as caught:
+        budget(400_000_000, 1)
+    minutes = float(caught.value.hint.removeprefix("--minutes "))
+    assert budget(400_000_000, minutes)[1] >= 5
