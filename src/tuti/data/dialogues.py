@@ -103,6 +103,7 @@ def join(first: Batch, second: Batch) -> Batch:
     def numbers(batch: Batch) -> torch.Tensor:
         return torch.zeros_like(batch.ids) if batch.documents is None else batch.documents
 
+    assert first.dropout is None and second.dropout is None
     return Batch(
         torch.cat([first.ids, second.ids]),
         torch.cat([first.targets, second.targets]),

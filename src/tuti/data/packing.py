@@ -6,11 +6,11 @@ function of the plan: resuming at step n needs no state but n. Each document kee
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,6 +26,10 @@ class Batch:
     ids: Int[Tensor, "batch time"]
     targets: Int[Tensor, "batch time"]
     documents: Int[Tensor, "batch time"] | None
+    dropout: Float[Tensor, "batch time"] | None = None
+    """Probability with which each position's channels are dropped in training"""
+    seeds: tuple[int, ...] = ()
+    """With `dropout`: what each row draws from"""
 
     @property
     def num_targets(self) -> int:
@@ -34,18 +38,29 @@ class Batch:
 
     def to(self, device: str) -> "Batch":
         """The same batch on a device."""
-        documents = None if self.documents is None else self.documents.to(device)
-        return Batch(self.ids.to(device), self.targets.to(device), documents)
+        moved = {
+            name: value.to(device)
+            for name in ("ids", "targets", "documents", "dropout")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(self, **moved)
 
 
 class PackedRows:
     """All documents of a split in a random order, cut into rows of `context` predicted tokens."""
 
     def __init__(
-        self, tokens: Tokens, context: int, seed: int, weights: NDArray[np.float64] | None = None
+        self,
+        tokens: Tokens,
+        context: int,
+        seed: int,
+        weights: NDArray[np.float64] | None = None,
+        dropout: NDArray[np.float64] | None = None,
     ) -> None:
+        """weights: how often each document is drawn an epoch. dropout: each document's probability."""
         self.tokens, self.context, self.seed = tokens, context, seed
         self.weights = weights
+        self.dropout = dropout if dropout is not None and dropout.any() else None
         self._epoch = -1
         self._order: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._begins: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
@@ -71,7 +86,7 @@ class PackedRows:
         return max(1, len(self.tokens.ids) // self.context)
 
     def row(self, epoch: int, number: int) -> NDArray[np.int64]:
-        """[context + 1, 2] ids and document numbers of one row; short epochs wrap around."""
+        """[context + 1, 3] of one row: ids, which piece of the row, which document; short epochs wrap."""
         if epoch != self._epoch:
             self._draw(epoch)
         total = int(self._begins[-1])
@@ -84,7 +99,9 @@ class PackedRows:
             document = int(self._order[which % len(self._order)])
             start = int(self.tokens.starts[document]) + place - int(self._begins[which])
             ids = self.tokens.ids[start : min(int(self.tokens.starts[document + 1]), start + needed)]
-            parts.append(np.stack([ids.astype(np.int64), np.full(len(ids), piece)], axis=1))
+            own = np.broadcast_to(np.array([0, piece, document]), (len(ids), 3)).copy()
+            own[:, 0] = ids
+            parts.append(own)
             needed -= len(ids)
             piece += 1
             which = (which + 1) % len(self._order)
@@ -94,12 +111,22 @@ class PackedRows:
     def batch(self, first: int, count: int) -> Batch:
         """Rows `first … first + count` of the endless stream of epochs."""
         per_epoch = self.rows_per_epoch()
-        rows = np.stack([self.row(n // per_epoch, n % per_epoch) for n in range(first, first + count)])
-        return make_batch(rows)
+        numbers = range(first, first + count)
+        rows = np.stack([self.row(n // per_epoch, n % per_epoch) for n in numbers])
+        batch = make_batch(rows)
+        if self.dropout is None:
+            return batch
+        probability = torch.from_numpy(self.dropout[rows[:, :-1, 2]].astype(np.float32))
+        return replace(batch, dropout=probability, seeds=tuple(row_seed(self.seed, n) for n in numbers))
+
+
+def row_seed(seed: int, number: int) -> int:
+    """A seed for one row of the stream, of 63 bits."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def make_batch(rows: NDArray[np.int64]) -> Batch:
-    """[rows, context + 1, 2] → a batch. A document's end id is predicted from its last token."""
+    """[rows, context + 1, 2 or 3] → a batch. A document's end id is predicted from its last token."""
     ids = torch.from_numpy(rows[:, :-1, 0].copy())
     targets = torch.from_numpy(rows[:, 1:, 0].copy())
     documents = torch.from_numpy(rows[:, :-1, 1].copy())

@@ -7,6 +7,7 @@ E head dim, F hidden (feed-forward), V vocabulary, L layers, N = B·T tokens.
 
 from tuti.nn.cache import CacheWindow, KVCache
 from tuti.nn.decoder import Block, Decoder, DecoderConfig, nll, token_nll
+from tuti.nn.dropout import Dropout
 from tuti.nn.files import load_decoder, save_decoder
 from tuti.nn.gguf import read_gguf
 from tuti.nn.lora import LoRA, add_lora, load_lora, merge_lora, save_lora
@@ -18,6 +19,7 @@ __all__ = [
     "CacheWindow",
     "Decoder",
     "DecoderConfig",
+    "Dropout",
     "KVCache",
     "LoRA",
     "add_lora",

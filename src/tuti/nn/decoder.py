@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tuti.nn.attention import Attention, document_mask
 from tuti.nn.cache import CacheWindow, KVCache
+from tuti.nn.dropout import Draws, Dropout
 from tuti.nn.loss import each_nll, summed_nll
 from tuti.nn.mlp import MLP
 from tuti.nn.norm import RMSNorm
@@ -85,9 +86,12 @@ class Block(nn.Module):
         table: Float[Tensor, "#batch time 2 planes"],
         mask: Float[Tensor, "batch 1 time time"] | None,
         past: CacheWindow | None,
+        drop: Draws | None = None,
     ) -> Float[Tensor, "batch time dim"]:
-        x = x + self.attention(self.attention_norm(x), table, mask, past)
-        return x + self.mlp(self.mlp_norm(x))
+        read = self.attention(self.attention_norm(x), table, mask, past)
+        x = x + (read if drop is None else drop(read))
+        thought = self.mlp(self.mlp_norm(x))
+        return x + (thought if drop is None else drop(thought))
 
 
 class Decoder(nn.Module):
@@ -167,6 +171,7 @@ class Decoder(nn.Module):
         documents: Tensor | None = None,
         targets: Tensor,
         loss: Loss = summed_nll,
+        dropout: Dropout | None = None,
     ) -> Tensor: ...
     def forward(
         self,
@@ -177,12 +182,14 @@ class Decoder(nn.Module):
         cache: CacheWindow | None = None,
         targets: Int[Tensor, "batch time"] | None = None,
         loss: Loss = summed_nll,
+        dropout: Dropout | None = None,
     ) -> Tensor:
         """Hidden states [B, T, D] after the last norm; with `targets`, loss(hidden, readout, targets).
 
         documents: each token's document number; none attends across, and positions restart.
         cache: `KVCache.window(...)`; ids are the new tokens (see cache.py).
         targets: the loss belongs to the forward pass so that DDP and FSDP2, which hook it, see all.
+        dropout: zeroes channels of what each attention and each feed-forward layer adds.
         """
         if documents is not None and bool((documents == documents[:, :1]).all()):
             documents = None  # one document a row: plain causal attention, which is faster
@@ -199,8 +206,9 @@ class Decoder(nn.Module):
             end = cache.end if cache is not None else int(positions.max()) + 1
             full = self.table(end, x)
             table = full[positions.clamp(max=full.shape[0] - 1)]
+        drop = None if dropout is None else dropout.draws()
         for block in self.blocks:
-            x = block(x, table, mask, cache)
+            x = block(x, table, mask, cache, drop)
         x = self.norm(x)
         if cache is not None:
             cache.commit()
@@ -216,12 +224,13 @@ def nll(
     ids: Int[Tensor, "batch time"],
     targets: Int[Tensor, "batch time"],
     documents: Int[Tensor, "batch time"] | None = None,
+    dropout: Dropout | None = None,
 ) -> Float[Tensor, ""]:
     """Summed negative log-likelihood in nats of the targets that are not -100.
 
     `model` is a Decoder, bare or wrapped by DDP or FSDP2.
     """
-    return model(ids, documents=documents, targets=targets)
+    return model(ids, documents=documents, targets=targets, dropout=dropout)
 
 
 def token_nll(

@@ -40,7 +40,9 @@ def saved_bytes(parts: Parts, precision: str, rows: int) -> int:
     """Bytes that a forward pass over `rows` rows of the first step keeps for the backward pass."""
     batch = parts.batches(0)[0]
     chosen = torch.arange(rows) % len(batch.ids)
-    batch = Batch(batch.ids[chosen], batch.targets[chosen], documents_of(batch)[chosen])
+    dropout = None if batch.dropout is None else batch.dropout[chosen]
+    documents = documents_of(batch)[chosen]
+    batch = Batch(batch.ids[chosen], batch.targets[chosen], documents, dropout, tuple(range(rows)))
     model = copy.deepcopy(parts.model).to(as_dtype(precision))
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     sizes: dict[int, int] = {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from tuti.data import Batch
-from tuti.nn import Decoder, nll
+from tuti.nn import Decoder, Dropout, nll
 from tuti.train.optimisers import AdamW, Muon
 
 
@@ -26,4 +26,5 @@ class Parts:
 
 def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Summed nats of a batch; neither documents nor dialogues attend across."""
-    return nll(model, batch.ids, batch.targets, batch.documents)
+    dropout = None if batch.dropout is None else Dropout(batch.dropout, batch.seeds)
+    return nll(model, batch.ids, batch.targets, batch.documents, dropout)

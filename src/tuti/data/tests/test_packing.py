@@ -118,3 +118,20 @@ def test_shards_round_trip_and_damage(tmp_path: Path) -> None:
 def test_an_empty_split_round_trips(tmp_path: Path) -> None:
     write_tokens(tmp_path, "valid", [], vocab=300)
     assert len(read_tokens(tmp_path, "valid")) == 0
+
+
+def test_dropout_goes_with_the_document_and_a_row_keeps_its_seed() -> None:
+    tokens = tokens_of([30, 50, 20, 40])
+    probability = np.array([0.0, 0.1, 0.2, 0.3])
+    rows = PackedRows(tokens, 16, 5, dropout=probability)
+    whole, plain = rows.batch(3, 4), PackedRows(tokens, 16, 5).batch(3, 4)
+    assert torch.equal(whole.ids, plain.ids) and plain.dropout is None and whole.dropout is not None
+    for n in range(4):
+        row = rows.row(0, 3 + n)
+        assert whole.dropout[n].tolist() == pytest.approx(probability[row[:-1, 2]].tolist())
+        for place in range(16):
+            assert row[place, 0] in (END, *tokens.document(int(row[place, 2])))
+            assert row[place, 0] == END or row[place, 0] // 1000 == row[place, 2] + 1
+    assert whole.seeds[2:] == rows.batch(5, 2).seeds and len(set(whole.seeds)) == 4
+    assert PackedRows(tokens, 16, 6, dropout=probability).batch(3, 4).seeds != whole.seeds
+    assert PackedRows(tokens, 16, 5, dropout=np.zeros(4)).batch(0, 2).dropout is None

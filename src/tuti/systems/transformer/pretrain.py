@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import tyro
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
 
 from tuti.data import Batch, PackedRows, Tokens, read_tokens
@@ -68,6 +68,8 @@ class Pretrain:
     """Muon for matrices, or AdamW for all"""
     balance: Annotated[float, Gt(0), Le(1)] = 0.2
     """Groups (scripts) are drawn as often as their share of bytes to this power; 1: as they come"""
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
+    """Probability that a channel is dropped, for text that is read 12 times and more (up to 4 times: none)"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of weights and activations; the masters are fp32 always"""
     every: Annotated[int, Ge(1)] = 200
@@ -107,7 +109,8 @@ def parts(config: Pretrain, run: Run) -> Parts:
     model = Decoder(decoder_config(config, tokens.vocab), generator)
     epochs = config.steps * config.rows * config.context / len(tokens.ids)
     weights = draw_weights(tokens, config.balance, epochs)
-    rows = PackedRows(tokens, config.context, seed, weights)
+    dropped = config.dropout * tiredness(weights * epochs)
+    rows = PackedRows(tokens, config.context, seed, weights, dropped)
     share = config.rows // config.micro
     if share * config.micro != config.rows:
         raise UserError(
@@ -142,6 +145,15 @@ def draw_weights(tokens: Tokens, balance: float, epochs: float = 1.0) -> NDArray
         weights[capped] = limit
         weights[~capped] *= (1 - limit * share[capped].sum()) / (weights * share)[~capped].sum()
     return np.minimum(weights, limit)[tokens.groups]
+
+
+def tiredness(passes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much of the dropout a document gets that is read so often: nothing up to 4 times, all from 12.
+
+    Four readings are worth as much as new text, later ones less and less (Muennighoff et al. 2023); it is
+    then that a model begins to learn by heart.
+    """
+    return np.clip((passes - 4) / 8, 0, 1)
 
 
 def pretrain(config: Pretrain, run: Run) -> None:

@@ -20,6 +20,7 @@ from tuti.systems.transformer.pretrain import (
     draw_weights,
     parts,
     pretrain,
+    tiredness,
 )
 from tuti.systems.transformer.tests.grammar import write_corpus
 from tuti.systems.transformer.tests.small import go, packed
@@ -74,6 +75,10 @@ def test_a_small_group_is_not_read_for_ever(tmp_path: Path) -> None:
     assert draw_weights(tokens, 0.01, 10)[0] == pytest.approx(91 / 97)
 
 
+def test_text_read_often_is_dropped_more() -> None:
+    assert tiredness(np.array([0.5, 4, 8, 12, 50])).tolist() == [0, 0, 0.5, 1, 1]
+
+
 def test_one_group_is_drawn_as_it_comes(tmp_path: Path) -> None:
     assert draw_weights(tokens_of(tmp_path, [(10, "Latin"), (20, "Latin")]), 0.5).tolist() == [
         1.0,
@@ -106,6 +111,7 @@ def test_micro_batches_are_the_big_batch_cut(folder: Path, tmp_path: Path) -> No
     whole = parts(Pretrain(folder / "pack", start=SMALL, rows=6, context=32), run)
     cut = parts(Pretrain(folder / "pack", start=SMALL, rows=6, context=32, micro=3), run)
     [big], small = whole.batches(5), cut.batches(5)
+    assert big.dropout is not None  # the corpus is small: what is dropped must not depend on the cut
     assert torch.equal(big.ids, torch.cat([batch.ids for batch in small]))
     with torch.no_grad():
         total = sum(batch_loss(cut.model, batch) for batch in small)
