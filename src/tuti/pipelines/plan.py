@@ -16,7 +16,7 @@ from tuti.run import UserError
 from tuti.train import Muon, Optimiser, as_dtype
 
 CONTEXT = 256
-LADDER = ((128, 3), (128, 4), (192, 4), (192, 6), (256, 6), (320, 8), (448, 10), (640, 12))
+LADDER = ((128, 4), (192, 4), (192, 6), (256, 6), (320, 8), (448, 10), (640, 12))
 """Widths and layers of the candidates; heads are 64 wide, 4 at least, and groups share a key-value head"""
 PROBE = (128, 4)
 """The rung that is timed to rate the machine"""

@@ -66,7 +66,7 @@ class Pretrain:
     """Updates"""
     optimiser: AdamW | Muon = Muon()
     """Muon for matrices, or AdamW for all"""
-    balance: Annotated[float, Gt(0), Le(1)] = 0.2
+    balance: Annotated[float, Gt(0), Le(1)] = 0.15
     """Groups (scripts) are drawn as often as their share of bytes to this power; 1: as they come"""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
     """Probability that a channel is dropped, for text that is read 12 times and more (up to 4 times: none)"""
