@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tuti.nn.attention import Attention, document_mask
 from tuti.nn.cache import CacheWindow, KVCache
-from tuti.nn.dropout import Draws, Dropout
+from tuti.nn.dropout import Dropout, Masks
 from tuti.nn.loss import each_nll, summed_nll
 from tuti.nn.mlp import MLP
 from tuti.nn.norm import RMSNorm
@@ -75,6 +75,7 @@ class Block(nn.Module):
     def __init__(self, config: DecoderConfig, layer: int):
         super().__init__()
         c = config
+        self.layer = layer
         self.attention_norm = RMSNorm(c.width, c.norm_eps)
         self.attention = Attention(c.width, c.heads, c.kv_heads, c.head_dim, layer)
         self.mlp_norm = RMSNorm(c.width, c.norm_eps)
@@ -86,12 +87,12 @@ class Block(nn.Module):
         table: Float[Tensor, "#batch time 2 planes"],
         mask: Float[Tensor, "batch 1 time time"] | None,
         past: CacheWindow | None,
-        drop: Draws | None = None,
+        drop: Masks | None = None,
     ) -> Float[Tensor, "batch time dim"]:
         read = self.attention(self.attention_norm(x), table, mask, past)
-        x = x + (read if drop is None else drop(read))
+        x = x + (read if drop is None else drop(read, 2 * self.layer))
         thought = self.mlp(self.mlp_norm(x))
-        return x + (thought if drop is None else drop(thought))
+        return x + (thought if drop is None else drop(thought, 2 * self.layer + 1))
 
 
 class Decoder(nn.Module):
@@ -206,7 +207,9 @@ class Decoder(nn.Module):
             end = cache.end if cache is not None else int(positions.max()) + 1
             full = self.table(end, x)
             table = full[positions.clamp(max=full.shape[0] - 1)]
-        drop = None if dropout is None else dropout.draws()
+        drop = None
+        if dropout is not None:
+            drop = dropout.masks(2 * len(self.blocks), self.config.width, x.dtype)
         for block in self.blocks:
             x = block(x, table, mask, cache, drop)
         x = self.norm(x)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -24,28 +24,29 @@ class Dropout:
     probability: Float[Tensor, "batch time"]
     seeds: Sequence[int]
 
-    def draws(self) -> Draws:
-        """The source of one forward pass's masks."""
+    def masks(self, places: int, width: int, dtype: torch.dtype) -> Masks:
+        """What `places` layers of one forward pass multiply their output with."""
         device = self.probability.device
-        rows = [n for n in range(len(self.seeds)) if bool((self.probability[n] > 0).any())]
-        chances = {row: torch.Generator(device).manual_seed(self.seeds[row]) for row in rows}
-        return Draws(1 - self.probability[:, :, None], chances)
+        drawn: list[Tensor] = []
+        for p, seed in zip(self.probability, self.seeds, strict=True):
+            keep = 1 - p[p > 0, None]
+            chance = torch.Generator(device).manual_seed(seed)
+            numbers = torch.rand(places, len(keep), width, generator=chance, device=device)
+            drawn.append((numbers < keep).to(dtype) * (1 / keep).to(dtype))
+        return Masks(self.probability.flatten().nonzero()[:, 0], torch.cat(drawn, dim=1))
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Called once for each place of a forward pass, in order."""
+class Masks:
+    """Scales of the tokens that are dropped at all: their places in the batch, and 0 or 1/(1 - p)."""
 
-    keep: Float[Tensor, "batch time 1"]
-    chances: dict[int, torch.Generator]
+    tokens: Int[Tensor, " dropped"]
+    scales: Float[Tensor, "places dropped dim"]
 
-    def __call__(self, x: Float[Tensor, "batch time dim"]) -> Float[Tensor, "batch time dim"]:
+    def __call__(
+        self, x: Float[Tensor, "batch time dim"], place: int
+    ) -> Float[Tensor, "batch time dim"]:
         """x with each channel zeroed with its token's probability, else divided by 1 - p."""
-        if not self.chances:
-            return x
         scale = torch.ones_like(x)
-        for row, chance in self.chances.items():
-            keep = self.keep[row]
-            drawn = torch.rand(x.shape[1:], generator=chance, device=x.device)
-            scale[row] = (drawn < keep) / keep
+        scale.view(-1, x.shape[-1])[self.tokens] = self.scales[place]
         return x * scale

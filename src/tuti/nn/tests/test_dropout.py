@@ -16,7 +16,7 @@ def decoder() -> Decoder:
 def test_each_token_has_its_own_probability_and_the_mean_stays() -> None:
     p = torch.tensor([[0.0, 0.1, 0.5]]).repeat(2, 1)
     x = torch.ones(2, 3, 40_000, dtype=torch.float64)
-    out = Dropout(p, (1, 2)).draws()(x)
+    out = Dropout(p, (1, 2)).masks(1, 40_000, x.dtype)(x, 0)
     dropped = (out == 0).double().mean(dim=-1)
     assert dropped[:, 0].tolist() == [0, 0]
     # 4.5 standard errors of a share over 40,000 draws
@@ -29,18 +29,18 @@ def test_each_token_has_its_own_probability_and_the_mean_stays() -> None:
 def test_one_token_in_a_row_that_is_not_dropped_is_left_as_it_is() -> None:
     x = torch.randn(2, 3, 8)
     p = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.9, 0.0]])
-    out = Dropout(p, (1, 2)).draws()(x)
+    out = Dropout(p, (1, 2)).masks(1, 8, x.dtype)(x, 0)
     assert torch.equal(out[0], x[0]) and torch.equal(out[1, [0, 2]], x[1, [0, 2]])
     assert not torch.equal(out[1, 1], x[1, 1])
 
 
-def test_places_draw_anew_and_passes_draw_the_same() -> None:
+def test_layers_draw_anew_and_passes_draw_the_same() -> None:
     x, dropout = torch.ones(1, 4, 64), Dropout(torch.full((1, 4), 0.5), (3,))
-    draws = dropout.draws()
-    first, second = draws(x), draws(x)
+    masks = dropout.masks(2, 64, x.dtype)
+    first, second = masks(x, 0), masks(x, 1)
     assert not torch.equal(first, second)
-    again = dropout.draws()
-    assert torch.equal(again(x), first) and torch.equal(again(x), second)
+    again = dropout.masks(2, 64, x.dtype)
+    assert torch.equal(again(x, 0), first) and torch.equal(again(x, 1), second)
 
 
 @pytest.mark.parametrize("places", [[0], [2, 1], [1, 2, 0]])
