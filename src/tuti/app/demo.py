@@ -15,7 +15,7 @@ from tuti.run import Run, RunOptions, assets
 class Demo:
     """Teaches a model on Hafez and Shakespeare while you watch, then lets you chat with it."""
 
-    minutes: Annotated[float, Gt(0)] = 9.5
+    minutes: Annotated[float, Gt(0)] = 10.0
     """Minutes for the whole job"""
     port: Annotated[int, Ge(0), Le(65535)] = 8000
     """Port on 127.0.0.1 (0: any that is free)"""

@@ -31,9 +31,9 @@ class AdamW:
 class Muon:
     """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for all else."""
 
-    lr: float = 6e-3
+    lr: float = 8e-3
     """Peak learning rate of the matrices, scaled to AdamW's RMS"""
-    embedding_lr: float = 1e-2
+    embedding_lr: float = 1.4e-2
     """Peak learning rate of embeddings, head and norms"""
     weight_decay: float = 0.1
     """Decay of the matrices"""
