@@ -3,7 +3,7 @@
 from .bits import bits_difference, bits_per_byte, bits_per_byte_interval
 from .bootstrap import Interval, mean_interval, paired_interval, ratio_interval
 from .cloze import Cloze, Paired, binomial_interval, cloze_accuracy, compare_cloze
-from .copying import CopyReport, parrot_score
+from .copying import CopyReport, parrot_score, parrot_scores
 from .lines import LineRange, couplets, line_range, share_inside
 from .ngram import (
     Baseline,
@@ -33,6 +33,7 @@ __all__ = [
     "ngram_entropy_estimate",
     "paired_interval",
     "parrot_score",
+    "parrot_scores",
     "ratio_interval",
     "share_inside",
 ]

@@ -40,24 +40,52 @@ class CopyReport:
 
 def parrot_score(outputs: Sequence[str], training: Iterable[str], at_least: int = 20) -> CopyReport:
     """How much of outputs (without their prompts) is copied from the training documents."""
+    return parrot_scores([outputs], training, at_least)[0]
+
+
+def parrot_scores(
+    groups: Sequence[Sequence[str]], training: Iterable[str], at_least: int = 20
+) -> list[CopyReport]:
+    """The same for each group of outputs by itself; the training documents stream past once."""
     assert at_least > 0
-    text = _codes(outputs, _OUTPUT_END)
-    letters = int((text != _OUTPUT_END).sum())
-    reach = max(map(len, outputs), default=0)
-    if not letters:
-        return CopyReport(0.0, 0, "")
-    windows = _Windows(text, at_least)
-    copied = np.zeros(len(windows.starts), np.bool_)
-    longest = _Longest(text)
+    searches = [_Search(outputs, at_least) for outputs in groups]
+    if not any(search.letters for search in searches):
+        return [search.report() for search in searches]
+    reach = max(len(output) for outputs in groups for output in outputs)
     for block in _blocks(training, max(BLOCK, 4 * reach), reach - 1):
         hashed = _Hashed(block)
-        place, row = windows.look_up(hashed.windows(at_least))
-        news = ~copied[row]
-        same = _equal(block, place[news], text, windows.starts[row[news]], at_least)
-        copied[row[news][same]] = True
-        longest.grow(hashed, place, at_least)
-    run = "".join(map(chr, text[longest.start : longest.start + longest.length].tolist()))
-    return CopyReport(windows.cover(copied) / letters, longest.length, run)
+        windows = hashed.windows(at_least)
+        for search in searches:
+            search.look(hashed, windows)
+    return [search.report() for search in searches]
+
+
+class _Search:
+    """What was found so far of one group of outputs."""
+
+    def __init__(self, outputs: Sequence[str], at_least: int) -> None:
+        self.text = _codes(outputs, _OUTPUT_END)
+        self.letters = int((self.text != _OUTPUT_END).sum())
+        self.windows = _Windows(self.text, at_least)
+        self.copied = np.zeros(len(self.windows.starts), np.bool_)
+        self.longest = _Longest(self.text)
+
+    def look(self, hashed: _Hashed, hashes: Hashes) -> None:
+        """Marks the windows that stand in a block of training text."""
+        windows, length = self.windows, self.windows.length
+        place, row = windows.look_up(hashes)
+        news = ~self.copied[row]
+        same = _equal(hashed.text, place[news], self.text, windows.starts[row[news]], length)
+        self.copied[row[news][same]] = True
+        self.longest.grow(hashed, place, length)
+
+    def report(self) -> CopyReport:
+        """The figures."""
+        if not self.letters:
+            return CopyReport(0.0, 0, "")
+        start, length = self.longest.start, self.longest.length
+        run = "".join(map(chr, self.text[start : start + length].tolist()))
+        return CopyReport(self.windows.cover(self.copied) / self.letters, length, run)
 
 
 def _codes(texts: Sequence[str], end: int) -> Codes:

@@ -25,7 +25,10 @@ class Dropout:
     seeds: Sequence[int]
 
     def masks(self, places: int, width: int, dtype: torch.dtype) -> Masks:
-        """What `places` layers of one forward pass multiply their output with."""
+        """What `places` layers of one forward pass multiply their output with.
+
+        Memory: as much as one activation of each place, for the tokens that are dropped at all.
+        """
         device = self.probability.device
         drawn: list[Tensor] = []
         for p, seed in zip(self.probability, self.seeds, strict=True):

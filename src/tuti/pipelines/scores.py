@@ -23,7 +23,7 @@ from tuti.measure import (
     line_range,
     ngram_bits_per_byte,
     ngram_document_bits,
-    parrot_score,
+    parrot_scores,
     ratio_interval,
     share_inside,
 )
@@ -229,10 +229,14 @@ def write_samples(
 
 def copying_section(samples: Sequence[Sample], folder: Path) -> Section:
     """The parrot score of samples by script: the share copied from training text, the longest copied run."""
+    by_script: dict[str, list[str]] = {}
+    for sample in samples:
+        by_script.setdefault(sample.script, []).append(sample.text)
+    training = (row["text"] for row in read_documents(folder, "train"))
     rows: list[Row] = []
-    for script in dict.fromkeys(sample.script for sample in samples):
-        outputs = [sample.text for sample in samples if sample.script == script]
-        found = parrot_score(outputs, (row["text"] for row in read_documents(folder, "train")))
+    for (script, outputs), found in zip(
+        by_script.items(), parrot_scores(list(by_script.values()), training), strict=True
+    ):
         row: Row = {"script": script, "outputs": len(outputs), "characters": sum(map(len, outputs))}
         row |= {"share copied": round(found.share, 3), "longest run": found.longest}
         rows.append(row | {"example": found.example})

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.measure import copying as module
-from tuti.measure import parrot_score
+from tuti.measure import parrot_score, parrot_scores
 
 TEXT = st.text(alphabet="abآ😀", max_size=30)
 
@@ -96,3 +96,11 @@ def test_a_long_document_is_cut_without_cutting_runs(monkeypatch: pytest.MonkeyP
     for start in range(90):
         report = parrot_score([document[start : start + 10]], [document], 5)
         assert (report.share, report.longest) == (1.0, 10)
+
+
+def test_groups_are_scored_as_if_each_were_alone() -> None:
+    training = ["one two three four five six", "alpha beta gamma delta", "one two three"]
+    groups = [["xx two three four yy", "beta gamma"], [], ["nothing else"], ["alpha beta gamma delta"]]
+    together = parrot_scores(groups, iter(training), 5)
+    assert together == [parrot_score(outputs, training, 5) for outputs in groups]
+    assert [report.longest > 5 for report in together] == [True, False, False, True]

@@ -1,7 +1,6 @@
 """A sound stage passes every check; each thing broken on purpose is caught by its own check."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,28 +9,15 @@ from torch import Tensor, nn
 
 from tuti.data import IGNORED, Batch
 from tuti.data.dialogues import Dialogue, PackedDialogues, pack
-from tuti.nn import Decoder, DecoderConfig, nll
+from tuti.nn import Decoder, DecoderConfig
 from tuti.text import ChatTemplate, Tokenizer, count_words
-from tuti.train import AdamW, Muon, Trapezoid
+from tuti.train import AdamW, Muon, Parts, Trapezoid, batch_loss
 from tuti.train.doctor import CHECKS, Patient, examine
 from tuti.train.masks import answers, mask_text
 from tuti.train.memory import needed_bytes, saved_bytes
 
 WORDS = "gol bolbol bagh bahar mey saghi yar del jan rah shab ruz".split()
 STEPS = 50
-
-
-@dataclass(frozen=True)
-class Parts:
-    model: Decoder
-    batches: Callable[[int], list[Batch]]
-    loss: Callable[[nn.Module, Batch], Tensor]
-    schedule: Callable[[int], float]
-    optimiser: AdamW | Muon
-
-
-def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
-    return nll(model, batch.ids, batch.targets, batch.documents)
 
 
 def says(n: int, count: int) -> str:
