@@ -160,8 +160,8 @@ def budget(corpus_bytes: int, minutes: float) -> tuple[dict[str, float], float]:
     left = minutes * 60 - sum(seconds.values())
     if left < 5:
         raise UserError(
-            f"{minutes:g} minutes leave nothing to train in: reading {corpus_bytes / 1e6:.0f} MB alone "
-            f"takes some {sum(seconds.values()):.0f} s",
+            f"{minutes:g} minutes leave nothing to train in: all else that {corpus_bytes / 1e6:.0f} MB "
+            f"need takes some {sum(seconds.values()):.0f} s",
             hint=f"--minutes {math.ceil(sum(seconds.values()) / 60 + 2)}",
         )
     return seconds, left
