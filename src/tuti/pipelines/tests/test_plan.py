@@ -20,9 +20,9 @@ from tuti.run import UserError
 @given(st.integers(0, 10**12))
 def test_the_vocabulary_is_a_power_of_two_that_the_corpus_can_teach(size: int) -> None:
     entries = vocabulary(size)
-    assert 512 <= entries <= 16384 and entries & (entries - 1) == 0
+    assert 1024 <= entries <= 16384 and entries & (entries - 1) == 0
     assert entries <= vocabulary(2 * size)
-    if 512 < entries < 16384:
+    if 1024 < entries < 16384:
         assert 6000 / 2 <= size / entries <= 6000 * 2
 
 

@@ -1,10 +1,11 @@
-"""The in-process engine: an external sort in 256 buckets, memory bounded by one bucket."""
+"""The in-process engine: external sorts in 256 buckets, memory bounded by one bucket."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tuti.systems.spark.rows import Row, rows_of, unique
+from tuti.systems.spark.paragraphs import places, repeated, without
+from tuti.systems.spark.rows import Row, read_row, rows_of, unique
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.walk import Source
 
@@ -13,7 +14,7 @@ HELD = 32_000_000
 
 
 class Spill:
-    """Rows on their way to the bucket files of a folder."""
+    """Lines on their way to the bucket files of a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -21,10 +22,9 @@ class Spill:
         self.held: dict[int, list[str]] = {}
         self.size = 0
 
-    def add(self, row: Row) -> None:
-        """Takes one row; now and then writes what has gathered."""
-        line = row.line()
-        self.held.setdefault(row.bucket(), []).append(line)
+    def add(self, bucket: int, line: str) -> None:
+        """Takes one line; now and then writes what has gathered."""
+        self.held.setdefault(bucket, []).append(line)
         self.size += len(line)
         if self.size > HELD:
             self.flush()
@@ -32,7 +32,8 @@ class Spill:
     def flush(self) -> None:
         """Appends what is held to the bucket files."""
         for bucket, lines in sorted(self.held.items()):
-            with open(self.folder / f"{bucket:03d}", "a", encoding="utf-8", newline="\n") as file:
+            path = self.folder / f"{bucket:03d}"
+            with open(path, "a", encoding="utf-8", newline="\n") as file:
                 file.writelines(line + "\n" for line in lines)
         self.held, self.size = {}, 0
 
@@ -50,16 +51,57 @@ def gather(
     rows = 0
     for source in sources:
         for row in rows_of(source, limit, broken, tally):
-            spill.add(row)
+            spill.add(row.bucket(), row.line())
             rows += 1
             if rows % 4096 == 0:
                 progress(tally, rows)
-    spill.flush()
     progress(tally, rows)
-    for path in sorted(spill.folder.iterdir()):
-        sort_bucket(iterate_lines(path), scratch / "sorted" / path.name, tally)
-        path.unlink()
+    sort_buckets(spill, scratch / "sorted", tally)
+    cut_repeated(scratch, tally)
     return tally
+
+
+def sort_buckets(spill: Spill, folder: Path, tally: Tally) -> None:
+    """Sorts and deduplicates what was spilled, bucket by bucket."""
+    folder.mkdir(parents=True)
+    spill.flush()
+    tally.kept = {}
+    for path in sorted(spill.folder.iterdir()):
+        sort_bucket(iterate_lines(path), folder / path.name, tally)
+        path.unlink()
+
+
+def cut_repeated(scratch: Path, tally: Tally) -> None:
+    """Cuts out paragraphs that stand in an earlier document; what is left is sorted again."""
+    folder = scratch / "sorted"
+    buckets = sorted(folder.iterdir())
+    found, cuts = Spill(scratch / "places"), Spill(scratch / "cuts")
+    for path in buckets:
+        for line in iterate_lines(path):
+            for bucket, place in places(read_row(line)):
+                found.add(bucket, place)
+    found.flush()
+    for path in sorted(found.folder.iterdir()):
+        for bucket, cut in repeated(iterate_lines(path)):
+            cuts.add(bucket, cut)
+        path.unlink()
+    cuts.flush()
+    if not any(cuts.folder.iterdir()):
+        return
+    spill = Spill(scratch / "edited")
+    for path in buckets:
+        for row in edited(path, cuts.folder, tally):
+            spill.add(row.bucket(), row.line())
+        path.unlink()
+    folder.rmdir()
+    sort_buckets(spill, folder, tally)
+
+
+def edited(path: Path, cuts: Path, tally: Tally) -> Iterator[Row]:
+    """The rows of a sorted bucket without their repeated paragraphs."""
+    listed = cuts / path.name
+    lines = iterate_lines(listed) if listed.exists() else iter(())
+    return without(map(read_row, iterate_lines(path)), lines, tally)
 
 
 def sort_bucket(lines: Iterator[str], path: Path, tally: Tally) -> None:

@@ -1,7 +1,10 @@
-"""The Spark engine: the same pure functions inside `mapInArrow`, one shuffle by bucket.
+"""The Spark engine: the same pure functions inside `mapInArrow`, shuffles by bucket.
 
     files ─ mapInArrow(rows_of) ─ repartition by bucket ─ mapInArrow(unique, write bucket) ─ tallies
             narrow                wide: the one shuffle    narrow
+
+Where paragraphs stand in more than one document, `_cut_repeated` finds them in a shuffle of their hashes,
+and the edited documents go to their new buckets in a last one.
 
 Source, run and this package must be seen at the same paths by all workers.
 """
@@ -15,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tuti.run import UserError
-from tuti.systems.spark.engine_local import iterate_lines, sort_bucket
-from tuti.systems.spark.rows import Row, rows_of
+from tuti.systems.spark.engine_local import Spill, edited, iterate_lines, sort_bucket
+from tuti.systems.spark.paragraphs import places, repeated
+from tuti.systems.spark.rows import read_row, rows_of
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.walk import Source
 from tuti.systems.spark.words import Count, words_of
@@ -99,22 +103,70 @@ def gather(
     total = Tally()
     for line in _collect(sorted_lines.mapInArrow(write, LINES)):
         total.add(Tally.from_json(line["line"]))
+    _cut_repeated(spark, scratch, pieces, total)
     return total
+
+
+def _cut_repeated(spark: "SparkSession", scratch: Path, pieces: int, total: Tally) -> None:
+    """As `engine_local.cut_repeated`. The cuts are gathered here: they are few beside the corpus."""
+    folder, target = scratch / "sorted", (scratch / "edited").resolve()
+
+    def find(batches: Iterable[Any]) -> Iterator[Any]:
+        rows = (row for path in _paths(batches) for row in map(read_row, iterate_lines(path)))
+        return _batches(place for row in rows for place in places(row))
+
+    def compare(batches: Iterable[Any]) -> Iterator[Any]:
+        return _batches(_repeated(batches))
+
+    found = _bucket_paths(spark, folder, pieces).mapInArrow(find, LINES)
+    keyed = found.repartition(pieces, "bucket").sortWithinPartitions("bucket")
+    cuts = Spill(scratch / "cuts")
+    for row in _collect(keyed.mapInArrow(compare, LINES)):
+        cuts.add(row["bucket"], row["line"])
+    cuts.flush()
+    if not any(cuts.folder.iterdir()):
+        return
+    listed = cuts.folder.resolve()
+
+    def edit(batches: Iterable[Any]) -> Iterator[Any]:
+        return _batches(_edit(batches, listed))
+
+    def write(batches: Iterable[Any]) -> Iterator[Any]:
+        return _batches(_write(batches, target))
+
+    target.mkdir()
+    changed = _bucket_paths(spark, folder, pieces).mapInArrow(edit, LINES)
+    sorted_lines = changed.repartition(pieces, "bucket").sortWithinPartitions("bucket")
+    total.kept = {}
+    for line in _collect(sorted_lines.mapInArrow(write, LINES)):
+        total.add(Tally.from_json(line["line"]))
+    shutil.rmtree(folder)
+    target.rename(folder)
+
+
+def _bucket_paths(spark: "SparkSession", folder: Path, pieces: int) -> "DataFrame":
+    """One row for each bucket file of a folder."""
+    paths = [(str(path.resolve()),) for path in sorted(folder.glob("[0-9]*"))]
+    return spark.createDataFrame(paths, "path string").repartition(pieces)
+
+
+def _paths(batches: Iterable[Any]) -> Iterator[Path]:
+    for batch in batches:
+        for (path,) in zip(batch.column(0).to_pylist(), strict=True):
+            yield Path(path)
 
 
 def count(spark: "SparkSession", scratch: Path, cut: str, pieces: int) -> Iterator[Count]:
     """(word, n) of the train split: words are counted where the buckets are, then summed in one shuffle."""
     from pyspark.sql import functions
 
-    paths = [(str(path.resolve()),) for path in sorted((scratch / "sorted").glob("[0-9]*"))]
-    buckets = spark.createDataFrame(paths, "path string")
-
     def words(batches: Iterable[Any]) -> Iterator[Any]:
         return _count(batches, cut)
 
     pieces = pieces or 4 * spark.sparkContext.defaultParallelism
     spark.conf.set("spark.sql.shuffle.partitions", str(pieces))
-    counts = buckets.repartition(pieces).mapInArrow(words, "word string, n long")
+    buckets = _bucket_paths(spark, scratch / "sorted", pieces)
+    counts = buckets.mapInArrow(words, "word string, n long")
     summed = counts.groupBy("word").agg(functions.sum("n").alias("n"))
     for row in _collect(summed.orderBy(functions.desc("n"), "word")):
         yield row["word"], row["n"]
@@ -162,31 +214,43 @@ def _write(batches: Iterable[Any], folder: Path) -> Iterator[tuple[int, str]]:
     yield TALLY, tally.to_json()
 
 
+def _repeated(batches: Iterable[Any]) -> Iterator[tuple[int, str]]:
+    lines = ((b, line) for batch in batches for b, line in zip(*_columns(batch), strict=True))
+    for _, group in groupby(lines, key=lambda pair: pair[0]):
+        yield from repeated(line for _, line in group)
+
+
+def _edit(batches: Iterable[Any], cuts: Path) -> Iterator[tuple[int, str]]:
+    tally = Tally()
+    for path in _paths(batches):
+        for row in edited(path, cuts, tally):
+            yield row.bucket(), row.line()
+    yield TALLY, tally.to_json()
+
+
 def _columns(batch: Any) -> tuple[list[int], list[str]]:
     return batch.column(0).to_pylist(), batch.column(1).to_pylist()
 
 
 def _count(batches: Iterable[Any], cut: str) -> Iterator[Any]:
-    import json
     from collections import Counter
 
     import pyarrow
 
     library = cast(Any, pyarrow)
-    for batch in batches:
-        for (path,) in zip(batch.column(0).to_pylist(), strict=True):
-            total: Counter[str] = Counter()
-            for row in (Row(*json.loads(line)) for line in iterate_lines(Path(path))):
-                if row.kind == "document" and row.id >= cut:
-                    total.update(words_of(row.body))
-            words, counts = list(total), list(total.values())
-            for start in range(0, len(words), 20_000):
-                part = slice(start, start + 20_000)
-                columns = [
-                    library.array(words[part], "string"),
-                    library.array(counts[part], "int64"),
-                ]
-                yield library.RecordBatch.from_arrays(columns, names=["word", "n"])
+    for path in _paths(batches):
+        total: Counter[str] = Counter()
+        for row in map(read_row, iterate_lines(path)):
+            if row.kind == "document" and row.id >= cut:
+                total.update(words_of(row.body))
+        words, counts = list(total), list(total.values())
+        for start in range(0, len(words), 20_000):
+            part = slice(start, start + 20_000)
+            columns = [
+                library.array(words[part], "string"),
+                library.array(counts[part], "int64"),
+            ]
+            yield library.RecordBatch.from_arrays(columns, names=["word", "n"])
 
 
 def _batches(pairs: Iterator[tuple[int, str]]) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """Stage `prepare`: raw folders → clean, deduplicated documents, split, with their word counts.
 
-    read → cut into passages → normalise → drop empty and broken → one of each content → sort by hash →
-    split by hash → Documents + WordCounts
+    read → cut into passages → normalise → drop empty and broken → one of each content → cut out long
+    paragraphs that stand in another document → sort by hash → split by hash → Documents + WordCounts
 
 Every rule is a function of content and file names, so any engine with any number of partitions writes the
 same bytes. What was left out is counted and listed in drops.json.

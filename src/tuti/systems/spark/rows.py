@@ -64,9 +64,14 @@ def _document(name: str, passage: Passage, broken: float, tally: Tally) -> Row |
     n, raw = passage
     if raw.count("\ufffd") > broken * len(raw):
         return tally.drop("broken encoding", name, n, raw)
-    text = normalise(raw).strip("\n").rstrip()
+    return document_row(name, n, normalise(raw), tally)
+
+
+def document_row(name: str, n: int, cleaned: str, tally: Tally) -> Row | None:
+    """The row of a cleaned text; None, and a drop, where it holds no letter and no digit."""
+    text = cleaned.strip("\n").rstrip()
     if not _WORDY.search(text):
-        return tally.drop("empty", name, n, raw)
+        return tally.drop("empty", name, n, cleaned)
     return Row(hash_text(text)[:32], "document", name, n, script_of(text), text)
 
 
@@ -85,14 +90,18 @@ def _dialogue(name: str, dialogue: Dialogue, broken: float, tally: Tally) -> Row
     return Row(hash_text(body)[:32], "dialogue", name, n, script_of(answers), body)
 
 
+def read_row(line: str) -> Row:
+    """What `Row.line` wrote."""
+    return Row(*json.loads(line))
+
+
 def unique(lines: Iterable[str], tally: Tally) -> list[Row]:
     """The rows of one bucket, sorted by id, each content once: the first by (name, n) survives.
 
     Memory: the distinct rows of the bucket, 1/256 of the corpus.
     """
     held: dict[tuple[str, str], Row] = {}
-    for line in lines:
-        row = Row(*json.loads(line))
+    for row in map(read_row, lines):
         first = held.setdefault((row.id, row.kind), row)
         if first is row:
             continue

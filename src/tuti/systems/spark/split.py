@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tuti.systems.spark.engine_local import iterate_lines
-from tuti.systems.spark.rows import Row
+from tuti.systems.spark.rows import Row, read_row
 from tuti.systems.spark.words import Count
 
 LEAST_SHARE, FALLBACK_SHARE = 0.01, 0.02
@@ -17,7 +17,7 @@ def sorted_rows(scratch: Path) -> Iterator[Row]:
     """All kept rows, ids ascending."""
     for path in sorted((scratch / "sorted").glob("[0-9]*")):
         for line in iterate_lines(path):
-            yield Row(*json.loads(line))
+            yield read_row(line)
 
 
 def cut_id(rows: Iterable[Row], kind: str, total: int, count: int, share: float) -> str:
