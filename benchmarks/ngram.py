@@ -9,6 +9,7 @@ is better: all in the n-gram's favour. Hafez and Shakespeare are scored separate
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import harness
@@ -68,6 +69,7 @@ def scored(run: Path) -> dict[str, float]:
 def main() -> None:
     gains: dict[str, list[float]] = {}
     ours: dict[str, list[float]] = {}
+    taken: list[float] = []
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "corpus"
         source.mkdir()
@@ -75,7 +77,9 @@ def main() -> None:
         limits: dict[str, float] = {}
         for seed in range(SEEDS):
             out = Path(scratch) / f"run-{seed}"
+            began = time.monotonic()
             tuti.teach(source, out=out, seed=seed, minutes=MINUTES)
+            taken.append((time.monotonic() - began) / 60)
             limits = limits or bars(out / "stages" / "prepare" / "artifacts" / "documents")
             for script, bits in scored(out).items():
                 ours.setdefault(script, []).append(bits)
@@ -91,6 +95,7 @@ def main() -> None:
         spread=(min(gains[worst]) / 0.08, max(gains[worst]) / 0.08),
         n=SEEDS,
         minutes=MINUTES,
+        minutes_taken=taken,
         gains={s: {"mean": float(np.mean(g)), "each": g} for s, g in gains.items()},
         ours_by_script=ours,
         bars=limits,

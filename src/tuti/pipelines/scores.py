@@ -94,16 +94,21 @@ def text_section(texts: Texts, models: Mapping[str, Nats]) -> Section:
 
 
 def ngram_section(texts: Texts, nats: Nats, limit: int) -> Section:
-    """The best byte n-gram of each script, trained on up to `limit` bytes, beside the model."""
+    """The best byte n-gram of each script, trained on the script's text or on all (up to `limit`
+    bytes), whichever is better, beside the model.
+    """
     bits, names = np.zeros(texts.count), dict[str, str]()
     train = _train_bytes(texts.folder, limit)
     everything = [text for part in train.values() for text in part]
     for script, own in texts.groups().items():
         if script == "all":
             continue
-        seen = train.get(script) or everything
         held = [text.encode() for text, mine in zip(texts.texts, own, strict=True) if mine]
-        best = ngram_bits_per_byte(seen, held)
+        tried = [everything, *([train[script]] if script in train and len(train) > 1 else [])]
+        seen, best = min(
+            ((seen, ngram_bits_per_byte(seen, held)) for seen in tried),
+            key=lambda pair: pair[1].bits_per_byte,
+        )
         bits[own] = ngram_document_bits(seen, held, best.kind, best.order)
         names[script] = f"{best.kind}, order {best.order}, {sum(map(len, seen)) / 1e6:.1f} MB"
     rows: list[Row] = []

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
 
 from tuti.data import Batch, PackedRows, Tokens, read_tokens
-from tuti.nn import Decoder, DecoderConfig, save_decoder
+from tuti.nn import Decoder, DecoderConfig, look_back, save_decoder
 from tuti.run import Run, UserError
 from tuti.systems.transformer import held_out
 from tuti.text import ChatTemplate, Tokenizer
@@ -46,6 +46,8 @@ class Scratch:
     """Query heads"""
     kv_heads: Annotated[int, Ge(1)] = 2
     """Key-value heads, shared by groups of query heads"""
+    look_back: bool = True
+    """The first block's heads begin by looking 0 to 3 tokens back, not at random"""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ def parts(config: Pretrain, run: Run) -> Parts:
     seed = run.options.seed
     generator = torch.Generator().manual_seed(seed)
     model = Decoder(decoder_config(config, tokens.vocab), generator)
+    if config.start.look_back:
+        look_back(model, generator)
     epochs = config.steps * config.rows * config.context / len(tokens.ids)
     weights = draw_weights(tokens, config.balance, epochs)
     dropped = config.dropout * tiredness(weights * epochs)
