@@ -35,7 +35,7 @@ def corpus(tmp_path_factory) -> Path:
     pq.write_table(pa.table({"n": [1]}), folder / "none.parquet")
     licence = "All of this may be copied by anyone who keeps these words at its head. " * 3
     for name in ("a", "b", "c"):
-        (folder / f"licensed-{name}.txt").write_text(f"{licence}\n\n{name} {english[900:1200]}")
+        (folder / f"licensed-{name}.txt").write_text(f"{licence}\n\n{name} {english[900:1050]}")
     (folder / "licence.txt").write_text(licence)
     (folder / "code.py").write_text("def parrot():\n    return 'طوطی'\n")
     (folder / "broken.txt").write_bytes(b"\xff\xfe\xfd\xfc" * 500)
