@@ -19,7 +19,7 @@ import tuti
 from tuti.app.demo import Demo
 from tuti.data import read_tokens
 from tuti.infer import document_nats
-from tuti.measure import ngram_bits_per_byte
+from tuti.measure import best_ngram
 from tuti.nn import load_decoder
 from tuti.run import assets
 from tuti.systems.spark.split import read_documents
@@ -45,10 +45,7 @@ def bars(documents: Path) -> dict[str, float]:
     for script in sorted({row["script"] for row in valid}):
         own = [row["text"].encode() for row in train if row["script"] == script]
         held = [row["text"].encode() for row in valid if row["script"] == script]
-        best = min(
-            (ngram_bits_per_byte(text, held) for text in (own, everything) if text),
-            key=lambda baseline: baseline.bits_per_byte,
-        )
+        _, best = best_ngram((text for text in (own, everything) if text), held)
         harness.show(f"{script}: {best.kind} {best.order}: {best.bits_per_byte:.3f}")
         found[script] = best.bits_per_byte
     return found

@@ -7,6 +7,7 @@ from .copying import CopyReport, parrot_score, parrot_scores
 from .lines import LineRange, couplets, line_range, share_inside
 from .ngram import (
     Baseline,
+    best_ngram,
     ngram_bits_per_byte,
     ngram_document_bits,
     ngram_entropy_estimate,
@@ -19,6 +20,7 @@ __all__ = [
     "Interval",
     "LineRange",
     "Paired",
+    "best_ngram",
     "binomial_interval",
     "bits_difference",
     "bits_per_byte",

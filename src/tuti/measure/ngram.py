@@ -65,6 +65,14 @@ def ngram_bits_per_byte(
     return Baseline(kind, order, bits, tuple(sorted(table)))
 
 
+def best_ngram(
+    texts: Iterable[Sequence[bytes]], held_out: Sequence[bytes]
+) -> tuple[Sequence[bytes], Baseline]:
+    """The training text, of several, whose best n-gram model has the fewest bits per byte; and that model."""
+    tried = ((train, ngram_bits_per_byte(train, held_out)) for train in texts)
+    return min(tried, key=lambda pair: pair[1].bits_per_byte)
+
+
 def ngram_document_bits(
     train: Sequence[bytes], held_out: Sequence[bytes], kind: Kind, order: int
 ) -> Floats:

@@ -133,18 +133,17 @@ def make_plan(corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, For
     vocab = vocabulary(corpus_bytes)
     corpus_tokens = max(1.0, corpus_bytes * 0.95 / bytes_per_token(vocab))
     seconds, left = budget(corpus_bytes, minutes)
-    precision = choose_precision(shape(*LADDER[0], vocab), ROWS, device)
+    precision, update = choose_precision(shape(*LADDER[0], vocab), ROWS, device)
 
-    def rung(width: int, layers: int) -> Rung:
-        config = shape(width, layers, vocab)
-        update = update_seconds(config, ROWS, precision, device)
+    def rung(config: DecoderConfig, update: float) -> Rung:
         steps = max(20, int(left / update))
         bits = expected_bits(config.parameters, steps * ROWS * CONTEXT, corpus_tokens)
         return Rung(config, update, steps, bits)
 
-    best = rung(*LADDER[0])
+    best = rung(shape(*LADDER[0], vocab), update)
     for size in LADDER[1:]:
-        larger = rung(*size)
+        config = shape(*size, vocab)
+        larger = rung(config, update_seconds(config, ROWS, precision, device))
         if larger.bits >= best.bits:
             break
         best = larger
@@ -202,9 +201,10 @@ def spent_elsewhere(corpus_bytes: int, budget: float) -> dict[str, float]:
     }
 
 
-def choose_precision(probe: DecoderConfig, rows: int, device: str) -> str:
-    """bf16 where the processor gains by it, else fp32."""
+def choose_precision(probe: DecoderConfig, rows: int, device: str) -> tuple[str, float]:
+    """bf16 where the processor gains by it, else fp32; with the seconds of an update."""
+    rounded = update_seconds(probe, rows, "bf16", device)
     if device.startswith("cuda"):
-        return "bf16"
+        return "bf16", rounded
     exact = update_seconds(probe, rows, "fp32", device)
-    return "bf16" if update_seconds(probe, rows, "bf16", device) < 0.9 * exact else "fp32"
+    return ("bf16", rounded) if rounded < 0.9 * exact else ("fp32", exact)

@@ -15,13 +15,13 @@ from tuti.infer import document_nats, sample_text
 from tuti.measure import (
     Interval,
     LineRange,
+    best_ngram,
     bits_difference,
     bits_per_byte_interval,
     cloze_accuracy,
     compare_cloze,
     couplets,
     line_range,
-    ngram_bits_per_byte,
     ngram_document_bits,
     parrot_scores,
     ratio_interval,
@@ -105,10 +105,7 @@ def ngram_section(texts: Texts, nats: Nats, limit: int) -> Section:
             continue
         held = [text.encode() for text, mine in zip(texts.texts, own, strict=True) if mine]
         tried = [everything, *([train[script]] if script in train and len(train) > 1 else [])]
-        seen, best = min(
-            ((seen, ngram_bits_per_byte(seen, held)) for seen in tried),
-            key=lambda pair: pair[1].bits_per_byte,
-        )
+        seen, best = best_ngram(tried, held)
         bits[own] = ngram_document_bits(seen, held, best.kind, best.order)
         names[script] = f"{best.kind}, order {best.order}, {sum(map(len, seen)) / 1e6:.1f} MB"
     rows: list[Row] = []

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuti.measure import ngram_bits_per_byte, ngram_document_bits, ngram_entropy_estimate
+from tuti.measure import (
+    best_ngram,
+    ngram_bits_per_byte,
+    ngram_document_bits,
+    ngram_entropy_estimate,
+)
 from tuti.measure.ngram import KINDS, Kind, _pack, _probabilities, discounts
 from tuti.run import UserError
 
@@ -127,6 +132,14 @@ def test_memorised_text_costs_little_and_noise_no_less_than_its_entropy() -> Non
 def test_empty_text_is_the_users_error(train: list[bytes], held_out: list[bytes]) -> None:
     with pytest.raises(UserError, match="empty"):
         ngram_bits_per_byte(train, held_out)
+
+
+def test_the_best_ngram_is_that_of_the_text_that_helps_most() -> None:
+    held_out = [b"the parrot repeats what the parrot hears"]
+    near, far = [b"what the parrot hears, it repeats " * 20], [b"0123456789" * 80]
+    seen, best = best_ngram([far, near, far + near], held_out)
+    bits = [ngram_bits_per_byte(text, held_out).bits_per_byte for text in (far, near, far + near)]
+    assert best.bits_per_byte == min(bits) < max(bits) and seen == near
 
 
 def test_estimate_is_quick_bounded_and_near_the_full_figure() -> None:

@@ -1,10 +1,13 @@
 """The arithmetic of the plan: sizes that fit the corpus and the minutes, and a forecast that makes sense."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuti.nn import Decoder
+from tuti.nn import Decoder, DecoderConfig
+from tuti.pipelines import plan
 from tuti.pipelines.plan import (
     LADDER,
     budget,
@@ -61,3 +64,31 @@ def test_minutes_that_leave_nothing_are_refused_with_some_that_do() -> None:
         budget(400_000_000, 1)
     minutes = float(caught.value.hint.removeprefix("--minutes "))
     assert budget(400_000_000, minutes)[1] >= 5
+
+
+def updates_take(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[DecoderConfig], float]) -> list[int]:
+    """Replaces the stopwatch alone; returns the widths that are timed, as they are timed."""
+    timed: list[int] = []
+
+    def update_seconds(config: DecoderConfig, rows: int, precision: str, device: str) -> float:
+        timed.append(config.width)
+        return seconds(config)
+
+    monkeypatch.setattr(plan, "update_seconds", update_seconds)
+    return timed
+
+
+def test_a_processor_takes_the_smallest_and_times_no_more_than_it_must(monkeypatch) -> None:
+    timed = updates_take(monkeypatch, lambda config: config.flops_per_token(256) * 2.5e-8)
+    made, forecast = plan.make_plan(5_600_000, 10, "cpu")
+    assert (made.width, made.layers) == LADDER[0] and timed == [128, 128, 192]
+    assert forecast.precision == "fp32"  # bf16 took as long
+    assert made.steps == pytest.approx(budget(5_600_000, 10)[1] / 0.15, rel=0.01)
+
+
+def test_a_device_whose_updates_all_take_as_long_gets_the_largest(monkeypatch) -> None:
+    timed = updates_take(monkeypatch, lambda config: 0.02)
+    made, forecast = plan.make_plan(5_600_000, 10, "cuda")
+    assert (made.width, made.layers) == LADDER[-1] and len(timed) == len(LADDER)
+    assert forecast.precision == "bf16"
+    assert made.steps * 0.02 == pytest.approx(forecast.seconds["pretrain"], abs=0.02)

@@ -62,7 +62,7 @@ def gather(
 
 
 def sort_buckets(spill: Spill, folder: Path, tally: Tally) -> None:
-    """Sorts and deduplicates what was spilled, bucket by bucket."""
+    """Sorts and deduplicates what was spilled, bucket by bucket; only what is kept now counts as kept."""
     folder.mkdir(parents=True)
     spill.flush()
     tally.kept = {}

@@ -87,29 +87,40 @@ def gather(
 ) -> Tally:
     """As `engine_local.gather`: leaves `scratch/sorted/<bucket>` and returns the tally."""
     pieces = pieces or 4 * spark.sparkContext.defaultParallelism
-    (scratch / "sorted").mkdir(parents=True)
-    target = str((scratch / "sorted").resolve())
     listed = [(s.name, bytearray(os.path.abspath(s.path)), s.size, s.modified) for s in sources]
     files = spark.createDataFrame(listed, "name string, path binary, size long, modified long")
 
     def read(batches: Iterable[Any]) -> Iterator[Any]:
         return _batches(_read(batches, limit, broken))
 
-    def write(batches: Iterable[Any]) -> Iterator[Any]:
-        return _batches(_write(batches, Path(target)))
-
     lines = files.repartition(min(pieces, max(1, len(sources)))).mapInArrow(read, LINES)
-    sorted_lines = lines.repartition(pieces, "bucket").sortWithinPartitions("bucket")
     total = Tally()
-    for line in _collect(sorted_lines.mapInArrow(write, LINES)):
-        total.add(Tally.from_json(line["line"]))
+    _sort_buckets(lines, scratch / "sorted", pieces, total)
     _cut_repeated(spark, scratch, pieces, total)
     return total
 
 
+def _sort_buckets(lines: "DataFrame", folder: Path, pieces: int, total: Tally) -> None:
+    """As `engine_local.sort_buckets`: the shuffle, and one file for each bucket."""
+    folder.mkdir(parents=True)
+    target = folder.resolve()
+
+    def write(batches: Iterable[Any]) -> Iterator[Any]:
+        return _batches(_write(batches, target))
+
+    total.kept = {}
+    for line in _collect(_by_bucket(lines, pieces).mapInArrow(write, LINES)):
+        total.add(Tally.from_json(line["line"]))
+
+
+def _by_bucket(lines: "DataFrame", pieces: int) -> "DataFrame":
+    """Each bucket's lines beside each other, in one partition."""
+    return lines.repartition(pieces, "bucket").sortWithinPartitions("bucket")
+
+
 def _cut_repeated(spark: "SparkSession", scratch: Path, pieces: int, total: Tally) -> None:
     """As `engine_local.cut_repeated`. The cuts are gathered here: they are few beside the corpus."""
-    folder, target = scratch / "sorted", (scratch / "edited").resolve()
+    folder, edits = scratch / "sorted", scratch / "edited"
 
     def find(batches: Iterable[Any]) -> Iterator[Any]:
         rows = (row for path in _paths(batches) for row in map(read_row, iterate_lines(path)))
@@ -119,9 +130,8 @@ def _cut_repeated(spark: "SparkSession", scratch: Path, pieces: int, total: Tall
         return _batches(_repeated(batches))
 
     found = _bucket_paths(spark, folder, pieces).mapInArrow(find, LINES)
-    keyed = found.repartition(pieces, "bucket").sortWithinPartitions("bucket")
     cuts = Spill(scratch / "cuts")
-    for row in _collect(keyed.mapInArrow(compare, LINES)):
+    for row in _collect(_by_bucket(found, pieces).mapInArrow(compare, LINES)):
         cuts.add(row["bucket"], row["line"])
     cuts.flush()
     if not any(cuts.folder.iterdir()):
@@ -131,17 +141,10 @@ def _cut_repeated(spark: "SparkSession", scratch: Path, pieces: int, total: Tall
     def edit(batches: Iterable[Any]) -> Iterator[Any]:
         return _batches(_edit(batches, listed))
 
-    def write(batches: Iterable[Any]) -> Iterator[Any]:
-        return _batches(_write(batches, target))
-
-    target.mkdir()
     changed = _bucket_paths(spark, folder, pieces).mapInArrow(edit, LINES)
-    sorted_lines = changed.repartition(pieces, "bucket").sortWithinPartitions("bucket")
-    total.kept = {}
-    for line in _collect(sorted_lines.mapInArrow(write, LINES)):
-        total.add(Tally.from_json(line["line"]))
+    _sort_buckets(changed, edits, pieces, total)
     shutil.rmtree(folder)
-    target.rename(folder)
+    edits.rename(folder)
 
 
 def _bucket_paths(spark: "SparkSession", folder: Path, pieces: int) -> "DataFrame":
@@ -204,20 +207,18 @@ def _read(batches: Iterable[Any], limit: int, broken: float) -> Iterator[tuple[i
 
 def _write(batches: Iterable[Any], folder: Path) -> Iterator[tuple[int, str]]:
     tally = Tally()
-    lines = ((b, line) for batch in batches for b, line in zip(*_columns(batch), strict=True))
-    for bucket, group in groupby(lines, key=lambda pair: pair[0]):
+    for bucket, lines in _grouped(batches):
         if bucket == TALLY:
-            for _, line in group:
+            for line in lines:
                 tally.add(Tally.from_json(line))
         else:
-            sort_bucket((line for _, line in group), folder / f"{bucket:03d}", tally)
+            sort_bucket(lines, folder / f"{bucket:03d}", tally)
     yield TALLY, tally.to_json()
 
 
 def _repeated(batches: Iterable[Any]) -> Iterator[tuple[int, str]]:
-    lines = ((b, line) for batch in batches for b, line in zip(*_columns(batch), strict=True))
-    for _, group in groupby(lines, key=lambda pair: pair[0]):
-        yield from repeated(line for _, line in group)
+    for _, lines in _grouped(batches):
+        yield from repeated(lines)
 
 
 def _edit(batches: Iterable[Any], cuts: Path) -> Iterator[tuple[int, str]]:
@@ -226,6 +227,13 @@ def _edit(batches: Iterable[Any], cuts: Path) -> Iterator[tuple[int, str]]:
         for row in edited(path, cuts, tally):
             yield row.bucket(), row.line()
     yield TALLY, tally.to_json()
+
+
+def _grouped(batches: Iterable[Any]) -> Iterator[tuple[int, Iterator[str]]]:
+    """Each bucket with its lines, which lie beside each other."""
+    pairs = (pair for batch in batches for pair in zip(*_columns(batch), strict=True))
+    for bucket, group in groupby(pairs, key=lambda pair: pair[0]):
+        yield bucket, (line for _, line in group)
 
 
 def _columns(batch: Any) -> tuple[list[int], list[str]]:

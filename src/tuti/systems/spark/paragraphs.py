@@ -73,6 +73,7 @@ def without(rows: Iterable[Row], lines: Iterable[str], tally: Tally) -> Iterator
                 tally.drop("repeated paragraph", row.name, row.n, text)
             else:
                 left.append(text)
-        body = "".join(left)
-        if body.strip() and (edited := document_row(row.name, row.n, body, tally)):
-            yield edited
+        if rest := document_row(row.name, row.n, "".join(left)):
+            yield rest
+        elif left:
+            tally.drop("empty", row.name, row.n, "".join(left))

@@ -64,14 +64,14 @@ def _document(name: str, passage: Passage, broken: float, tally: Tally) -> Row |
     n, raw = passage
     if raw.count("\ufffd") > broken * len(raw):
         return tally.drop("broken encoding", name, n, raw)
-    return document_row(name, n, normalise(raw), tally)
+    return document_row(name, n, normalise(raw)) or tally.drop("empty", name, n, raw)
 
 
-def document_row(name: str, n: int, cleaned: str, tally: Tally) -> Row | None:
-    """The row of a cleaned text; None, and a drop, where it holds no letter and no digit."""
+def document_row(name: str, n: int, cleaned: str) -> Row | None:
+    """The row of a cleaned text, or None where it holds no letter and no digit."""
     text = cleaned.strip("\n").rstrip()
     if not _WORDY.search(text):
-        return tally.drop("empty", name, n, cleaned)
+        return None
     return Row(hash_text(text)[:32], "document", name, n, script_of(text), text)
 
 
