@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
+from nicegui import app as pages
 from nicegui import ui
 
 from tuti.app.api import create_app
@@ -42,7 +43,8 @@ def mount_studio(
 ) -> Place:
     """Adds Studio's pages below `/`, after the routes that the app has; once a process.
 
-    Forms read only `runs` and `folders`. The caller ends `place.jobs` when the server stops.
+    Forms read only `runs` and `folders`. `place.jobs` end with the server; the caller ends them where
+    its shutdown is skipped (a second Ctrl-C).
     """
     place = Place(runs, tuple(folders), Jobs(), voices or RunVoices(runs, models))
     _reports(app, place)
@@ -50,6 +52,8 @@ def mount_studio(
         register(place)
     if demo is not None:
         register_demo(place, demo)
+    # A `finally` around the server is not enough: uvicorn passes SIGTERM on, which ends the process there.
+    pages.on_shutdown(place.jobs.end)
     ui.run_with(
         app,
         title="Tuti Studio",

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from tuti.app.studio import stream
 from tuti.app.studio.fields import build, fields_of, inside, parse
 from tuti.app.studio.form import _run_name
 from tuti.app.studio.gallery import all_cards
-from tuti.app.studio.jobs import Job, Jobs, read_tail
+from tuti.app.studio.jobs import LOG, Job, Jobs, read_tail
 from tuti.app.studio.strings import ENGLISH, LANGUAGES, PERSIAN
 from tuti.app.studio.voices import RunVoices, prompt_ids
 from tuti.app.tests.wordy import ENGLISH as SPOKEN_ENGLISH
@@ -245,6 +246,31 @@ def test_jobs_are_few_and_end_with_the_server(
     jobs.end()
     assert not job.is_running and job.code in (-signal.SIGINT, 1, 130)
     assert isinstance(jobs.find(tmp_path / "run"), Job)
+
+
+SERVE_DEMO = """
+import sys
+from pathlib import Path
+from tuti.app.studio import serve_demo
+sys.executable = sys.argv[2]
+serve_demo(Path(sys.argv[1]), 0, words=["sleep"])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_told_to_end_leaves_no_stage_behind(tmp_path: Path, number: int) -> None:
+    """`kill` and a service manager send SIGTERM, which no `finally` outlives."""
+    script = "import os, time; print(os.getpid(), flush=True); time.sleep(120)"
+    words = [sys.executable, "-c", SERVE_DEMO, str(tmp_path / "run"), _stand_in(tmp_path, script)]
+    server = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert server.stdout is not None and server.stdout.readline().startswith("http://127.0.0.1:")
+    until = time.monotonic() + 20
+    while not (said := read_tail(tmp_path / "run" / LOG)).isdigit() and time.monotonic() < until:
+        time.sleep(0.05)
+    server.send_signal(number)
+    server.wait(30)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(said), 0)
 
 
 def _stand_in(folder: Path, script: str) -> str:
