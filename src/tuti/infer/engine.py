@@ -28,6 +28,7 @@ import torch
 from tuti.infer.generate import Model, Token
 from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket
 from tuti.infer.sampling import Sampling, sample, top_logprobs
+from tuti.infer.spelling import Spelling
 from tuti.run import UserError
 from tuti.text import Tokenizer
 
@@ -56,6 +57,7 @@ class Engine:
         self.model, self.tokenizer, self.chunk = model, tokenizer, chunk
         self.length = length or _affordable(model, slots)
         self.counters = Counters()
+        self._spelling = Spelling(tokenizer, model.config.vocab)
         self._cache = model.cache(slots + 1, self.length)  # one spare, to exchange two slots
         self._slots, self._most_waiting = slots, waiting
         self._queue: deque[Ticket] = deque()
@@ -217,7 +219,8 @@ class Engine:
         """Draws a token for each row and says it."""
         logits = logits.cpu()
         rules = [ticket.request.sampling for ticket in tickets]
-        chosen = sample(logits, rules, [ticket.source for ticket in tickets])
+        kept = self._spelling.kept(logits, [ticket.place for ticket in tickets])
+        chosen = sample(kept, rules, [ticket.source for ticket in tickets])
         self.counters.generated_tokens += len(chosen)
         for row, (ticket, token_id) in enumerate(zip(tickets, chosen, strict=True)):
             ended = token_id in ticket.request.ends
@@ -226,13 +229,13 @@ class Engine:
             if count is not None:
                 token = _judged(token, logits[row].log_softmax(-1), count)
             ticket.ids.append(token_id)
+            ticket.place = self._spelling.after(ticket.place, token_id)
             ticket.made += 1
             self._out.append((ticket, token))
             if ticket.stops.found is not None:
                 self._finish(ticket, Finish("stop", stop=ticket.stops.found))
             elif ended or ticket.made >= self._room(ticket):
-                rest = ticket.stops.push(ticket.stream.flush()) + ticket.stops.flush()
-                self._finish(ticket, Finish("stop" if ended else "length", rest))
+                self._finish(ticket, Finish("stop" if ended else "length", ticket.stops.flush()))
 
     def _room(self, ticket: Ticket) -> int:
         """Tokens an answer may have: the last one needs no place in the cache."""

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from tuti.infer.sampling import Sampling, sample, top_logprobs
+from tuti.infer.spelling import Spelling
 from tuti.infer.stops import StopText
 from tuti.nn import CacheWindow, DecoderConfig, KVCache
 from tuti.run import UserError
 from tuti.text import Tokenizer
+from tuti.text.utf8 import WHOLE
 
 
 class Model(Protocol):
@@ -45,11 +47,13 @@ def generate(
 ) -> Iterator[Token]:
     """Tokens as they are made, until one of `ends`, a stop string, max_tokens or the context's end.
 
-    The ending token and the stop string are not given out. Texts joined are the answer.
+    The ending token and the stop string are not given out. Texts joined are the answer, always valid
+    UTF-8: of a character that max_tokens cuts off nothing is given out.
     """
     stream, stops = tokenizer.stream(skip_specials=True), StopText(sampling.stop)
     last: Token | None = None
-    for token in _steps(model, prompt, sampling, frozenset(ends)):
+    spelling = Spelling(tokenizer, model.config.vocab)
+    for token in _steps(model, spelling, prompt, sampling, frozenset(ends)):
         if last is not None:
             yield last
         last = replace(token, text=stops.push(stream.push(token.id)))
@@ -57,12 +61,16 @@ def generate(
             yield last
             return
     if last is not None:
-        yield replace(last, text=last.text + stops.push(stream.flush()) + stops.flush())
+        yield replace(last, text=last.text + stops.flush())
 
 
 @torch.no_grad()  # not inference_mode: tables that a decoder keeps must stay fit for training
 def _steps(
-    model: Model, prompt: Sequence[int], sampling: Sampling, ends: frozenset[int]
+    model: Model,
+    spelling: Spelling,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    ends: frozenset[int],
 ) -> Generator[Token]:
     context = model.config.context
     if not 0 < len(prompt) <= context:
@@ -72,12 +80,13 @@ def _steps(
         )
     count = min(sampling.max_tokens, context - len(prompt) + 1)  # the last needs no place
     cache, source = model.cache(1, len(prompt) + count), sampling.random()
-    ids = list(prompt)
+    ids, place = list(prompt), WHOLE
     for _ in range(count):
         new = torch.tensor([ids], device=cache.store.device)
         hidden = model(new, cache=cache.window([0], [len(ids)]))
         logits = model.logits(hidden[:, -1]).float().cpu()
-        chosen = sample(logits, [sampling], [source])[0]
+        chosen = sample(spelling.kept(logits, [place]), [sampling], [source])[0]
+        place = spelling.after(place, chosen)
         if chosen in ends:
             return
         if sampling.logprobs is None:

@@ -12,6 +12,7 @@ from tuti.infer.generate import Token
 from tuti.infer.sampling import Sampling
 from tuti.infer.stops import StopText
 from tuti.text import Tokenizer
+from tuti.text.utf8 import WHOLE
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Ticket:
         self.ids = list(request.prompt)
         self.read = 0  # ids whose keys and values are in the cache
         self.made = 0
+        self.place = WHOLE  # inside which character the answer stands
         self.turn = 0  # the step at which its prompt was last read on
         self.cancelled = self.done = False
         self.source = request.sampling.random()

@@ -13,3 +13,4 @@ from tuti.text.tokenizer import Fertility as Fertility
 from tuti.text.tokenizer import Stream as Stream
 from tuti.text.tokenizer import Tokenizer as Tokenizer
 from tuti.text.tokenizer import fertility as fertility
+from tuti.text.utf8 import Utf8 as Utf8

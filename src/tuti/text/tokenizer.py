@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from tuti.text.backend import (
     read_json,
 )
 from tuti.text.bpe import BYTES, Merge, train_bpe
+from tuti.text.utf8 import Utf8
 
 FILE, CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
 CONFIG_KEYS = ("bos_token", "eos_token", "pad_token", "unk_token")
@@ -141,6 +143,11 @@ class Tokenizer:
                 hint="is this the model's own tokenizer?",
             )
         return self._bytes[token_id]
+
+    @cached_property
+    def utf8(self) -> Utf8:
+        """Which tokens keep an answer valid UTF-8."""
+        return Utf8(self._bytes, frozenset(self.specials.values()))
 
     def special(self, name: str) -> int:
         """The id of a special token."""

@@ -108,7 +108,7 @@ def test_persian_cut_by_max_tokens_loses_only_half_a_letter(server: Server) -> N
     answer = server.client.chat.completions.create(
         model="parrot", messages=ASKED, temperature=0, max_completion_tokens=5
     )
-    assert answer.choices[0].message.content == SENTENCE[:2] + "\ufffd"
+    assert answer.choices[0].message.content == SENTENCE[:2]
     assert answer.choices[0].finish_reason == "length"
 
 

@@ -1,6 +1,7 @@
 """The plain loop against recomputing everything at each step; sampling against its definition."""
 
 import random
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from tuti.infer import Sampling, StopText, generate, sample, sample_text
 from tuti.nn import Decoder, DecoderConfig
 from tuti.run import UserError
 from tuti.text import Tokenizer
+from tuti.text.tests.sample import begins_text
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,11 @@ def model(tokenizer: Tokenizer) -> Decoder:
     return made
 
 
+def spelt(tokenizer: Tokenizer, ids: Sequence[int]) -> bytes:
+    special = set(tokenizer.specials.values())
+    return b"".join(tokenizer.token_bytes(i) for i in ids if i not in special)
+
+
 def test_greedy_equals_recomputing_from_the_start(model: Decoder, tokenizer: Tokenizer) -> None:
     prompt = tokenizer.encode("the parrot")
     rule = Sampling(temperature=0, max_tokens=24, logprobs=2)
@@ -36,13 +43,15 @@ def test_greedy_equals_recomputing_from_the_start(model: Decoder, tokenizer: Tok
     with torch.no_grad():
         for token in tokens:
             logprobs = model.logits(model(torch.tensor([ids]))[0, -1]).log_softmax(-1)
-            assert token.id == int(logprobs.argmax()) == token.top[0][0]
+            before = spelt(tokenizer, ids[len(prompt) :])
+            possible = (i for i in logprobs.argsort(descending=True).tolist())
+            best = next(i for i in possible if begins_text(before + tokenizer.token_bytes(i)))
+            assert token.id == best and token.top[0][0] == int(logprobs.argmax())
             assert token.logprob == pytest.approx(float(logprobs[token.id]), abs=1e-5)
             ids.append(token.id)
     assert len(tokens) == 24
-    assert "".join(t.text for t in tokens) == tokenizer.decode(
-        [t.id for t in tokens], skip_specials=True
-    )
+    whole = spelt(tokenizer, [t.id for t in tokens]).decode("utf-8", "ignore")
+    assert "".join(t.text for t in tokens) == whole
 
 
 def test_generation_ends_at_ends_stops_and_the_context(
@@ -64,6 +73,29 @@ def test_generation_ends_at_ends_stops_and_the_context(
     for bad in ([], [1] * 129):
         with pytest.raises(UserError, match="context"):
             list(generate(model, tokenizer, bad, rule))
+
+
+def test_what_is_written_is_utf8_whatever_the_model_thinks(
+    model: Decoder, tokenizer: Tokenizer
+) -> None:
+    """A vocabulary of single bytes, and a model that knows nothing of them, cut off anywhere."""
+    drawn = 0
+    for seed in range(40):
+        rule = Sampling(max_tokens=20 + seed % 5, seed=seed, temperature=3)
+        tokens = list(generate(model, tokenizer, tokenizer.encode("م")[:1], rule))
+        data = spelt(tokenizer, [t.id for t in tokens])
+        assert begins_text(data) and len(tokens) == rule.max_tokens
+        assert "".join(t.text for t in tokens) == data.decode("utf-8", "ignore")
+        drawn += sum(byte >= 0x80 for byte in data)
+    assert drawn > 200
+
+
+def test_outputs_without_a_token_are_never_drawn(tokenizer: Tokenizer) -> None:
+    """Models' vocabularies are padded beyond their tokenizer's."""
+    wider = Decoder(DecoderConfig(tokenizer.vocab_size + 40, 16, 1, 2, 1, 8, 32, 64))
+    rule = Sampling(max_tokens=60, seed=1, temperature=5)
+    made = [t.id for t in generate(wider, tokenizer, [65], rule)]
+    assert len(made) == 60 and max(made) < tokenizer.vocab_size
 
 
 def test_sample_text_is_repeatable_and_takes_any_prompt(

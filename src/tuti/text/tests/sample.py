@@ -1,6 +1,7 @@
 """Small texts of many kinds, and tokenizers made from them, for this package's tests."""
 
 from functools import cache
+from itertools import product
 
 from tuti.text import Tokenizer, count_words
 
@@ -22,3 +23,15 @@ TEXTS = (PERSIAN, ENGLISH, CODE, OTHER)
 @cache
 def tokenizer() -> Tokenizer:
     return Tokenizer.train(count_words(TEXTS), 600)
+
+
+def begins_text(data: bytes) -> bool:
+    """Whether valid UTF-8 begins so: Python's decoder is asked about every way to go on."""
+    for count in range(4):
+        for tail in product((0x80, 0xBF), repeat=count):
+            try:
+                (data + bytes(tail)).decode("utf-8")
+            except UnicodeDecodeError:
+                continue
+            return True
+    return False
