@@ -7,6 +7,7 @@ into config.json in *steps*, so that no clock decides anything afterwards.
 import math
 import statistics
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,23 +84,42 @@ def bytes_per_token(vocab: int) -> float:
     return 1.9 + 0.41 * (math.log2(vocab) - 9)
 
 
-def update_seconds(config: DecoderConfig, rows: int, precision: str, device: str) -> float:
-    """Wall seconds of a real update: the median of those that two seconds hold, after one to warm up.
+@dataclass(frozen=True)
+class Candidate:
+    """A model whose updates are timed."""
 
-    A GPU is never as busy with other things as a processor: half a second of it is enough.
+    config: DecoderConfig
+    precision: str
+
+
+def race(candidates: Sequence[Candidate], rows: int, device: str) -> list[float]:
+    """Wall seconds of each one's update: medians over two seconds each, after one to warm up.
+
+    They take turns: what else the machine does then slows all of them alike, and never makes a larger
+    model look as quick as a smaller one. A GPU is less disturbed: half a second of it is enough.
     """
     watched = 0.5 if device.startswith("cuda") else 2.0
-    model = Decoder(config, torch.Generator().manual_seed(0)).to(device, as_dtype(precision))
+    updates = [_updates(candidate, rows, device) for candidate in candidates]
+    taken = [[next(update)] for update in updates]
+    while len(taken[0]) < 4 or min(map(sum, taken)) < watched:
+        for seconds, update in zip(taken, updates, strict=True):
+            seconds.append(next(update))
+    return [OVERHEAD * statistics.median(seconds[1:]) for seconds in taken]
+
+
+def _updates(candidate: Candidate, rows: int, device: str) -> Iterator[float]:
+    """Real updates, one after the other; the wall seconds of each."""
+    vocab = candidate.config.vocab
+    model = Decoder(candidate.config, torch.Generator().manual_seed(0))
+    model = model.to(device, as_dtype(candidate.precision))
     optimiser = Optimiser(model, Muon())
-    ids = torch.randint(0, config.vocab, (rows, CONTEXT + 1), device=device)
+    ids = torch.randint(0, vocab, (rows, CONTEXT + 1), device=device)
     documents = (torch.arange(CONTEXT, device=device) > CONTEXT // 3).long().expand(rows, -1)
-    taken: list[float] = []
-    while len(taken) < 4 or sum(taken) < watched:
+    while True:
         began = time.monotonic()
         (nll(model, ids[:, :-1], ids[:, 1:], documents) / ids[:, 1:].numel()).backward()
         optimiser.step(0.0)
-        taken.append(time.monotonic() - began)
-    return OVERHEAD * statistics.median(taken[1:])
+        yield time.monotonic() - began
 
 
 def expected_bits(parameters: float, tokens: float, corpus_tokens: float) -> float:
@@ -132,21 +152,23 @@ def make_plan(corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, For
     """The plan with the lowest loss to expect among the rungs of the ladder that fit the minutes."""
     vocab = vocabulary(corpus_bytes)
     corpus_tokens = max(1.0, corpus_bytes * 0.95 / bytes_per_token(vocab))
-    seconds, left = budget(corpus_bytes, minutes)
     precision, update = choose_precision(shape(*LADDER[0], vocab), ROWS, device)
 
     def rung(config: DecoderConfig, update: float) -> Rung:
+        left = minutes * 60 - sum(spent_elsewhere(corpus_bytes, minutes * 60, update).values())
         steps = max(20, int(left / update))
         bits = expected_bits(config.parameters, steps * ROWS * CONTEXT, corpus_tokens)
         return Rung(config, update, steps, bits)
 
     best = rung(shape(*LADDER[0], vocab), update)
     for size in LADDER[1:]:
-        config = shape(*size, vocab)
-        larger = rung(config, update_seconds(config, ROWS, precision, device))
+        pair = (best.config, shape(*size, vocab))
+        times = race([Candidate(config, precision) for config in pair], ROWS, device)
+        best, larger = map(rung, pair, times)
         if larger.bits >= best.bits:
             break
         best = larger
+    seconds, left = budget(corpus_bytes, minutes, best.update)
     forecast = Forecast(
         ROWS * CONTEXT / best.update,
         best.config.parameters,
@@ -154,29 +176,33 @@ def make_plan(corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, For
         precision,
         seconds | {"pretrain": left},
     )
-    sft_steps = max(10, int(seconds["sft"] / best.update / 1.5))
+    sft_steps = max(10, int(seconds["sft"] / best.update))
     return Plan(vocab, best.config.width, best.config.layers, ROWS, best.steps, sft_steps), forecast
 
 
 def make_base_plan(folder: Path, corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, Forecast]:
     """Steps of adapters on a pretrained model; its sizes are its own."""
-    seconds, left = budget(corpus_bytes, minutes)
     rows, config = 2, load_decoder(folder).config
-    fastest = {
-        precision: update_seconds(config, rows, precision, device) for precision in ("fp32", "bf16")
-    }
-    precision = min(fastest, key=lambda name: fastest[name])
-    update = fastest[precision]
+    precision, update = choose_precision(config, rows, device)
+    seconds, left = budget(corpus_bytes, minutes, update, BASE_MEASURING)
     forecast = Forecast(
         rows * CONTEXT / update, config.parameters, 0.0, precision, seconds | {"adapt": left}
     )
-    steps, sft_steps = max(5, int(left / update)), max(5, int(seconds["sft"] / update / 1.5))
+    steps, sft_steps = max(5, int(left / update)), max(5, int(seconds["sft"] / update))
     return Plan(config.vocab, 0, 0, rows, steps, sft_steps), forecast
 
 
-def budget(corpus_bytes: int, minutes: float) -> tuple[dict[str, float], float]:
+MEASURING = 225.0
+"""What measuring a model in a job takes, in updates: 60 while it pretrains, 45 in sft, 120 at the end"""
+BASE_MEASURING = 40.0
+"""The same for a base model, which is measured on less"""
+
+
+def budget(
+    corpus_bytes: int, minutes: float, update: float, measuring: float = MEASURING
+) -> tuple[dict[str, float], float]:
     """Seconds of the other stages, and what is left for training; too little is refused."""
-    seconds = spent_elsewhere(corpus_bytes, minutes * 60)
+    seconds = spent_elsewhere(corpus_bytes, minutes * 60, update, measuring)
     left = minutes * 60 - sum(seconds.values())
     if left < 5:
         raise UserError(
@@ -187,24 +213,26 @@ def budget(corpus_bytes: int, minutes: float) -> tuple[dict[str, float], float]:
     return seconds, left
 
 
-def spent_elsewhere(corpus_bytes: int, budget: float) -> dict[str, float]:
-    """Seconds that the other stages will take."""
+def spent_elsewhere(
+    corpus_bytes: int, budget: float, update: float, measuring: float = MEASURING
+) -> dict[str, float]:
+    """Seconds that all but training takes; `update`: those of one update, which measuring goes by."""
     megabytes = corpus_bytes / 1e6
     return {
-        "start": 8.0,
+        "start": 20.0,
         "prepare": 1.0 + 0.35 * megabytes,
-        "tokenizer": 2.0 + 0.6 * min(megabytes, 40),
-        "pack": 1.0 + 0.4 * megabytes,
-        "sft": 0.08 * budget,
-        "glances": 2.0 + 0.02 * budget,
-        "evaluate": 6.0 + 0.06 * budget,
+        "tokenizer": 1.0 + 0.2 * min(megabytes, 40),
+        "pack": 0.5 + 0.2 * megabytes,
+        "sft": 0.05 * budget,
+        "measuring": measuring * update,
+        "n-gram": 1.0 + 3.5 * min(megabytes, 8),
     }
 
 
-def choose_precision(probe: DecoderConfig, rows: int, device: str) -> tuple[str, float]:
+def choose_precision(config: DecoderConfig, rows: int, device: str) -> tuple[str, float]:
     """bf16 where the processor gains by it, else fp32; with the seconds of an update."""
-    rounded = update_seconds(probe, rows, "bf16", device)
     if device.startswith("cuda"):
-        return "bf16", rounded
-    exact = update_seconds(probe, rows, "fp32", device)
+        return "bf16", race([Candidate(config, "bf16")], rows, device)[0]
+    precisions = ("bf16", "fp32")
+    rounded, exact = race([Candidate(config, name) for name in precisions], rows, device)
     return ("bf16", rounded) if rounded < 0.9 * exact else ("fp32", exact)

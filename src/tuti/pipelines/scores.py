@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tuti.data import Tokens
 from tuti.data.dialogues import Dialogue
-from tuti.infer import document_nats, sample_text
+from tuti.infer import Engine, Request, Sampling, document_nats
 from tuti.measure import (
     Interval,
     LineRange,
@@ -218,15 +218,30 @@ def write_samples(
 ) -> list[Sample]:
     """Continuations of the first two lines of held-out documents, scripts in turn."""
     groups = [np.flatnonzero(own) for name, own in texts.groups().items() if name != "all"]
-    found: list[Sample] = []
+    chosen: list[tuple[int, str]] = []
     for n in range(count):
         group = groups[n % len(groups)]
         number = int(group[n // len(groups) % len(group)])
         lines = texts.texts[number].splitlines(keepends=True)
-        prompt = "".join(lines[:2])[:200]
-        text = sample_text(model, tokenizer, prompt, max_tokens=length, seed=n)
-        found.append(Sample(str(texts.names[number]), prompt, text))
-    return found
+        chosen.append((number, "".join(lines[:2])[:200]))
+    room = max(1, model.config.context - length - 1)
+    asked = [
+        Request(
+            [tokenizer.end, *tokenizer.encode(prompt)][-room:],
+            Sampling(temperature=0.8, top_p=0.95, max_tokens=length, seed=n),
+            ends=(tokenizer.end,),
+        )
+        for n, (_, prompt) in enumerate(chosen)
+    ]
+    engine = Engine(model, tokenizer, waiting=count)
+    try:
+        told = engine.complete_all(asked)
+    finally:
+        engine.close()
+    return [
+        Sample(str(texts.names[number]), prompt, "".join(event.text for event in events))
+        for (number, prompt), events in zip(chosen, told, strict=True)
+    ]
 
 
 def copying_section(samples: Sequence[Sample], folder: Path) -> Section:

@@ -1,6 +1,6 @@
 """The arithmetic of the plan: sizes that fit the corpus and the minutes, and a forecast that makes sense."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -10,9 +10,11 @@ from tuti.nn import Decoder, DecoderConfig
 from tuti.pipelines import plan
 from tuti.pipelines.plan import (
     LADDER,
+    Candidate,
     budget,
     bytes_per_token,
     expected_bits,
+    race,
     shape,
     spent_elsewhere,
     vocabulary,
@@ -53,42 +55,53 @@ def test_tokens_cover_more_bytes_where_there_are_more_of_them() -> None:
 
 
 def test_the_minutes_are_spent_once() -> None:
-    seconds, left = budget(5_600_000, 10)
+    seconds, left = budget(5_600_000, 10, 0.17)
     assert sum(seconds.values()) + left == pytest.approx(600)
     assert left > 400
-    assert seconds == spent_elsewhere(5_600_000, 600)
+    assert seconds == spent_elsewhere(5_600_000, 600, 0.17)
+    # A slower machine measures more slowly too.
+    assert budget(5_600_000, 10, 0.34)[1] < left - 30
 
 
 def test_minutes_that_leave_nothing_are_refused_with_some_that_do() -> None:
     with pytest.raises(UserError, match="leave nothing to train in") as caught:
-        budget(400_000_000, 1)
+        budget(400_000_000, 1, 0.17)
     minutes = float(caught.value.hint.removeprefix("--minutes "))
-    assert budget(400_000_000, minutes)[1] >= 5
+    assert budget(400_000_000, minutes, 0.17)[1] >= 5
 
 
-def updates_take(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[DecoderConfig], float]) -> list[int]:
-    """Replaces the stopwatch alone; returns the widths that are timed, as they are timed."""
-    timed: list[int] = []
+def updates_take(
+    monkeypatch: pytest.MonkeyPatch, seconds: Callable[[DecoderConfig], float]
+) -> list[list[int]]:
+    """Replaces the stopwatch alone; returns the widths that race, as they race."""
+    raced: list[list[int]] = []
 
-    def update_seconds(config: DecoderConfig, rows: int, precision: str, device: str) -> float:
-        timed.append(config.width)
-        return seconds(config)
+    def race(candidates: Sequence[Candidate], rows: int, device: str) -> list[float]:
+        raced.append([candidate.config.width for candidate in candidates])
+        return [seconds(candidate.config) for candidate in candidates]
 
-    monkeypatch.setattr(plan, "update_seconds", update_seconds)
-    return timed
+    monkeypatch.setattr(plan, "race", race)
+    return raced
 
 
 def test_a_processor_takes_the_smallest_and_times_no_more_than_it_must(monkeypatch) -> None:
-    timed = updates_take(monkeypatch, lambda config: config.flops_per_token(256) * 2.5e-8)
+    raced = updates_take(monkeypatch, lambda config: config.flops_per_token(256) * 2.5e-8)
     made, forecast = plan.make_plan(5_600_000, 10, "cpu")
-    assert (made.width, made.layers) == LADDER[0] and timed == [128, 128, 192]
+    assert (made.width, made.layers) == LADDER[0] and raced == [[128, 128], [128, 192]]
     assert forecast.precision == "fp32"  # bf16 took as long
-    assert made.steps == pytest.approx(budget(5_600_000, 10)[1] / 0.15, rel=0.01)
+    assert made.steps == pytest.approx(budget(5_600_000, 10, 0.15)[1] / 0.15, rel=0.01)
 
 
 def test_a_device_whose_updates_all_take_as_long_gets_the_largest(monkeypatch) -> None:
-    timed = updates_take(monkeypatch, lambda config: 0.02)
+    raced = updates_take(monkeypatch, lambda config: 0.02)
     made, forecast = plan.make_plan(5_600_000, 10, "cuda")
-    assert (made.width, made.layers) == LADDER[-1] and len(timed) == len(LADDER)
+    assert (made.width, made.layers) == LADDER[-1] and len(raced) == len(LADDER)
     assert forecast.precision == "bf16"
     assert made.steps * 0.02 == pytest.approx(forecast.seconds["pretrain"], abs=0.02)
+
+
+def test_those_who_race_take_turns() -> None:
+    """On this machine, for real: the same updates take as long, three times as many layers longer."""
+    small, large = shape(32, 1, 300), shape(32, 6, 300)
+    one, same, more = race([Candidate(config, "fp32") for config in (small, small, large)], 2, "cpu")
+    assert 0.5 < one / same < 2 and more > 2 * one > 0
