@@ -1,6 +1,6 @@
 """Does `tuti teach --minutes M` take M minutes? Actual wall time of the whole command ÷ asked.
 
-    make bench NAME=minutes          # 3, 10 and 30 minutes; TUTI_MINUTES="3 10" for fewer
+    make bench NAME=minutes          # 3, 10 and 30 minutes; TUTI_ASKED="3 10" for fewer
 """
 
 import os
@@ -16,7 +16,7 @@ from ngram import corpus
 
 
 def main() -> None:
-    asked = [float(word) for word in os.environ.get("TUTI_MINUTES", "3 10 30").split()]
+    asked = [float(word) for word in os.environ.get("TUTI_ASKED", "3 10 30").split()]
     ratios: list[float] = []
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "corpus"
