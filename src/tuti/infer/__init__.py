@@ -1,7 +1,7 @@
 """Generation: a model folder loaded, sampling, the plain loop, the engine with continuous batching."""
 
 from tuti.infer.engine import Engine
-from tuti.infer.generate import Model, Token, generate, sample_text
+from tuti.infer.generate import Model, Token, fitting, generate, sample_text
 from tuti.infer.loading import LoadedModel, load_model
 from tuti.infer.packed import PackedDecoder
 from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket
@@ -25,6 +25,7 @@ __all__ = [
     "Ticket",
     "Token",
     "document_nats",
+    "fitting",
     "generate",
     "load_model",
     "sample",

@@ -98,6 +98,11 @@ def _steps(
         ids = [chosen]
 
 
+def fitting(prompt: Sequence[int], model: Model, max_tokens: int) -> Sequence[int]:
+    """As much of a prompt's end as leaves room for the answer in the model's context."""
+    return prompt[-max(1, model.config.context - max_tokens - 1) :]
+
+
 def sample_text(
     model: Model,
     tokenizer: Tokenizer,
@@ -113,6 +118,5 @@ def sample_text(
     Too long a prompt loses its beginning. Leaves the model and torch's own generator as they were.
     """
     rule = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
-    room = max(1, model.config.context - max_tokens - 1)
-    ids = [tokenizer.end, *tokenizer.encode(prompt)][-room:]
+    ids = fitting([tokenizer.end, *tokenizer.encode(prompt)], model, max_tokens)
     return "".join(t.text for t in generate(model, tokenizer, ids, rule, (tokenizer.end,)))

@@ -149,19 +149,15 @@ class Rung:
     """Bits per byte to expect"""
 
 
-AIM = 0.95
-"""Share of the minutes that is planned for: a machine's speed changes by some 10 %, and late is worse"""
-
-
 def make_plan(corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, Forecast]:
     """The plan with the lowest loss to expect among the rungs of the ladder that fit the minutes."""
-    vocab, minutes = vocabulary(corpus_bytes), AIM * minutes
+    vocab = vocabulary(corpus_bytes)
     corpus_tokens = max(1.0, corpus_bytes * 0.95 / bytes_per_token(vocab))
     precision, update = choose_precision(shape(*LADDER[0], vocab), ROWS, device)
 
     def rung(config: DecoderConfig, update: float) -> Rung:
-        left = minutes * 60 - sum(spent_elsewhere(corpus_bytes, minutes * 60, update).values())
-        steps = max(20, int(left / update))
+        elsewhere = spent_elsewhere(corpus_bytes, minutes * 60, update)
+        steps = max(20, int(left_to_train(minutes, elsewhere) / update))
         bits = expected_bits(config.parameters, steps * ROWS * CONTEXT, corpus_tokens)
         return Rung(config, update, steps, bits)
 
@@ -189,7 +185,7 @@ def make_base_plan(folder: Path, corpus_bytes: int, minutes: float, device: str)
     """Steps of adapters on a pretrained model; its sizes are its own."""
     rows, config = 2, load_decoder(folder).config
     precision, update = choose_precision(config, rows, device)
-    seconds, left = budget(corpus_bytes, AIM * minutes, update, BASE_MEASURING)
+    seconds, left = budget(corpus_bytes, minutes, update, BASE_MEASURING)
     forecast = Forecast(
         rows * CONTEXT / update, config.parameters, 0.0, precision, seconds | {"adapt": left}
     )
@@ -197,6 +193,8 @@ def make_base_plan(folder: Path, corpus_bytes: int, minutes: float, device: str)
     return Plan(config.vocab, 0, 0, rows, steps, sft_steps), forecast
 
 
+AIM = 0.95
+"""Share of the minutes that is planned for: a machine's speed changes by some 10 %, and late is worse"""
 MEASURING = 225.0
 """What measuring a model in a job takes, in updates: 60 while it pretrains, 45 in sft, 120 at the end"""
 BASE_MEASURING = 40.0
@@ -208,7 +206,7 @@ def budget(
 ) -> tuple[dict[str, float], float]:
     """Seconds of the other stages, and what is left for training; too little is refused."""
     seconds = spent_elsewhere(corpus_bytes, minutes * 60, update, measuring)
-    left = minutes * 60 - sum(seconds.values())
+    left = left_to_train(minutes, seconds)
     if left < 5:
         raise UserError(
             f"{minutes:g} minutes leave nothing to train in: all else that {corpus_bytes / 1e6:.0f} MB "
@@ -216,6 +214,11 @@ def budget(
             hint=f"--minutes {math.ceil(sum(seconds.values()) / 60 + 2)}",
         )
     return seconds, left
+
+
+def left_to_train(minutes: float, elsewhere: dict[str, float]) -> float:
+    """Seconds of the planned share of the minutes that nothing else takes."""
+    return AIM * minutes * 60 - sum(elsewhere.values())
 
 
 def spent_elsewhere(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tuti.data import Tokens
 from tuti.data.dialogues import Dialogue
-from tuti.infer import Engine, Request, Sampling, document_nats
+from tuti.infer import Engine, Request, Sampling, document_nats, fitting
 from tuti.measure import (
     Interval,
     LineRange,
@@ -224,10 +224,9 @@ def write_samples(
         number = int(group[n // len(groups) % len(group)])
         lines = texts.texts[number].splitlines(keepends=True)
         chosen.append((number, "".join(lines[:2])[:200]))
-    room = max(1, model.config.context - length - 1)
     asked = [
         Request(
-            [tokenizer.end, *tokenizer.encode(prompt)][-room:],
+            fitting([tokenizer.end, *tokenizer.encode(prompt)], model, length),
             Sampling(temperature=0.8, top_p=0.95, max_tokens=length, seed=n),
             ends=(tokenizer.end,),
         )

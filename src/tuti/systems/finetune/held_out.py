@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tuti.data import read_tokens
 from tuti.data.dialogues import Dialogue, scored_dialogues
-from tuti.infer import Sampling, document_nats, generate, sample_text
+from tuti.infer import Sampling, document_nats, fitting, generate, sample_text
 from tuti.measure import bits_per_byte
 from tuti.nn import Decoder, token_nll
 from tuti.run import Run, read_events
@@ -47,9 +47,8 @@ def answer(
 ) -> str:
     """What the model answers; the question loses its beginning where it does not fit."""
     ids = template.render(messages, add_generation_prompt=True).ids
-    room = max(1, model.config.context - max_tokens - 1)
     rule = Sampling(temperature=temperature, top_p=0.95, max_tokens=max_tokens, seed=seed)
-    said = generate(model, template.tokenizer, ids[-room:], rule, template.stops)
+    said = generate(model, template.tokenizer, fitting(ids, model, max_tokens), rule, template.stops)
     return "".join(token.text for token in said)
 
 

@@ -11,7 +11,7 @@ PLACES = (b"", b"\xc2", b"\xe1", b"\xf1", b"\xe0", b"\xed", b"\xf0", b"\xf4")
 """Bytes that lead to each place, in the places' order"""
 
 
-def agrees(tokens: list[bytes], place: int) -> None:
+def assert_agreement(tokens: list[bytes], place: int) -> None:
     found = Utf8(tokens, frozenset())
     for i, token in enumerate(tokens):
         data = PLACES[place] + token
@@ -22,11 +22,11 @@ def agrees(tokens: list[bytes], place: int) -> None:
 
 @pytest.mark.parametrize("place", range(BROKEN))
 def test_every_byte_from_every_place(place: int) -> None:
-    agrees([bytes([a]) for a in range(256)], place)
+    assert_agreement([bytes([a]) for a in range(256)], place)
 
 
 def test_every_pair_of_bytes() -> None:
-    agrees([bytes([a, b]) for a in range(256) for b in range(256)], WHOLE)
+    assert_agreement([bytes([a, b]) for a in range(256) for b in range(256)], WHOLE)
 
 
 @given(st.lists(st.binary(max_size=6) | st.text(max_size=3).map(lambda t: t.encode()), max_size=12))
