@@ -228,6 +228,9 @@ def test_a_union_is_chosen_by_its_name(tuti: Tuti, tmp_path: Path) -> None:
     texts(tmp_path / "in")
     code, _, err = tuti("spark", "prepare", "in", "--out", "a", "engine:local")
     assert code == 0, err
+    code, _, err = tuti("spark", "prepare", "in", "engine:local", "--passage", "300", "--out", "b")
+    assert code == 0, err
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["config"]["passage"] == 300
 
 
 def test_list_fetch_and_claims_print(tuti: Tuti) -> None:

@@ -22,6 +22,8 @@ LADDER = ((128, 4), (192, 4), (192, 6), (256, 6), (320, 8), (448, 10), (640, 12)
 """Widths and layers of the candidates; heads are 64 wide, 4 at least, and groups share a key-value head"""
 ROWS = 16
 """Rows of an update: half as many learn no faster by the token, and keep the processor less busy"""
+LEAST = 20
+"""Updates of pretraining at least: a model that gets fewer is no choice"""
 OVERHEAD = 1.05
 """What drawing batches, dropping channels and logging add to an update"""
 
@@ -154,19 +156,20 @@ def make_plan(corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, For
     vocab = vocabulary(corpus_bytes)
     corpus_tokens = max(1.0, corpus_bytes * 0.95 / bytes_per_token(vocab))
     precision, update = choose_precision(shape(*LADDER[0], vocab), ROWS, device)
+    budget(corpus_bytes, minutes, update)  # refuses minutes in which even the smallest cannot be taught
 
     def rung(config: DecoderConfig, update: float) -> Rung:
         elsewhere = spent_elsewhere(corpus_bytes, minutes * 60, update)
-        steps = max(20, int(left_to_train(minutes, elsewhere) / update))
-        bits = expected_bits(config.parameters, steps * ROWS * CONTEXT, corpus_tokens)
-        return Rung(config, update, steps, bits)
+        steps = int(left_to_train(minutes, elsewhere) / update)
+        tokens = max(LEAST, steps) * ROWS * CONTEXT
+        return Rung(config, update, steps, expected_bits(config.parameters, tokens, corpus_tokens))
 
     best = rung(shape(*LADDER[0], vocab), update)
     for size in LADDER[1:]:
         pair = (best.config, shape(*size, vocab))
         times = race([Candidate(config, precision) for config in pair], ROWS, device)
         best, larger = map(rung, pair, times)
-        if larger.bits >= best.bits:
+        if larger.steps < LEAST or larger.bits >= best.bits:
             break
         best = larger
     seconds, left = budget(corpus_bytes, minutes, best.update)
@@ -178,7 +181,8 @@ def make_plan(corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, For
         seconds | {"pretrain": left},
     )
     sft_steps = max(10, int(seconds["sft"] / best.update))
-    return Plan(vocab, best.config.width, best.config.layers, ROWS, best.steps, sft_steps), forecast
+    steps = max(LEAST, best.steps)
+    return Plan(vocab, best.config.width, best.config.layers, ROWS, steps, sft_steps), forecast
 
 
 def make_base_plan(folder: Path, corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, Forecast]:

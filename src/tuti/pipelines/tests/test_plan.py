@@ -101,6 +101,18 @@ def test_a_device_whose_updates_all_take_as_long_gets_the_largest(monkeypatch) -
     assert made.steps * 0.02 == pytest.approx(forecast.seconds["pretrain"], abs=0.02)
 
 
+def test_few_minutes_are_refused_by_what_the_smallest_model_needs(monkeypatch) -> None:
+    """No rung is climbed to whose updates do not fit: all would then look equally taught."""
+    raced = updates_take(monkeypatch, lambda config: config.flops_per_token(256) * 2.5e-8)
+    with pytest.raises(UserError, match=r"0\.2 minutes leave nothing") as caught:
+        plan.make_plan(1_600_000, 0.2, "cpu")
+    assert len(raced) == 1 and float(caught.value.hint.removeprefix("--minutes ")) <= 4
+    updates_take(monkeypatch, lambda config: config.flops_per_token(256) * 1e-7)
+    made, forecast = plan.make_plan(1_600_000, 3.2, "cpu")
+    assert 5 < forecast.seconds["pretrain"] < plan.LEAST * 0.6  # fewer would fit
+    assert (made.width, made.steps) == (128, plan.LEAST)
+
+
 def test_those_who_race_take_turns(monkeypatch) -> None:
     """The stopwatch is scripted: a slow spell falls on all alike, the first update warms up only."""
     turns: list[str] = []
