@@ -1,8 +1,9 @@
 """Continuous batching (Yu et al. 2022, "Orca"): answers join and leave the batch at every step.
 
-One thread owns the model. A step reads a chunk of waiting prompts (of one that is long, or some
-that are short), so that a long prompt delays the others by that and no more, then makes one token
-for every answer under way. Prompts take turns, the least recently served first.
+One thread owns the model. A step makes one token for every answer under way and, in the same pass
+over the weights, reads a chunk of waiting prompts (of one that is long, or some that are short), so
+that a long prompt delays the others by that and no more. Prompts take turns, the least recently
+served first.
 
 The cache's slots are numbered so that answers under way hold 0 … ready - 1 and prompts being read
 follow: the decoding step reads its keys in place, and whoever leaves is replaced by the last.
@@ -174,52 +175,50 @@ class Engine:
         if not self._live:
             return
         self.counters.steps += 1
-        read = 0
-        while read < self.chunk and self._ready < len(self._live):
-            read += self._read(min(self._live[self._ready :], key=lambda ticket: ticket.turn))
-            self._leave()
-        self._decode()
+        reading: list[Ticket] = []
+        rows = 0
+        for ticket in sorted(self._live[self._ready :], key=lambda ticket: ticket.turn):
+            if rows >= self.chunk:
+                break
+            reading.append(ticket)
+            rows += min(self.chunk, len(ticket.ids) - ticket.read)
+        self._pass([*self._live[: self._ready], *reading])
         self._leave()
         self.counters.running = len(self._live)
 
-    def _read(self, ticket: Ticket) -> int:
-        """One chunk of a prompt; after the last one the first token of the answer."""
+    def _pass(self, tickets: Sequence[Ticket]) -> None:
+        """A chunk of each prompt and the last token of each answer go in; who can answers."""
+        parts = [ticket.ids[ticket.read :][: self.chunk] for ticket in tickets]
+        window = self._cache.window(list(map(self._live.index, tickets)), list(map(len, parts)))
+        ids = torch.tensor([part + [0] * (window.time - len(part)) for part in parts])
+        hidden = self.model(ids.to(self._cache.store.device), cache=window)
+        answering: list[Ticket] = []
+        last: list[torch.Tensor] = []
+        for ticket, part, states in zip(tickets, parts, hidden, strict=True):
+            if self._read(ticket, states[: len(part)]):
+                answering.append(ticket)
+                last.append(states[len(part) - 1])
+        if answering:
+            self._choose(answering, self.model.logits(torch.stack(last)).float())
+
+    def _read(self, ticket: Ticket, hidden: torch.Tensor) -> bool:
+        """These tokens are in the cache; whether the answer's next one can be drawn now."""
+        first, ticket.read = ticket.read == 0, ticket.read + len(hidden)
+        if ticket.made:
+            return True
         self._turn += 1
         ticket.turn = self._turn
-        slot = self._live.index(ticket)
-        part = ticket.ids[ticket.read : ticket.read + self.chunk]
-        device = self._cache.store.device
-        hidden = self.model(
-            torch.tensor([part], device=device), cache=self._cache.window([slot], [len(part)])
-        )[0]
-        first, ticket.read = ticket.read == 0, ticket.read + len(part)
-        self.counters.prompt_tokens += len(part)
-        whole = ticket.read == len(ticket.ids)
-        score = ticket.request.score
-        if not (whole or score):
-            return len(part)
-        logits = self.model.logits(hidden if score else hidden[-1:]).float()
-        if score:
-            self._score(ticket, logits, first)
-        if whole and ticket.request.sampling.max_tokens == 0:
+        self.counters.prompt_tokens += len(hidden)
+        if ticket.request.score:
+            self._score(ticket, self.model.logits(hidden).float(), first)
+        if ticket.read < len(ticket.ids):
+            return False
+        if ticket.request.sampling.max_tokens == 0:
             self._finish(ticket, Finish("length"))
-        elif whole:
-            self._swap(slot, self._ready)
-            self._ready += 1
-            self._choose([ticket], logits[-1:])
-        return len(part)
-
-    def _decode(self) -> None:
-        """One token for each answer under way."""
-        tickets = self._live[: self._ready]
-        if not tickets:
-            return
-        new = torch.tensor([[ticket.ids[-1]] for ticket in tickets])
-        window = self._cache.window(range(len(tickets)))
-        hidden = self.model(new.to(self._cache.store.device), cache=window)
-        for ticket in tickets:
-            ticket.read += 1
-        self._choose(tickets, self.model.logits(hidden[:, -1]).float())
+            return False
+        self._swap(self._live.index(ticket), self._ready)
+        self._ready += 1
+        return True
 
     def _choose(self, tickets: Sequence[Ticket], logits: torch.Tensor) -> None:
         """Draws a token for each row and says it."""

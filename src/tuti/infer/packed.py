@@ -8,13 +8,13 @@ of a step is few, large operators: at batch 1 each one costs more to call than t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tuti.nn import CacheWindow, Decoder, DecoderConfig, KVCache
@@ -91,9 +91,17 @@ class PackedDecoder:
     def __call__(
         self, ids: Int[Tensor, "batch time"], *, cache: CacheWindow
     ) -> Float[Tensor, "batch time dim"]:
-        """Final hidden states of the new tokens, as `Decoder.forward` with a cache."""
-        with self._threads(ids.numel()):
-            return self._forward(ids, cache)
+        """Final hidden states of the new tokens, as `Decoder.forward` with a cache.
+
+        Padding costs nothing: the products see new tokens only, all in one pass.
+        """
+        kept = _kept(cache)
+        with self._threads(sum(cache.counts)):
+            hidden = self._forward(ids[kept], cache.positions[kept], list(cache.parts()))
+        cache.commit()
+        padded = hidden.new_zeros(*ids.shape, hidden.shape[-1])
+        padded[kept] = hidden
+        return padded
 
     @contextmanager
     def _threads(self, rows: int) -> Generator[None]:
@@ -113,38 +121,41 @@ class PackedDecoder:
             torch.set_num_threads(n)
 
     def _forward(
-        self, ids: Int[Tensor, "batch time"], cache: CacheWindow
-    ) -> Float[Tensor, "batch time dim"]:
+        self, ids: Int[Tensor, " new"], positions: Int[Tensor, " new"], parts: Sequence[CacheWindow]
+    ) -> Float[Tensor, "new dim"]:
+        """Attention goes part by part (see `CacheWindow.parts`), all else by token."""
         c = self.config
-        batch, time = ids.shape
-        n, h, kv, width = batch * time, c.heads, c.kv_heads, (c.width,)
-        x = _fill(F.embedding(ids.flatten(), self.embedding))
-        cos, sin = self._turning(cache.positions)
-        attend = _Step(cache, c).attend if time == 1 else _Turn(cache, c).attend
+        n, h, kv, width = len(ids), c.heads, c.kv_heads, (c.width,)
+        x = _fill(F.embedding(ids, self.embedding))
+        cos, sin = self._turning(positions)
+        attends = [(_Step if part.time == 1 else _Turn)(part, c).attend for part in parts]
+        sizes = [sum(part.counts) for part in parts]
         seen = x.new_zeros(x.shape[0], h * c.head_dim)  # what attention gives; filled rows stay 0
+        places = seen[:n].split_with_sizes(sizes)
         for index, layer in enumerate(self.layers):
             qkv = layer.qkv(F.rms_norm(x, width, layer.attention_norm, c.norm_eps))[:n]
-            qkv = qkv.view(batch, time, h + 2 * kv, c.head_dim)
+            qkv = qkv.view(n, h + 2 * kv, c.head_dim)
             turned = torch.addcmul(qkv * cos, qkv.roll(c.head_dim // 2, -1), sin)
-            seen[:n] = attend(index, turned).reshape(n, -1)
+            news = turned.split_with_sizes(sizes)
+            for place, attend, new in zip(places, attends, news, strict=True):
+                place.copy_(attend(index, new).reshape(place.shape))
             x = x + layer.output(seen)
             gate, up = layer.gate_up(F.rms_norm(x, width, layer.mlp_norm, c.norm_eps)).chunk(
                 2, dim=-1
             )
             x = x + layer.down(F.silu(gate).mul_(up))
-        cache.commit()
-        return F.rms_norm(x[:n], width, self.norm, c.norm_eps).view(batch, time, -1)
+        return F.rms_norm(x[:n], width, self.norm, c.norm_eps)
 
     def _turning(
-        self, positions: Int[Tensor, "batch time"]
-    ) -> tuple[Float[Tensor, "batch time heads dim"], Float[Tensor, "batch time heads dim"]]:
+        self, positions: Int[Tensor, " new"]
+    ) -> tuple[Float[Tensor, "new heads dim"], Float[Tensor, "new heads dim"]]:
         """cos and sin for queries, keys and values in a row; values are turned by nothing."""
         c = self.config
         turns = self._turns[positions.clamp(max=c.context - 1)]
-        turned = turns[:, :, :, None].expand(-1, -1, -1, c.heads + c.kv_heads, -1)
-        still = turned.new_zeros(*turned.shape[:3], c.kv_heads, c.head_dim)
-        still[:, :, 0] = 1
-        cos, sin = torch.cat((turned, still), dim=3).unbind(2)
+        turned = turns[:, :, None].expand(-1, -1, c.heads + c.kv_heads, -1)
+        still = turned.new_zeros(*turned.shape[:2], c.kv_heads, c.head_dim)
+        still[:, 0] = 1
+        cos, sin = torch.cat((turned, still), dim=2).unbind(1)
         return cos, sin
 
     @torch.inference_mode()
@@ -156,13 +167,14 @@ class PackedDecoder:
 
 
 class _Turn:
-    """Attention of several new tokens a row, as the decoder does it."""
+    """Attention of one row's several new tokens, as the decoder does it."""
 
     def __init__(self, window: CacheWindow, config: DecoderConfig):
         self.window, self.heads, self.last = window, config.heads, -config.kv_heads
 
-    def attend(self, layer: int, qkv: Float[Tensor, "batch time heads dim"]) -> Tensor:
-        q, k, v = qkv[:, :, : self.heads], qkv[:, :, self.heads : self.last], qkv[:, :, self.last :]
+    def attend(self, layer: int, qkv: Float[Tensor, "time heads dim"]) -> Tensor:
+        new = qkv[None]
+        q, k, v = new[:, :, : self.heads], new[:, :, self.heads : self.last], new[:, :, self.last :]
         return self.window.attend(layer, q, k, v)
 
 
@@ -180,12 +192,18 @@ class _Step:
         self.new = (len(slots), 2, config.kv_heads, config.head_dim)
         self.heads = config.heads
 
-    def attend(self, layer: int, qkv: Float[Tensor, "batch 1 heads dim"]) -> Tensor:
+    def attend(self, layer: int, qkv: Float[Tensor, "batch heads dim"]) -> Tensor:
         past = self.layers[layer]
-        past[:, self.slots, :, self.places] = qkv[:, 0, self.heads :].view(self.new)
-        grouped = qkv[:, 0, : self.heads].view(self.queries)  # a group's G heads as its queries
+        past[:, self.slots, :, self.places] = qkv[:, self.heads :].view(self.new)
+        grouped = qkv[:, : self.heads].view(self.queries)  # a group's G heads as its queries
         keys, values = past[:, self.rows, :, : self.end].unbind(0)
         return F.scaled_dot_product_attention(grouped, keys, values, attn_mask=self.mask)
+
+
+def _kept(window: CacheWindow) -> Bool[Tensor, "batch time"]:
+    """Which places of a padded batch hold new tokens."""
+    counts = torch.tensor(window.counts, device=window.positions.device)
+    return torch.arange(window.time, device=counts.device) < counts[:, None]
 
 
 def pack(weight: Float[Tensor, "out in"]) -> Linear:

@@ -10,6 +10,7 @@ after which `lengths` of these slots have grown by `counts`. Prefill, decode and
 (a second turn, a chunk of a long prompt) are the same call: T = 1 is decode, slots whose length is
 0 are prefilled, and rows may differ in both past and new tokens. What stands in padded places is
 never seen; `hidden` there is meaningless. A row's last state is `hidden[b, counts[b] - 1]`.
+`window.parts()` are the same pass in pieces without padding.
 
 `free(slot)` forgets a sequence. Slots that are consecutive numbers are read in place, others are
 gathered (copied) at each step: keep the live ones together, with `move(source, target)`.
@@ -17,7 +18,9 @@ gathered (copied) at each step: keep the live ones together, with `move(source, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import groupby
 
 import torch
 from jaxtyping import Float, Int
@@ -91,12 +94,24 @@ class CacheWindow:
         self.positions: Int[Tensor, "batch time"] = start[:, None] + torch.arange(
             self.time, device=device
         )
-        self.mask: Float[Tensor, "batch 1 time source"] | None = None
+
+    @cached_property
+    def mask(self) -> Float[Tensor, "batch 1 time source"] | None:
+        """0 where a new token may see, -inf elsewhere; None where that goes without saying."""
         even = min(self.starts) == max(self.starts)
-        if not self.fresh and not (even and self.time == 1):
-            seen = torch.arange(self.end, device=device) <= self.positions[:, :, None]
-            mask = torch.zeros(seen.shape, dtype=cache.store.dtype, device=device)
-            self.mask = mask.masked_fill_(~seen, float("-inf"))[:, None]
+        if self.fresh or (even and self.time == 1):
+            return None
+        device = self.cache.store.device
+        seen = torch.arange(self.end, device=device) <= self.positions[:, :, None]
+        mask = torch.zeros(seen.shape, dtype=self.cache.store.dtype, device=device)
+        return mask.masked_fill_(~seen, float("-inf"))[:, None]
+
+    def parts(self) -> Iterator[CacheWindow]:
+        """Neighbouring rows with one new token together, every other row by itself, in order."""
+        rows = enumerate(self.counts)
+        for _, part in groupby(rows, key=lambda row: 0 if row[1] == 1 else row[0] + 1):
+            slots, counts = zip(*((self.slots[row], count) for row, count in part), strict=True)
+            yield self.cache.window(slots, counts)
 
     @torch.no_grad()
     def attend(

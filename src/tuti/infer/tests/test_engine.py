@@ -20,7 +20,7 @@ from tuti.infer import (
     Token,
     generate,
 )
-from tuti.nn import Decoder, DecoderConfig, token_nll
+from tuti.nn import CacheWindow, Decoder, DecoderConfig, token_nll
 from tuti.run import UserError
 from tuti.text import Tokenizer
 
@@ -138,6 +138,27 @@ def test_a_long_prompt_delays_others_by_one_chunk(engine: Engine) -> None:
     took = engine.counters.steps - before
     assert took >= 150 // 16  # one chunk a step, and each step made the other a token
     assert len(list(events)) == 60
+
+
+def test_a_step_reads_and_answers_in_one_pass_over_the_weights(
+    decoder: Decoder, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts of 40 tokens in chunks of 16 beside answers: what each pass saw, by row."""
+    passes: list[list[int]] = []
+    whole = decoder.forward
+
+    def forward(ids: torch.Tensor, *, cache: CacheWindow) -> torch.Tensor:
+        passes.append(cache.counts)
+        return whole(ids, cache=cache)
+
+    monkeypatch.setattr(decoder, "forward", forward)
+    engine = Engine(decoder, tokenizer, slots=4, chunk=16)
+    rule = Sampling(temperature=0, max_tokens=6)
+    events = engine.complete_all([Request([1] * n, rule) for n in (3, 10, 40)])
+    engine.close()
+    assert [len(found) for found in events] == [7, 7, 7]
+    assert passes[:4] == [[3, 10, 16], [1, 1, 16], [1, 1, 8], [1, 1, 1]]
+    assert engine.counters.steps == len(passes) == 8
 
 
 def test_cancelling_frees_the_slot_at_the_next_step(engine: Engine) -> None:

@@ -38,6 +38,7 @@ def test_prefill_and_decode_equal_the_decoder(config: DecoderConfig) -> None:
         ([0, 2], [4, 6]),  # not neighbours, past and new of different lengths
         ([5, 0], [1, 1]),
         ([0, 1, 2, 3, 4], [1, 1, 1, 1, 1]),
+        ([0, 1, 5, 2, 6, 7, 3], [1, 1, 4, 1, 9, 2, 1]),  # answers under way, prompts old and new
     ]
     source = torch.Generator().manual_seed(1)
     for slots, counts in turns:
