@@ -46,6 +46,11 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.bytes)
 
+    def leading(self, documents: int, tokens: int) -> int:
+        """How many documents, from the first on, are within both limits; the first two always are."""
+        within = int(np.searchsorted(self.starts[1:], tokens, side="right"))
+        return min(len(self), documents, max(2, within))
+
     def document(self, number: int) -> NDArray[np.int64]:
         """The ids of one document, its leading end id included."""
         return self.ids[self.starts[number] : self.starts[number + 1]].astype(np.int64)

@@ -13,6 +13,7 @@ from annotated_types import Ge
 from tyro.conf import Positional
 
 from tuti.data import read_tokens
+from tuti.infer import PackedDecoder
 from tuti.nn import Decoder, load_decoder
 from tuti.pipelines import scores
 from tuti.pipelines.scores import Row, Section, Texts
@@ -44,6 +45,8 @@ class Evaluate:
     """Tokens a row"""
     held_out: Annotated[int, Ge(1)] = 200
     """Documents at most"""
+    held_out_tokens: Annotated[int, Ge(1)] = 1_000_000
+    """Tokens of them at most; two documents are always measured"""
     dialogues: Annotated[int, Ge(1)] = 200
     """Held-out dialogues and exercises at most"""
     samples: Annotated[int, Ge(0)] = 40
@@ -137,7 +140,7 @@ def measure(config: Evaluate, device: str, seed: int, show: Show) -> Row:
     """All sections and verdicts, as JSON has them."""
     documents = find_artifact(config.documents, "Documents")
     tokens = read_tokens(find_artifact(config.tokens, "Tokens"), "valid")
-    texts = Texts(documents, tokens, config.held_out)
+    texts = Texts(documents, tokens, tokens.leading(config.held_out, config.held_out_tokens))
     names = {"base": config.base, "pretrained": config.pretrained, "tuned": config.tuned}
     models = {
         name: find_artifact(path, "LanguageModel")
@@ -242,7 +245,7 @@ def _samples(
     config: Evaluate, folder: Path, documents: Path, texts: Texts, device: str, chat: bool
 ) -> list[Section]:
     """The parrot score, the lengths of couplets, and some of what was written."""
-    model, template = _open(folder, device), ChatTemplate.load(folder)
+    model, template = PackedDecoder(_open(folder, device)), ChatTemplate.load(folder)
     written = scores.write_samples(model, template.tokenizer, texts, config.samples, config.length)
     shown: list[Row] = [{"prompt": s.prompt, "text": s.text} for s in written[:6]]
     if chat:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
-from tuti.nn import Decoder, DecoderConfig, load_decoder, nll
+from tuti.nn import Decoder, DecoderConfig, LoRA, add_lora, load_decoder, nll
 from tuti.run import UserError
+from tuti.systems.finetune.methods import Lora, optimiser_of
 from tuti.train import Muon, Optimiser, as_dtype
 
 CONTEXT = 256
@@ -88,14 +89,15 @@ def bytes_per_token(vocab: int) -> float:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model whose updates are timed."""
+    """A model whose updates are timed; `adapters`: only those are trained, as on a base model."""
 
     config: DecoderConfig
     precision: str
+    adapters: bool = False
 
 
 def race(candidates: Sequence[Candidate], rows: int, device: str) -> list[float]:
-    """Wall seconds of each one's update: means over two seconds each, after one to warm up.
+    """Wall seconds of each one's update: means over two seconds and two updates each, after one to warm up.
 
     Means, since a job pays for the updates that something else held up, too (4 % on two cores).
     They take turns: what else the machine does then slows all of them alike, and never makes a larger
@@ -104,7 +106,7 @@ def race(candidates: Sequence[Candidate], rows: int, device: str) -> list[float]
     watched = 0.5 if device.startswith("cuda") else 2.0
     updates = [_updates(candidate, rows, device) for candidate in candidates]
     taken = [[next(update)] for update in updates]
-    while len(taken[0]) < 4 or min(map(sum, taken)) < watched:
+    while len(taken[0]) < 3 or min(sum(seconds[1:]) for seconds in taken) < watched:
         for seconds, update in zip(taken, updates, strict=True):
             seconds.append(next(update))
     return [OVERHEAD * statistics.mean(seconds[1:]) for seconds in taken]
@@ -114,8 +116,10 @@ def _updates(candidate: Candidate, rows: int, device: str) -> Iterator[float]:
     """Real updates, one after the other; the wall seconds of each."""
     vocab = candidate.config.vocab
     model = Decoder(candidate.config, torch.Generator().manual_seed(0))
+    if candidate.adapters:
+        add_lora(model, LoRA(Lora().rank, Lora().alpha))
     model = model.to(device, as_dtype(candidate.precision))
-    optimiser = Optimiser(model, Muon())
+    optimiser = Optimiser(model, optimiser_of(Lora()) if candidate.adapters else Muon())
     ids = torch.randint(0, vocab, (rows, CONTEXT + 1), device=device)
     documents = (torch.arange(CONTEXT, device=device) > CONTEXT // 3).long().expand(rows, -1)
     while True:
@@ -188,7 +192,7 @@ def make_plan(corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, For
 def make_base_plan(folder: Path, corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, Forecast]:
     """Steps of adapters on a pretrained model; its sizes are its own."""
     rows, config = 2, load_decoder(folder).config
-    precision, update = choose_precision(config, rows, device)
+    precision, update = choose_precision(config, rows, device, adapters=True)
     seconds, left = budget(corpus_bytes, minutes, update, BASE_MEASURING)
     forecast = Forecast(
         rows * CONTEXT / update, config.parameters, 0.0, precision, seconds | {"adapt": left}
@@ -201,8 +205,8 @@ AIM = 0.95
 """Share of the minutes that is planned for: a machine's speed changes by some 10 %, and late is worse"""
 MEASURING = 225.0
 """What measuring a model in a job takes, in updates: 60 while it pretrains, 45 in sft, 120 at the end"""
-BASE_MEASURING = 40.0
-"""The same for a base model, which is measured on less"""
+BASE_MEASURING = 45.0
+"""The same for a base model, which is measured on less: 7 while it adapts, 6 in sft, 32 at the end"""
 
 
 def budget(
@@ -241,10 +245,12 @@ def spent_elsewhere(
     }
 
 
-def choose_precision(config: DecoderConfig, rows: int, device: str) -> tuple[str, float]:
+def choose_precision(
+    config: DecoderConfig, rows: int, device: str, *, adapters: bool = False
+) -> tuple[str, float]:
     """bf16 where the processor gains by it, else fp32; with the seconds of an update."""
+    both = [Candidate(config, name, adapters) for name in ("bf16", "fp32")]
     if device.startswith("cuda"):
-        return "bf16", race([Candidate(config, "bf16")], rows, device)[0]
-    precisions = ("bf16", "fp32")
-    rounded, exact = race([Candidate(config, name) for name in precisions], rows, device)
+        return "bf16", race(both[:1], rows, device)[0]
+    rounded, exact = race(both, rows, device)
     return ("bf16", rounded) if rounded < 0.9 * exact else ("fp32", exact)

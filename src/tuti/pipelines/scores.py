@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tuti.data import Tokens
 from tuti.data.dialogues import Dialogue
-from tuti.infer import Engine, Request, Sampling, document_nats, fitting
+from tuti.infer import Engine, Model, Request, Sampling, document_nats, fitting
 from tuti.measure import (
     Interval,
     LineRange,
@@ -57,9 +57,8 @@ def ends(interval: Interval, digits: int = 3) -> Row:
 class Texts:
     """The held-out documents that are scored: the same bytes for every model."""
 
-    def __init__(self, documents: Path, tokens: Tokens, limit: int) -> None:
-        self.folder, self.tokens = documents, tokens
-        self.count = min(limit, len(tokens))
+    def __init__(self, documents: Path, tokens: Tokens, count: int) -> None:
+        self.folder, self.tokens, self.count = documents, tokens, count
         rows = read_documents(documents, "valid")
         self.texts = [row["text"] for row, _ in zip(rows, range(self.count), strict=False)]
         self.bytes = tokens.bytes[: self.count]
@@ -214,7 +213,7 @@ class Sample:
 
 
 def write_samples(
-    model: Decoder, tokenizer: Tokenizer, texts: Texts, count: int, length: int
+    model: Model, tokenizer: Tokenizer, texts: Texts, count: int, length: int
 ) -> list[Sample]:
     """Continuations of the first two lines of held-out documents, scripts in turn."""
     groups = [np.flatnonzero(own) for name, own in texts.groups().items() if name != "all"]

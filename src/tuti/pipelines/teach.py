@@ -25,6 +25,9 @@ from tuti.systems.spark.walk import walk
 from tuti.systems.transformer.pretrain import Pretrain, Scratch, pretrain
 from tuti.systems.transformer.tokenizer import TokenizerConfig, tokenizer
 
+GLANCE = 2_000
+"""Held-out tokens that a base model is measured on while it is trained"""
+
 
 @dataclass(frozen=True)
 class Teach:
@@ -82,12 +85,17 @@ def lessons(
     measured = Evaluate(documents=clean, tokens=packed, pretrained=taught)
     if not config.base:
         return answers, measured
-    # A base model is some fifty times larger: it is measured on less.
-    base = base_folder(config.base)
+    # A base model is some fifty times larger: it is measured on less (`plan.BASE_MEASURING`).
+    few = {"held_out": 8, "held_out_tokens": GLANCE, "exercises": 500}
     return (
-        dataclasses.replace(answers, held_out=4, exercises=500, every=plan.sft_steps),
+        dataclasses.replace(answers, every=plan.sft_steps, **few),
         dataclasses.replace(
-            measured, base=base, held_out=6, dialogues=12, samples=4, length=40
+            measured,
+            base=base_folder(config.base),
+            held_out_tokens=4 * GLANCE,
+            dialogues=12,
+            samples=4,
+            length=40,
         ),
     )
 
@@ -135,7 +143,7 @@ def from_base(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
         steps=plan.steps,
         precision=_precision(config),
         every=max(10, plan.steps // 2),
-        held_out=3,
+        held_out_tokens=GLANCE,
     )
     return packed, chain.step("adapt", "finetune", adapt, training).folder
 

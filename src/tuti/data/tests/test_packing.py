@@ -135,3 +135,13 @@ def test_dropout_goes_with_the_document_and_a_row_keeps_its_seed() -> None:
     assert whole.seeds[2:] == rows.batch(5, 2).seeds and len(set(whole.seeds)) == 4
     assert PackedRows(tokens, 16, 6, dropout=probability).batch(3, 4).seeds != whole.seeds
     assert PackedRows(tokens, 16, 5, dropout=np.zeros(4)).batch(0, 2).dropout is None
+
+
+@given(lengths, st.integers(1, 10), st.integers(1, 200))
+def test_leading_documents_are_within_both_limits_but_two(sizes, documents, most) -> None:
+    tokens = tokens_of(sizes)
+    found, within = tokens.leading(documents, most), min(documents, len(sizes))
+    assert min(2, within) <= found <= within
+    assert found <= 2 or int(tokens.starts[found]) <= most
+    if found < within:  # one more would have been too much
+        assert int(tokens.starts[found + 1]) > most

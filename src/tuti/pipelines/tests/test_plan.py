@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuti.nn import Decoder, DecoderConfig
+from tuti.nn import Decoder, DecoderConfig, save_decoder
 from tuti.pipelines import plan
 from tuti.pipelines.plan import (
     LADDER,
@@ -21,6 +22,7 @@ from tuti.pipelines.plan import (
     vocabulary,
 )
 from tuti.run import UserError
+from tuti.train import Optimiser
 
 
 @given(st.integers(0, 10**12))
@@ -135,3 +137,39 @@ def test_real_updates_are_timed() -> None:
     """Nothing is scripted: all that can be said of one machine's moment is that time passes."""
     (seconds,) = race([Candidate(shape(32, 1, 300), "fp32")], 2, "cpu")
     assert 0 < seconds < 60
+
+
+def test_a_base_model_is_timed_as_it_will_be_trained(monkeypatch, tmp_path: Path) -> None:
+    """Adapters alone, in both precisions; measuring counts in updates of that kind."""
+    save_decoder(Decoder(shape(64, 2, 300)), tmp_path)
+    raced: list[Candidate] = []
+
+    def race(candidates: Sequence[Candidate], rows: int, device: str) -> list[float]:
+        raced.extend(candidates)
+        assert rows == 2
+        return [2.0, 3.0]
+
+    monkeypatch.setattr(plan, "race", race)
+    made, forecast = plan.make_base_plan(tmp_path, 700_000, 5, "cpu")
+    assert [(one.precision, one.adapters) for one in raced] == [("bf16", True), ("fp32", True)]
+    assert forecast.precision == "bf16"
+    assert forecast.seconds["measuring"] == 2.0 * plan.BASE_MEASURING
+    assert made.steps == int(forecast.seconds["adapt"] / 2.0) > 5
+    assert sum(forecast.seconds.values()) == pytest.approx(plan.AIM * 300)
+
+
+def test_an_update_of_adapters_leaves_the_other_weights_alone(monkeypatch) -> None:
+    trained: list[list[str]] = []
+
+    class Watched(Optimiser):
+        def step(self, multiplier: float) -> float:
+            trained.append(self.names)
+            return super().step(multiplier)
+
+    monkeypatch.setattr(plan, "Optimiser", Watched)
+    small = shape(32, 1, 300)
+    next(plan._updates(Candidate(small, "fp32", adapters=True), 2, "cpu"))
+    next(plan._updates(Candidate(small, "fp32"), 2, "cpu"))
+    adapters, everything = trained
+    assert adapters and not set(adapters) & set(everything)
+    assert len(everything) == len(list(Decoder(small).parameters()))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tuti.data import read_tokens
 from tuti.data.dialogues import Dialogue, scored_dialogues
-from tuti.infer import Sampling, document_nats, fitting, generate, sample_text
+from tuti.infer import Model, Sampling, document_nats, fitting, generate, sample_text
 from tuti.measure import bits_per_byte
 from tuti.nn import Decoder, token_nll
 from tuti.run import Run, read_events
@@ -37,7 +37,7 @@ def dialogue_nats(model: Decoder, dialogues: Sequence[Dialogue]) -> Nats:
 
 
 def answer(
-    model: Decoder,
+    model: Model,
     template: ChatTemplate,
     messages: Sequence[Message],
     *,
@@ -61,12 +61,13 @@ class HeldOut:
         tokens: Path,
         context: int,
         limit: int,
+        most_tokens: int,
         template: ChatTemplate | None = None,
         material: Material | None = None,
     ) -> None:
         self.run, self.context = run, context
         self.tokens, self.tokenizer = read_tokens(tokens, "valid"), Tokenizer.load(tokens)
-        self.documents = min(limit, len(self.tokens))
+        self.documents = self.tokens.leading(limit, most_tokens)
         self.template, self.material = template, material
         self.dialogues = material.dialogues[:limit] if material else []
 

@@ -58,6 +58,8 @@ class Sft:
     """Updates between checkpoints and measurements"""
     held_out: Annotated[int, Ge(1)] = 64
     """Held-out dialogues and documents that are measured before and after"""
+    held_out_tokens: Annotated[int, Ge(1)] = 1_000_000
+    """Tokens of these documents at most; two documents are always measured"""
 
 
 def parts(config: Sft, run: Run) -> Parts:
@@ -109,7 +111,8 @@ def sft(config: Sft, run: Run) -> None:
     context = min(config.context, made.model.config.context)
     documents, tokens = run.load(config.documents, "Documents"), run.load(config.tokens, "Tokens")
     held = material.gather(documents, "valid", template, context, config.held_out, seed)
-    measure = HeldOut(run, tokens, context, config.held_out, template, held)
+    limits = config.held_out, config.held_out_tokens
+    measure = HeldOut(run, tokens, context, *limits, template, held)
     model, optimiser = train(made, config, measure, run)
     predicted = config.steps * config.rows * context
     run.log("cost", flops=flops(model, config.method, context, predicted))
