@@ -25,7 +25,7 @@ from tuti.systems.spark.walk import walk
 from tuti.systems.transformer.pretrain import Pretrain, Scratch, pretrain
 from tuti.systems.transformer.tokenizer import TokenizerConfig, tokenizer
 
-GLANCE = 2_000
+GLANCE = 8 * CONTEXT
 """Held-out tokens that a base model is measured on while it is trained"""
 
 
@@ -86,9 +86,10 @@ def lessons(
     if not config.base:
         return answers, measured
     # A base model is some fifty times larger: it is measured on less (`plan.BASE_MEASURING`).
-    few = {"held_out": 8, "held_out_tokens": GLANCE, "exercises": 500}
     return (
-        dataclasses.replace(answers, every=plan.sft_steps, **few),
+        dataclasses.replace(
+            answers, every=plan.sft_steps, held_out=GLANCE // CONTEXT, exercises=500
+        ),
         dataclasses.replace(
             measured,
             base=base_folder(config.base),

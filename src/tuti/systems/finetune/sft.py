@@ -57,9 +57,7 @@ class Sft:
     every: Annotated[int, Ge(1)] = 50
     """Updates between checkpoints and measurements"""
     held_out: Annotated[int, Ge(1)] = 64
-    """Held-out dialogues and documents that are measured before and after"""
-    held_out_tokens: Annotated[int, Ge(1)] = 1_000_000
-    """Tokens of these documents at most; two documents are always measured"""
+    """Held-out dialogues measured before and after, and documents (of no more tokens than as many rows)"""
 
 
 def parts(config: Sft, run: Run) -> Parts:
@@ -111,7 +109,7 @@ def sft(config: Sft, run: Run) -> None:
     context = min(config.context, made.model.config.context)
     documents, tokens = run.load(config.documents, "Documents"), run.load(config.tokens, "Tokens")
     held = material.gather(documents, "valid", template, context, config.held_out, seed)
-    limits = config.held_out, config.held_out_tokens
+    limits = config.held_out, config.held_out * context  # no more text than dialogues
     measure = HeldOut(run, tokens, context, *limits, template, held)
     model, optimiser = train(made, config, measure, run)
     predicted = config.steps * config.rows * context
