@@ -25,8 +25,8 @@ from tuti.systems.spark.walk import walk
 from tuti.systems.transformer.pretrain import Pretrain, Scratch, pretrain
 from tuti.systems.transformer.tokenizer import TokenizerConfig, tokenizer
 
-GLANCE = 8 * CONTEXT
-"""Held-out tokens that a base model is measured on while it is trained"""
+GLANCE = 8
+"""Held-out rows that a base model is measured on while it is trained"""
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,11 @@ def lessons(
         return answers, measured
     # A base model is some fifty times larger: it is measured on less (`plan.BASE_MEASURING`).
     return (
-        dataclasses.replace(
-            answers, every=plan.sft_steps, held_out=GLANCE // CONTEXT, exercises=500
-        ),
+        dataclasses.replace(answers, every=plan.sft_steps, held_out=GLANCE, exercises=500),
         dataclasses.replace(
             measured,
             base=base_folder(config.base),
-            held_out_tokens=4 * GLANCE,
+            held_out_tokens=4 * GLANCE * CONTEXT,
             dialogues=12,
             samples=4,
             length=40,
@@ -144,7 +142,7 @@ def from_base(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
         steps=plan.steps,
         precision=_precision(config),
         every=max(10, plan.steps // 2),
-        held_out_tokens=GLANCE,
+        held_out=GLANCE,
     )
     return packed, chain.step("adapt", "finetune", adapt, training).folder
 

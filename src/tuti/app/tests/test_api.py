@@ -20,7 +20,7 @@ import torch
 import uvicorn
 
 from tuti.app.api import create_app
-from tuti.app.serve import listen
+from tuti.app.serve import apart, listen
 from tuti.app.tests.parrot import CONTEXT, QUESTION, SENTENCE, save_parrot
 from tuti.infer import LoadedModel, load_model
 from tuti.nn import load_decoder, token_nll
@@ -73,6 +73,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     models = [parrot, replace(load_model(folder), name="base", template=None)]
     with serving(models, slots=4, waiting=70) as made:
         yield made
+
+
+def test_what_loads_the_models_has_ended_before_they_answer() -> None:
+    loader = apart(threading.current_thread)
+    assert loader is not threading.current_thread() and not loader.is_alive()
+    with pytest.raises(UserError, match="no model"):
+        apart(lambda: load_model("no model"))
 
 
 def test_the_models_are_listed(server: Server) -> None:

@@ -37,9 +37,7 @@ class Adapt:
     every: Annotated[int, Ge(1)] = 50
     """Updates between checkpoints and measurements"""
     held_out: Annotated[int, Ge(1)] = 16
-    """Held-out documents that are measured before and after"""
-    held_out_tokens: Annotated[int, Ge(1)] = 1_000_000
-    """Tokens of these documents at most; two documents are always measured"""
+    """Held-out documents measured before and after, or those that fill as many rows"""
 
 
 def parts(config: Adapt, run: Run) -> Parts:
@@ -62,7 +60,7 @@ def adapt(config: Adapt, run: Run) -> None:
     made = parts(config, run)
     base, tokens = run.load(config.model, "LanguageModel"), run.load(config.tokens, "Tokens")
     context = min(config.context, made.model.config.context)
-    measure = HeldOut(run, tokens, context, config.held_out, config.held_out_tokens)
+    measure = HeldOut(run, tokens, context, config.held_out)
     model, optimiser = train(made, config, measure, run)
     predicted = config.steps * config.rows * context
     run.log("cost", flops=flops(model, config.method, context, predicted))

@@ -53,7 +53,10 @@ def answer(
 
 
 class HeldOut:
-    """Measures a model before, between (a quarter of the material) and after the updates."""
+    """Measures a model before, between (a quarter of the material) and after the updates.
+
+    The material is `limit` dialogues, and `limit` documents or those that fill as many rows.
+    """
 
     def __init__(
         self,
@@ -61,13 +64,12 @@ class HeldOut:
         tokens: Path,
         context: int,
         limit: int,
-        most_tokens: int,
         template: ChatTemplate | None = None,
         material: Material | None = None,
     ) -> None:
         self.run, self.context = run, context
         self.tokens, self.tokenizer = read_tokens(tokens, "valid"), Tokenizer.load(tokens)
-        self.documents = self.tokens.leading(limit, most_tokens)
+        self.documents = self.tokens.leading(limit, limit * context)
         self.template, self.material = template, material
         self.dialogues = material.dialogues[:limit] if material else []
 

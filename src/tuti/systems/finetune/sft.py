@@ -57,7 +57,7 @@ class Sft:
     every: Annotated[int, Ge(1)] = 50
     """Updates between checkpoints and measurements"""
     held_out: Annotated[int, Ge(1)] = 64
-    """Held-out dialogues measured before and after, and documents (of no more tokens than as many rows)"""
+    """Held-out dialogues measured before and after; as many documents, or those that fill as many rows"""
 
 
 def parts(config: Sft, run: Run) -> Parts:
@@ -109,8 +109,7 @@ def sft(config: Sft, run: Run) -> None:
     context = min(config.context, made.model.config.context)
     documents, tokens = run.load(config.documents, "Documents"), run.load(config.tokens, "Tokens")
     held = material.gather(documents, "valid", template, context, config.held_out, seed)
-    limits = config.held_out, config.held_out * context  # no more text than dialogues
-    measure = HeldOut(run, tokens, context, *limits, template, held)
+    measure = HeldOut(run, tokens, context, config.held_out, template, held)
     model, optimiser = train(made, config, measure, run)
     predicted = config.steps * config.rows * context
     run.log("cost", flops=flops(model, config.method, context, predicted))
