@@ -91,7 +91,7 @@ def lessons(
         dataclasses.replace(
             measured,
             base=base_folder(config.base),
-            held_out_tokens=4 * GLANCE * CONTEXT,
+            held_out_tokens=2 * GLANCE * CONTEXT,
             dialogues=12,
             samples=4,
             length=40,

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tuti.nn import Decoder, DecoderConfig, nll, token_nll
-from tuti.nn.loss import CHUNK, IGNORE, each_nll, summed_nll
+from tuti.nn.loss import CHUNK, IGNORE, ROWS, each_nll, summed_nll
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -144,13 +144,13 @@ def test_cache_refuses_what_does_not_fit() -> None:
         cache.window([0], [9])
 
 
-@pytest.mark.parametrize("vocab", [50, CHUNK // 3])
-def test_loss_equals_cross_entropy(vocab: int) -> None:
-    """Two rows a chunk in the second case, so chunks meet; gradients in fp64."""
+@pytest.mark.parametrize(("vocab", "time"), [(50, 4), (CHUNK // ROWS + 1, ROWS // 2 + 9)])
+def test_loss_equals_cross_entropy(vocab: int, time: int) -> None:
+    """`ROWS` tokens a chunk in the second case, and some more, so chunks meet; gradients in fp64."""
     g = torch.Generator().manual_seed(6)
-    hidden = torch.randn(2, 4, 3, generator=g, dtype=torch.float64, requires_grad=True)
+    hidden = torch.randn(2, time, 3, generator=g, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(vocab, 3, generator=g, dtype=torch.float64, requires_grad=True)
-    targets = torch.randint(vocab, (2, 4), generator=g)
+    targets = torch.randint(vocab, (2, time), generator=g)
     targets[0, 1] = IGNORE
     want = F.cross_entropy((hidden @ weight.T).flatten(0, 1), targets.flatten(), reduction="sum")
     got = summed_nll(hidden, weight, targets)
