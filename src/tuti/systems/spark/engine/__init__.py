@@ -1,0 +1,7 @@
+"""Spark's engine in small: driver, schedulers and executors on one machine, over Arrow batches, without a JVM."""
+
+from tuti.systems.spark.engine.session import Session as Session
+from tuti.systems.spark.query.expressions import Column as Column
+from tuti.systems.spark.query.expressions import col as col
+from tuti.systems.spark.query.expressions import lit as lit
+from tuti.systems.spark.query.frame import Frame as Frame

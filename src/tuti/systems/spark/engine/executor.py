@@ -1,0 +1,186 @@
+"""An executor: a process that works on one partition at a time, in its share of the memory.
+
+It is forked from the driver when a job begins, so it has the plan, functions included, without anything
+being sent; what goes through the pipe is which task to do, as JSON, and what became of it.
+"""
+
+import json
+import os
+import shutil
+import signal
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuti.systems.spark.engine import operators, shuffle
+from tuti.systems.spark.engine.blocks import Store
+from tuti.systems.spark.engine.hashing import hash_rows
+from tuti.systems.spark.engine.operators import Means, grouping
+from tuti.systems.spark.engine.stages import Stage, partitions
+from tuti.systems.spark.query.arrow import Batch, ipc, pa, pieces, pq
+from tuti.systems.spark.query.expressions import evaluate
+from tuti.systems.spark.query.plan import (
+    By,
+    Cache,
+    Exchange,
+    Filter,
+    Final,
+    Join,
+    Map,
+    Node,
+    Partial,
+    Ranged,
+    Scan,
+    Select,
+    Sort,
+    Union,
+)
+
+
+@dataclass
+class Work:
+    """A task at work: its stage, its means, and where its inputs lie."""
+
+    stage: Stage
+    means: Means
+    store: Store
+    outputs: dict[int, list[Path]]
+    """Of each stage that is needed: the folder of each map task's output"""
+    read: int = 0
+
+    def rows(self, node: Node, index: int) -> Iterator[Batch]:
+        """The batches of one partition of a step: each step draws from the one below, batch by batch."""
+        if isinstance(node, Exchange):
+            number = self.stage.needs.get(node)
+            if number is None:  # it lies behind a cache that was whole when the job began
+                raise shuffle.Lost(-1, index)
+            return self._counted(shuffle.read(self.outputs[number], number, index))
+        if isinstance(node, Scan):
+            return self._counted(node.read(node.items[index], node.columns))
+        if isinstance(node, Union):
+            for inner in node.inputs:
+                if index < partitions(inner):
+                    return self.rows(inner, index)
+                index -= partitions(inner)
+        if isinstance(node, Cache):
+            name = f"{node.name}-{index}"
+            kept = self.store.read(name)
+            below = self.rows(node.inputs[0], index) if kept is None else iter(())
+            return kept or self.store.write(name, below, node.schema, self.means.pool)
+        if isinstance(node, Join):
+            left, right = (pieces(self.rows(side, index)) for side in node.inputs)
+            return operators.join(left, right, node, self.means)
+        below = self.rows(node.inputs[0], index)
+        if isinstance(node, Select):
+            made = [expression for _, expression in node.columns]
+            return (
+                pa.RecordBatch.from_arrays([evaluate(m, b) for m in made], schema=node.schema)
+                for b in below
+            )
+        if isinstance(node, Filter):
+            return (batch.filter(evaluate(node.condition, batch)) for batch in below)
+        if isinstance(node, Map):
+            return node.function(below)
+        if isinstance(node, Partial):
+            return operators.group_partly(pieces(below), grouping(node.of), self.means)
+        if isinstance(node, Final):
+            return operators.group_finally(pieces(below), grouping(node.of), self.means)
+        assert isinstance(node, Sort)
+        return operators.sort(pieces(below), node.by, node.schema, self.means)
+
+    def _counted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self.read += batch.num_rows
+            yield batch
+
+
+@dataclass
+class Executor:
+    """What the process knows for the length of a job."""
+
+    stages: list[Stage]
+    store: Store
+    pool: Any
+    folder: Path
+    """What it writes lies here, and is lost with it"""
+
+    def serve(self, connection: Connection) -> None:
+        """Does what it is told until the driver hangs up."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides
+        while True:
+            try:
+                order = json.loads(connection.recv_bytes())
+            except EOFError:
+                return
+            connection.send_bytes(json.dumps(self.obey(order)).encode())
+
+    def obey(self, order: dict[str, Any]) -> dict[str, Any]:
+        """One task; the reply tells what it did, or what stood in its way."""
+        began, known = time.monotonic(), {name: b.path for name, b in self.store.blocks.items()}
+        scratch = self.folder / "scratch"
+        outputs = {int(k): [Path(p) for p in paths] for k, paths in order["outputs"].items()}
+        work = Work(self.stages[order["stage"]], Means(self.pool, scratch), self.store, outputs)
+        reply: dict[str, Any] = {"stage": order["stage"], "task": order["task"]}
+        try:
+            reply |= self._do(work, order)
+        except shuffle.Lost as lost:
+            reply["lost"] = [lost.stage, lost.task]
+        except MemoryError:
+            reply["error"] = "out of memory"
+        except Exception as error:  # a person's function may raise anything; the driver tells it
+            reply["error"] = f"{type(error).__name__}: {error}"
+            reply["trace"] = traceback.format_exc()
+        self.pool.execution = 0
+        shutil.rmtree(scratch, ignore_errors=True)
+        changed = {n: asdict(b) for n, b in self.store.blocks.items() if known.get(n) != b.path}
+        reply |= {"blocks": changed, "read": work.read, "spilled": work.means.spilled}
+        return reply | {"seconds": time.monotonic() - began, "peak": self.pool.peak}
+
+    def _do(self, work: Work, order: dict[str, Any]) -> dict[str, Any]:
+        root, task = work.stage.root, int(order["task"])
+        if order["what"] == "sample":
+            assert isinstance(root, Exchange) and isinstance(root.layout, Ranged)
+            rows = work.rows(root.inputs[0], task)
+            return self._sample(rows, root.layout.by, root, Path(order["to"]))
+        if isinstance(root, Exchange):
+            return self._shuffle(work, root, task, order)
+        count = 0
+        if order["what"] == "count":
+            return {"rows": sum(batch.num_rows for batch in work.rows(root, task))}
+        partial = Path(order["to"]).with_name(f".{task}-{os.getpid()}")
+        kind = pq.ParquetWriter if order["what"] == "save" else ipc.new_stream
+        with kind(str(partial), root.schema) as file:
+            for batch in work.rows(root, task):
+                file.write_batch(batch)
+                count += batch.num_rows
+                if count >= order["limit"] >= 0:
+                    break
+        os.replace(partial, order["to"])
+        return {"rows": count}
+
+    def _sample(self, rows: Iterator[Batch], by: By, root: Node, to: Path) -> dict[str, Any]:
+        found = operators.sample(rows, by, 1024, root.schema)
+        with ipc.new_stream(str(to), found.schema) as stream:
+            stream.write_table(found)
+        return {"rows": len(found)}
+
+    def _shuffle(self, work: Work, root: Exchange, task: int, order: dict[str, Any]) -> dict[str, Any]:
+        folder = self.folder / str(work.stage.number)
+        writer = shuffle.Writer(folder, task, root.count, root.schema, self.pool)
+        bounds = ipc.open_stream(order["bounds"]).read_all() if order["bounds"] else None
+        count = 0
+        for batch in pieces(work.rows(root.inputs[0], task)):
+            if isinstance(root.layout, Ranged):
+                places = (operators.ranges_of(batch, bounds, root.layout.by) + 1) // 2
+            else:
+                hashes = hash_rows(batch, list(root.layout.keys))
+                places = (hashes % np.uint64(root.count)).astype(np.int64)
+            writer.add(batch, places)
+            count += batch.num_rows
+        return {"rows": count, "bytes": writer.close(), "folder": str(folder)}

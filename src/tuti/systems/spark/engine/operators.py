@@ -1,0 +1,273 @@
+"""What a wide step does with the rows of one partition, in the memory that it is granted.
+
+Grouping, joining and sorting hold rows. Refused more memory, they put rows aside on disk by a hash of
+their keys (sorting: by range) and then take one part after the other, the same way: a part too large is
+parted again.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuti.systems.spark.engine.hashing import hash_rows
+from tuti.systems.spark.engine.memory import Claim, Pool
+from tuti.systems.spark.engine.shuffle import Buckets, Places
+from tuti.systems.spark.query.arrow import Batch, Schema, Table, one_batch, pa, pc, pieces, size_of, table_of
+from tuti.systems.spark.query.plan import By, Group, Join
+
+PARTS = 16
+DEEPEST = 6
+"""Partings of partings: 16^6 parts; what is too large then has one key, and is held all the same"""
+PARTIAL = {
+    "sum": (("sum", "sum"),),
+    "count": (("count", "sum"),),
+    "min": (("min", "min"),),
+    "max": (("max", "max"),),
+    "mean": (("sum", "sum"), ("count", "sum")),
+}
+"""Of each measure: the figures kept of rows, and how figures of figures are made"""
+
+
+@dataclass
+class Means:
+    """What a task works with."""
+
+    pool: Pool
+    scratch: Path
+    spilled: int = 0
+    names: Iterator[int] = field(default_factory=itertools.count)
+
+    def aside(self, schema: Schema, count: int) -> Buckets:
+        """Room on disk to put rows aside."""
+        return Buckets(self.scratch / f"aside-{next(self.names)}", schema, count)
+
+
+def parts_of(batch: Batch, keys: Iterable[str], depth: int) -> Places:
+    """[rows] the part of each row, by four other bits of the hash at each depth."""
+    return (hash_rows(batch, list(keys)) >> np.uint64(32 + 4 * depth)).astype(np.int64) % PARTS
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Partial figures of rows (`begun`), of partial figures (`merged`), and what is asked for (`done`)."""
+
+    keys: tuple[str, ...]
+    figures: Schema
+    begun: Callable[[Table], Table]
+    merged: Callable[[Table], Table]
+    done: Callable[[Table], Table]
+
+    def merge(self, held: list[Batch]) -> list[Batch]:
+        """Partial figures of what is held, as one batch."""
+        return [one_batch(self.merged(table_of(held, self.figures)).to_batches(), self.figures)]
+
+
+def grouping(node: Group) -> Grouping:
+    """How a step groups."""
+    if node.fold is not None and node.measures:
+        return _folding(node, node.fold)
+    keys, below = list(node.keys), node.inputs[0].schema
+    fields = [below.field(key) for key in keys]
+    first: list[Any] = []
+    for m in node.measures:
+        for number, (how, _) in enumerate(PARTIAL[m.how]):
+            kind = pa.int64() if how == "count" else node.schema.field(m.name).type
+            fields.append(pa.field(f"{m.name}/{number}", kind))
+            first.append(([], "count_all") if m.column is None else (m.column, how))
+    figures = pa.schema(fields)
+    again = [how for m in node.measures for _, how in PARTIAL[m.how]]
+    second = list(zip(figures.names[len(keys) :], again, strict=True))
+
+    def grouped(table: Table, wanted: list[Any]) -> Table:
+        found = table.group_by(keys, use_threads=False).aggregate(wanted)
+        return found.rename_columns(figures.names).cast(figures)
+
+    def done(table: Table) -> Table:
+        columns = [table[key] for key in keys]
+        for m in node.measures:
+            total = table[f"{m.name}/0"]
+            if m.how == "mean":
+                rows = table[f"{m.name}/1"].cast(pa.float64())
+                total = pc.divide(total, pc.if_else(pc.equal(rows, 0.0), pa.scalar(None, rows.type), rows))
+            columns.append(pc.fill_null(total, 0) if m.how == "count" else total)
+        return pa.table(columns, schema=node.schema)
+
+    return Grouping(
+        node.keys, figures, lambda t: grouped(t, first), lambda t: grouped(t, second), done
+    )
+
+
+def _folding(node: Group, fold: Callable[[Any, Any], Any]) -> Grouping:
+    key, value = node.keys[0], node.measures[0]
+
+    def folded(table: Table) -> Table:
+        found: dict[Any, Any] = {}
+        for name, item in zip(table[0].to_pylist(), table[1].to_pylist(), strict=True):
+            found[name] = fold(found[name], item) if name in found else item
+        return pa.table([list(found), list(found.values())], schema=node.schema)
+
+    return Grouping(
+        node.keys, node.schema, lambda t: folded(t.select([key, value.column])), folded, lambda t: t
+    )
+
+
+def group_partly(batches: Iterable[Batch], how: Grouping, means: Means) -> Iterator[Batch]:
+    """Partial figures of a partition's rows; when memory is short those so far are simply passed on."""
+    held: list[Batch] = []
+    with Claim(means.pool) as claim:
+        for batch in batches:
+            fresh = one_batch(how.begun(table_of([batch], batch.schema)).to_batches(), how.figures)
+            if not claim.grow(2 * size_of(fresh)):
+                yield from held
+                held = []
+                claim.clear()
+            held.append(fresh)
+            if len(held) == 32:
+                held = how.merge(held)
+                claim.clear()
+                claim.grow(2 * size_of(held[0]))
+        yield from how.merge(held) if held else []
+
+
+def group_finally(
+    batches: Iterable[Batch], how: Grouping, means: Means, depth: int = 0
+) -> Iterator[Batch]:
+    """One row for each key, from partial figures."""
+    held: list[Batch] = []
+    waiting = iter(batches)
+    with Claim(means.pool) as claim:
+        for batch in waiting:
+            held.append(batch)
+            if not claim.grow(2 * size_of(batch)):
+                held = how.merge(held)
+                claim.clear()
+                if not claim.grow(4 * size_of(held[0])) and how.keys and depth < DEEPEST:
+                    break
+        else:
+            yield from how.done(how.merged(table_of(held, how.figures))).to_batches()
+            return
+    aside = means.aside(how.figures, PARTS)
+    for batch in itertools.chain(held, waiting):
+        aside.add(batch, parts_of(batch, how.keys, depth))
+    held.clear()
+    means.spilled += aside.close()
+    for number in np.flatnonzero(aside.sizes):
+        yield from group_finally(pieces(aside.read(number)), how, means, depth + 1)
+
+
+def join(
+    left: Iterable[Batch], right: Iterable[Batch], node: Join, means: Means, depth: int = 0
+) -> Iterator[Batch]:
+    """The right side is held, and the left one goes past it."""
+    schemas = [side.schema for side in node.inputs]
+    held: list[Batch] = []
+    waiting = iter(right)
+    with Claim(means.pool) as claim:
+        for batch in waiting:
+            held.append(batch)
+            if not claim.grow(3 * size_of(batch)) and depth < DEEPEST:
+                break
+        else:
+            table = table_of(held, schemas[1])
+            for batch in left:
+                yield from _matches(table_of([batch], schemas[0]), table, node)
+            return
+    asides = [means.aside(schema, PARTS) for schema in schemas]
+    for aside, side in zip(asides, (left, itertools.chain(held, waiting)), strict=True):
+        for batch in side:
+            aside.add(batch, parts_of(batch, node.on, depth))
+        means.spilled += aside.close()
+    held.clear()
+    for number in np.flatnonzero(asides[0].sizes):
+        both = [pieces(aside.read(number)) for aside in asides]
+        yield from join(both[0], both[1], node, means, depth + 1)
+
+
+def _matches(left: Table, right: Table, node: Join) -> Iterator[Batch]:
+    """Joins row numbers, then takes the rows: columns of any type may go along."""
+    keys = list(node.on)
+    numbered = [
+        side.select(keys).append_column(name, pa.array(np.arange(len(side))))
+        for side, name in ((left, "\0left"), (right, "\0right"))
+    ]
+    kind = {"left": "left outer", "semi": "left semi", "anti": "left anti"}.get(node.how, "inner")
+    found = numbered[0].join(numbered[1], keys, join_type=kind, use_threads=False)
+    columns = left.take(found["\0left"]).columns
+    if node.how in ("inner", "left"):
+        columns += right.drop_columns(keys).take(found["\0right"]).columns
+    yield from pa.table(columns, schema=node.schema).to_batches()
+
+
+def ordered(table: Table, by: By) -> Table:
+    """Rows in order; nulls count as the smallest."""
+    return table.take(_order(table, by))
+
+
+def _order(table: Table, by: By) -> Places:
+    columns: dict[str, Any] = {}
+    for number, (name, _) in enumerate(by):
+        columns |= {f"valid{number}": pc.is_valid(table[name]).cast("int8"), f"key{number}": table[name]}
+    ways = ["descending" if down else "ascending" for _, down in by for _ in range(2)]
+    return pc.sort_indices(pa.table(columns), list(zip(columns, ways, strict=True))).to_numpy()
+
+
+def ranges_of(batch: Batch, bounds: Table, by: By) -> Places:
+    """[rows] 2 i for a row between bounds i - 1 and i, 2 i + 1 for one that equals bound i."""
+    names, count = [name for name, _ in by], len(bounds)
+
+    def flagged(table: Table, flag: int) -> Table:
+        return table.select(names).append_column("\0", pa.array(np.full(len(table), flag, np.int8)))
+
+    rows = flagged(table_of([batch], batch.schema), 1)
+    both = [flagged(bounds, 0), rows, flagged(bounds, 2)]  # a bound stands before its equals, and after
+    order = _order(pa.concat_tables(both), (*by, ("\0", False)))
+    places = np.empty(len(order), np.int64)
+    places[order] = np.cumsum((order < count) | (order >= count + len(rows)))
+    return places[count : count + len(rows)]
+
+
+def bounds_of(sample: Table, by: By, count: int) -> Table:
+    """The rows at which a sample falls into `count` ranges of about as many rows; equal ones once."""
+    rows = ordered(sample, by)
+    edges = rows.take(np.unique(np.arange(1, count) * len(rows) // count)) if len(rows) else rows
+    return edges.group_by(rows.schema.names, use_threads=False).aggregate([])
+
+
+def sample(batches: Iterable[Batch], by: By, size: int, schema: Schema) -> Table:
+    """Between `size` and twice as many rows' keys, evenly spread, if there are so many."""
+    held = table_of([], schema).select([name for name, _ in by])
+    step, seen = 1, 0
+    for batch in batches:
+        keys = table_of([batch], schema).select(held.schema.names)
+        held = pa.concat_tables([held, keys.take(np.arange(-seen % step, len(keys), step))])
+        seen += len(keys)
+        while len(held) > 2 * size:
+            held, step = held.take(np.arange(0, len(held), 2)), 2 * step
+    return held
+
+
+def sort(batches: Iterable[Batch], by: By, schema: Schema, means: Means, depth: int = 0) -> Iterator[Batch]:
+    """The rows in order."""
+    held: list[Batch] = []
+    waiting = iter(batches)
+    with Claim(means.pool) as claim:
+        for batch in waiting:
+            held.append(batch)
+            if not claim.grow(2 * size_of(batch)) and depth < DEEPEST:
+                break
+        else:
+            yield from ordered(table_of(held, schema), by).to_batches()
+            return
+    bounds = bounds_of(sample(held, by, 64 * PARTS, schema), by, PARTS)
+    aside = means.aside(schema, 2 * len(bounds) + 1)
+    for batch in itertools.chain(held, waiting):
+        aside.add(batch, ranges_of(batch, bounds, by))
+    held.clear()
+    means.spilled += aside.close()
+    for number in np.flatnonzero(aside.sizes):
+        part = pieces(aside.read(number))  # rows that all equal a bound are in order
+        yield from part if number % 2 else sort(part, by, schema, means, depth + 1)

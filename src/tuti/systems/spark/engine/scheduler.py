@@ -1,0 +1,208 @@
+"""The schedulers: which stages must run (`Job`), and which executor does which task (`Job.run`).
+
+A task that is lost with its executor is done again, and so is the output of any earlier task that lay there:
+what a partition is made of is known, so nothing is copied for safety (Zaharia et al. 2012, section 2).
+"""
+
+import json
+import multiprocessing
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from tuti.run import UserError
+from tuti.systems.spark.engine.blocks import Block, Store
+from tuti.systems.spark.engine.executor import Executor
+from tuti.systems.spark.engine.memory import Pool
+from tuti.systems.spark.engine.operators import bounds_of
+from tuti.systems.spark.engine.stages import Stage
+from tuti.systems.spark.query.arrow import ipc, pa
+from tuti.systems.spark.query.plan import Exchange, Ranged
+
+ATTEMPTS = 4
+Order = dict[str, Any]
+
+
+class Replan(Exception):
+    """A cached partition that the plan relied on is gone."""
+
+
+@dataclass
+class Worker:
+    """The driver's end of an executor."""
+
+    number: int
+    process: Any
+    connection: Connection
+    folder: Path
+    doing: tuple[int, int, str] | None = None
+
+
+@dataclass
+class Job:
+    """One action: its stages, its executors, and what is done so far."""
+
+    stages: list[Stage]
+    executors: int
+    memory: int
+    """Bytes of each executor's pool"""
+    scratch: Path
+    shared: Path
+    """Where cached blocks in memory lie"""
+    blocks: dict[str, Block]
+    what: str
+    limit: int = -1
+    report: list[Order] = field(default_factory=list[Order])
+    """What each task that ended did"""
+
+    def __post_init__(self) -> None:
+        self.outputs: dict[int, list[Path | None]] = {s.number: [None] * s.tasks for s in self.stages}
+        self.bounds: dict[int, Path] = {}
+        self.sampled: set[tuple[int, int]] = set()
+        self.failures: Counter[tuple[int, int, str]] = Counter()
+        self.workers: list[Worker] = []
+        self.forked = 0
+        self.last = self.stages[-1]
+
+    def __enter__(self) -> "Job":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.process.kill()
+            worker.process.join()
+            worker.connection.close()
+
+    def result(self, task: int) -> Path:
+        """Where the result stage's task writes."""
+        return self.scratch / f"part-{task:05d}.{'parquet' if self.what == 'save' else 'arrows'}"
+
+    def run(self, wanted: Sequence[int]) -> None:
+        """Has these tasks of the last stage done, and whatever they need."""
+        while not self.workers or any(self.outputs[self.last.number][t] is None for t in wanted):
+            while len(self.workers) < self.executors:
+                self.workers.append(self._fork(len(self.workers)))
+            for worker in self.workers:
+                if worker.doing is None and (order := next(self._open(wanted), None)):
+                    worker.doing = (order["stage"], order["task"], order["what"])
+                    worker.connection.send_bytes(json.dumps(order).encode())
+            busy = {worker.connection: worker for worker in self.workers if worker.doing}
+            for connection in wait(list(busy)):
+                worker = busy[connection]  # type: ignore[index]
+                try:
+                    reply = json.loads(worker.connection.recv_bytes())
+                except (EOFError, ConnectionError):
+                    self._bury(worker)
+                else:
+                    self._note(worker, reply)
+
+    def _fork(self, number: int) -> Worker:
+        ours, theirs = multiprocessing.Pipe()
+        self.forked += 1
+        folder = self.scratch / f"executor-{number}-{self.forked}"
+        store = Store(number, self.blocks, self.shared, folder)
+        used = sum(b.size for b in self.blocks.values() if b.keeper == number)
+        executor = Executor(self.stages, store, Pool(self.memory, store.evict, storage=used), folder)
+        others = [ours, *(worker.connection for worker in self.workers)]
+
+        def main() -> None:
+            for connection in others:  # else a driver that dies would not be noticed
+                connection.close()
+            pa.set_cpu_count(1)
+            executor.serve(theirs)
+
+        folder.mkdir(parents=True)
+        process = multiprocessing.get_context("fork").Process(target=main, daemon=True)
+        process.start()
+        theirs.close()
+        return Worker(number, process, ours, folder)
+
+    def _open(self, wanted: Sequence[int]) -> Iterator[Order]:
+        """Tasks that could begin now, the earliest stage first."""
+        running = {worker.doing for worker in self.workers}
+        for stage in self.stages:
+            number, root = stage.number, stage.root
+            inputs = {need: self.outputs[need] for need in stage.needs.values()}
+            if any(folder is None for folders in inputs.values() for folder in folders):
+                continue
+            what, tasks = "shuffle", list(range(stage.tasks))
+            if stage is self.last:
+                what, tasks = self.what, list(wanted)
+            todo = [t for t in tasks if self.outputs[number][t] is None]
+            if todo and isinstance(root, Exchange) and isinstance(root.layout, Ranged):
+                todo, what = self._sampling(stage, todo)
+            for task in todo:
+                if (number, task, what) not in running:
+                    order = {"stage": number, "task": task, "what": what, "limit": self.limit}
+                    order["to"] = str(self._sample(number, task) if what == "sample" else self.result(task))
+                    order["bounds"] = str(self.bounds.get(number, ""))
+                    order["outputs"] = {need: list(map(str, found)) for need, found in inputs.items()}
+                    yield order
+
+    def _sample(self, stage: int, task: int) -> Path:
+        return self.scratch / f"sample-{stage}-{task}"
+
+    def _sampling(self, stage: Stage, todo: list[int]) -> tuple[list[int], str]:
+        """A sort's rows can be sent when the bounds of its ranges are known: all partitions are sampled."""
+        number, root = stage.number, stage.root
+        unknown = [task for task in range(stage.tasks) if (number, task) not in self.sampled]
+        if number in self.bounds or unknown:
+            return (todo, "shuffle") if number in self.bounds else (unknown, "sample")
+        assert isinstance(root, Exchange) and isinstance(root.layout, Ranged)
+        paths = [str(self._sample(number, task)) for task in range(stage.tasks)]
+        rows = pa.concat_tables([ipc.open_stream(path).read_all() for path in paths])
+        bounds = bounds_of(rows, root.layout.by, root.count)
+        self.bounds[number] = self.scratch / f"bounds-{number}"
+        with ipc.new_stream(str(self.bounds[number]), bounds.schema) as stream:
+            stream.write_table(bounds)
+        return todo, "shuffle"
+
+    def _note(self, worker: Worker, reply: Order) -> None:
+        stage, task, what = doing = worker.doing or (-1, -1, "")
+        worker.doing = None
+        self.blocks |= {name: Block(**block) for name, block in reply["blocks"].items()}
+        if "lost" in reply:
+            lost, of = reply["lost"]
+            if lost < 0:
+                raise Replan
+            self.outputs[lost][of] = None
+            self._again(doing, "its input was lost again and again")
+        elif "error" in reply:
+            raise UserError(
+                f"task {task} of stage {stage} failed: {reply['error']}\n{reply.get('trace', '')}".rstrip(),
+                hint=f"the stage: {'; '.join(self.stages[stage].steps())}",
+            )
+        elif what == "sample":
+            self.sampled.add((stage, task))
+        else:
+            self.outputs[stage][task] = Path(reply.get("folder", self.scratch))
+            self.report.append(reply | {"what": what, "executor": worker.number})
+
+    def _again(self, doing: tuple[int, int, str], why: str) -> None:
+        self.failures[doing] += 1
+        if self.failures[doing] >= ATTEMPTS:
+            raise UserError(
+                f"task {doing[1]} of stage {doing[0]} failed {ATTEMPTS} times: {why}",
+                hint="more memory for the session, or more partitions, so that each is smaller",
+            )
+
+    def _bury(self, worker: Worker) -> None:
+        """An executor died: what it held is lost, another takes its place."""
+        doing = worker.doing
+        worker.process.join()
+        worker.connection.close()
+        shutil.rmtree(worker.folder, ignore_errors=True)
+        for folders in self.outputs.values():
+            for task, folder in enumerate(folders):
+                if folder is not None and worker.folder in folder.parents:
+                    folders[task] = None
+        for name in [name for name, block in self.blocks.items() if block.keeper == worker.number]:
+            Path(self.blocks.pop(name).path).unlink(missing_ok=True)
+        self.workers = [other for other in self.workers if other is not worker]
+        self.workers.insert(worker.number, self._fork(worker.number))
+        if doing is not None:
+            self._again(doing, "its executor died")

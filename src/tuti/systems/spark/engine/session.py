@@ -1,0 +1,150 @@
+"""Frames and the session that computes them: nothing runs until rows are asked for.
+
+    with Session(executors=2, memory="1g") as session:
+        words = session.text(paths).flat_map(split, schema).group_by("word").agg(n=("count", None))
+        words.filter(col("n") > 9).sort("n", down=True).take(10)
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tuti.run import UserError
+from tuti.systems.spark.engine.blocks import Block
+from tuti.systems.spark.engine.scheduler import Job, Order, Replan
+from tuti.systems.spark.engine.stages import Stage, cut, partitions, with_exchanges
+from tuti.systems.spark.query.arrow import Batch, Schema, Table, pa, pieces, pq
+from tuti.systems.spark.query.frame import Frame
+from tuti.systems.spark.query.optimise import optimise
+from tuti.systems.spark.query.plan import Cache, Node, Scan
+
+RESERVED = 150_000_000
+"""Bytes of a process that nobody counts: Python, Arrow, a batch or two on their way"""
+FRACTION = 0.5
+"""Share of the rest that the pool grants: an operator's work needs room beside what it holds"""
+
+
+def bytes_of(text: str) -> int:
+    """`512m` or `4g` in bytes."""
+    units = {"k": 2**10, "m": 2**20, "g": 2**30}
+    if not (text[:-1].isdigit() and text[-1:].lower() in units):
+        raise UserError(f"a memory of {text!r} cannot be read", hint="write 512m or 4g")
+    return int(text[:-1]) * units[text[-1].lower()]
+
+
+class Session:
+    """The driver: it plans, and has `executors` processes work, one partition each at a time.
+
+    `memory` is for all processes together; `partitions`, how many a shuffle makes (four an executor).
+    """
+
+    def __init__(
+        self, *, executors: int = 2, memory: str = "1g", partitions: int = 0, folder: Path | None = None
+    ) -> None:
+        share = bytes_of(memory) // (executors + 1) - RESERVED
+        if share < 20_000_000:
+            least = (executors + 1) * (RESERVED + 20_000_000) // 2**20 + 1
+            raise UserError(
+                f"{memory} are too little for a driver and {executors} executors",
+                hint=f"memory={least}m, or fewer executors",
+            )
+        self.executors, self.pool = executors, int(FRACTION * share)
+        self.partitions = partitions or 4 * executors
+        self.scratch = Path(tempfile.mkdtemp(prefix="tuti-spark-", dir=folder))
+        shared = Path("/dev/shm")
+        memory_folder = shared if os.access(shared, os.W_OK) else folder
+        self.shared = Path(tempfile.mkdtemp(prefix="tuti-spark-", dir=memory_folder))
+        self.blocks: dict[str, Block] = {}
+        self.report: list[Order] = []
+        """What each task of the last action did"""
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for folder in (self.scratch, self.shared):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def items(
+        self,
+        items: Iterable[Any],
+        read: Callable[[Any, Sequence[str]], Iterator[Batch]],
+        schema: Schema,
+        label: str = "items",
+    ) -> "Frame":
+        """A partition for each item; `read(item, columns)` makes its batches."""
+        return Frame(self, Scan((), tuple(items), read, schema, label, tuple(schema.names)))
+
+    def table(self, table: Table, partitions: int = 0) -> "Frame":
+        """A table that the driver holds, in as many partitions."""
+        count = partitions or self.partitions
+        ends = [len(table) * n // count for n in range(count + 1)]
+
+        def read(span: tuple[int, int], columns: Sequence[str]) -> Iterator[Batch]:
+            yield from pieces(table.select(list(columns)).slice(*span).to_batches())
+
+        spans = [(start, end - start) for start, end in zip(ends, ends[1:], strict=False)]
+        return self.items(spans, read, table.schema, "table")
+
+    def parquet(self, paths: Sequence[Path]) -> "Frame":
+        """A partition for each file; only columns that are asked for are read."""
+
+        def read(path: Path, columns: Sequence[str]) -> Iterator[Batch]:
+            yield from pq.ParquetFile(path).iter_batches(columns=list(columns))
+
+        return self.items(paths, read, pq.read_schema(paths[0]), f"{len(paths)} parquet files")
+
+    def text(self, paths: Sequence[Path], block: int = 4_000_000) -> "Frame":
+        """Lines of files as the column `line`, a partition for each `block` of bytes of a file."""
+        spans = [
+            (path, start) for path in paths for start in range(0, max(1, path.stat().st_size), block)
+        ]
+
+        def read(span: tuple[Path, int], columns: Sequence[str]) -> Iterator[Batch]:
+            lines = pa.array(_lines(span[0], span[1], block), pa.string())
+            yield from pieces(pa.table({"line": lines}).to_batches())
+
+        return self.items(spans, read, pa.schema([("line", pa.string())]), f"{len(paths)} text files")
+
+    def stages(self, node: Node) -> list[Stage]:
+        """The stages of a plan, without those behind caches that are whole."""
+        whole, _ = with_exchanges(optimise(node), self.partitions)
+        return cut(whole, self._kept)
+
+    def _kept(self, node: Cache) -> bool:
+        return all(f"{node.name}-{index}" in self.blocks for index in range(partitions(node)))
+
+    def job(self, node: Node, what: str, scratch: Path, limit: int = -1) -> Job:
+        """A job that computes a plan."""
+        scratch.mkdir(parents=True, exist_ok=True)
+        stages = self.stages(node)
+        return Job(stages, self.executors, self.pool, scratch, self.shared, self.blocks, what, limit)
+
+    def run(self, node: Node, what: str, scratch: Path) -> Job:
+        """All partitions of a plan; once more from the start where a cached one was lost."""
+        while True:
+            with self.job(node, what, scratch) as job:
+                self.report = job.report
+                try:
+                    job.run(range(job.last.tasks))
+                    return job
+                except Replan:
+                    shutil.rmtree(scratch)
+
+
+def _lines(path: Path, start: int, block: int) -> list[str]:
+    """The lines that begin in [start, start + block) of a file."""
+    with open(path, "rb") as file:
+        if start:
+            file.seek(start - 1)
+            file.readline()  # it began before
+        found: list[str] = []
+        while file.tell() < start + block and (line := file.readline()):
+            found.append(line.rstrip(b"\r\n").decode("utf-8", "replace"))
+    return found

@@ -1,0 +1,48 @@
+"""Arrow, which has no types of its own to check against, for the files of the engine."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
+
+import pyarrow
+import pyarrow.compute
+import pyarrow.ipc
+import pyarrow.parquet
+
+pa, pc = cast(Any, pyarrow), cast(Any, pyarrow.compute)
+ipc, pq = cast(Any, pyarrow.ipc), cast(Any, pyarrow.parquet)
+Batch = Table = Schema = Array = ArrowType = Any
+"""A batch is some rows, column by column; a table, batches of one schema"""
+
+ROWS, BYTES = 16_384, 4_000_000
+"""A batch has about this many at most; a longer row is a batch of its own"""
+
+
+def one_batch(batches: Sequence[Batch], schema: Schema) -> Batch:
+    """The rows of several batches as one."""
+    whole = table_of(batches, schema).combine_chunks().to_batches()
+    none = [pa.array([], field.type) for field in schema]
+    return whole[0] if whole else pa.RecordBatch.from_arrays(none, schema=schema)
+
+
+def table_of(batches: Sequence[Batch], schema: Schema) -> Table:
+    """Batches as a table; nothing is copied."""
+    return pa.Table.from_batches(list(batches), schema)
+
+
+def size_of(rows: Batch | Table) -> int:
+    """Bytes of these rows, not of what lies beside them in shared buffers."""
+    return int(rows.nbytes)
+
+
+def pieces(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same rows in batches of about `BYTES`: small ones joined, large ones cut."""
+    held: list[Batch] = []
+    for batch in batches:
+        step = max(1, min(ROWS, batch.num_rows * BYTES // max(1, size_of(batch))))
+        for start in range(0, batch.num_rows, step):
+            held.append(batch.slice(start, step))
+            if sum(map(size_of, held)) >= BYTES or sum(len(part) for part in held) >= ROWS:
+                yield one_batch(held, batch.schema)
+                held = []
+    if held:
+        yield one_batch(held, held[0].schema)

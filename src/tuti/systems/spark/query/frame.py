@@ -1,0 +1,209 @@
+"""Frames: rows that are described, not computed. Nothing runs until an action asks for them."""
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuti.run import UserError
+from tuti.systems.spark.query.arrow import Batch, Schema, Table, ipc, pa, table_of
+from tuti.systems.spark.query.expressions import Column, col, columns_of
+from tuti.systems.spark.query.optimise import optimise
+from tuti.systems.spark.query.plan import (
+    Cache,
+    Filter,
+    Group,
+    How,
+    Join,
+    Map,
+    Measure,
+    Node,
+    Select,
+    Sort,
+    Union,
+    drawn,
+)
+
+if TYPE_CHECKING:
+    from tuti.systems.spark.engine.session import Session
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Rows that are described, not computed. Every method but the last five gives another frame."""
+
+    session: "Session"
+    node: Node = field(repr=False)
+
+    def _of(self, node: Node) -> "Frame":
+        return Frame(self.session, node)
+
+    def _known(self, *names: str) -> None:
+        missing = [name for name in names if name not in self.node.schema.names]
+        if missing:
+            raise UserError(
+                f"there is no column {', '.join(missing)}",
+                hint=f"there are {', '.join(self.node.schema.names)}",
+            )
+
+    def select(self, *names: str, **made: Column) -> "Frame":
+        """These columns, and new ones from expressions."""
+        self._known(*names, *(n for expression in made.values() for n in columns_of(expression)))
+        return self._of(Select((self.node,), (*((n, col(n)) for n in names), *made.items())))
+
+    def filter(self, condition: Column | Callable[[Row], bool]) -> "Frame":
+        """Rows for which an expression, or a function of the row, holds."""
+        if isinstance(condition, Column):
+            self._known(*columns_of(condition))
+            return self._of(Filter((self.node,), condition))
+        test = condition
+
+        def keep(batches: Iterator[Batch]) -> Iterator[Batch]:
+            for batch in batches:
+                yield batch.filter(pa.array([bool(test(row)) for row in batch.to_pylist()], pa.bool_()))
+
+        return self.map_partitions(keep, self.node.schema, "filter by a function")
+
+    def map_partitions(
+        self, function: Callable[[Iterator[Batch]], Iterator[Batch]], schema: Schema, label: str = ""
+    ) -> "Frame":
+        """A function from the batches of a partition to others."""
+        named = label or f"map partitions by {getattr(function, '__name__', 'a function')}"
+        return self._of(Map((self.node,), function, schema, named))
+
+    def flat_map(self, function: Callable[[Row], Iterable[Row]], schema: Schema) -> "Frame":
+        """A function from a row to any number of rows."""
+
+        def mapped(batches: Iterator[Batch]) -> Iterator[Batch]:
+            for batch in batches:
+                rows = [new for row in batch.to_pylist() for new in function(row)]
+                yield from pa.Table.from_pylist(rows, schema).to_batches()
+
+        return self.map_partitions(mapped, schema, f"map by {getattr(function, '__name__', 'a function')}")
+
+    def map(self, function: Callable[[Row], Row], schema: Schema) -> "Frame":
+        """A function from row to row."""
+        return self.flat_map(lambda row: [function(row)], schema)
+
+    def group_by(self, *keys: str) -> "Groups":
+        """Rows with equal keys together (without keys: all rows)."""
+        self._known(*keys)
+        return Groups(self, keys)
+
+    def reduce_by_key(self, key: str, value: str, function: Callable[[Any, Any], Any]) -> "Frame":
+        """The values of each key, joined two at a time by an associative, commutative function."""
+        self._known(key, value)
+        return self._of(Group((self.node,), (key,), (Measure(value, "max", value),), function))
+
+    def distinct(self) -> "Frame":
+        """Each row once."""
+        return self._of(Group((self.node,), tuple(self.node.schema.names), ()))
+
+    def join(self, other: "Frame", *on: str, how: How = "inner") -> "Frame":
+        """Rows of both with equal keys; `semi`, `anti`: rows of this one with, without such others."""
+        self._known(*on)
+        other._known(*on)
+        both = (set(self.node.schema.names) & set(other.node.schema.names)) - set(on)
+        if both and how in ("inner", "left"):
+            raise UserError(
+                f"both sides have a column {', '.join(sorted(both))}", hint="rename one with select"
+            )
+        return self._of(Join((self.node, other.node), on, how))
+
+    def sort(self, *names: str, down: bool = False) -> "Frame":
+        """All rows in order."""
+        self._known(*names)
+        return self._of(Sort((self.node,), tuple((name, down) for name in names)))
+
+    def union(self, *others: "Frame") -> "Frame":
+        """The rows of several frames with the same columns."""
+        for other in others:
+            if not other.node.schema.equals(self.node.schema):
+                raise UserError(
+                    f"columns differ: {self.node.schema.names} and {other.node.schema.names}",
+                    hint="select the same columns in the same order",
+                )
+        return self._of(Union((self.node, *(other.node for other in others))))
+
+    def cache(self) -> "Frame":
+        """The same rows, kept by the executors once they have been computed."""
+        return self._of(Cache((self.node,), uuid.uuid4().hex))
+
+    def collect(self) -> Table:
+        """All rows, in the driver's memory."""
+        scratch = self.session.scratch / uuid.uuid4().hex
+        job = self.session.run(self.node, "collect", scratch)
+        parts = [ipc.open_stream(str(job.result(task))).read_all() for task in range(job.last.tasks)]
+        shutil.rmtree(scratch)
+        return pa.concat_tables([table_of([], self.node.schema), *parts])
+
+    def count(self) -> int:
+        """How many rows there are."""
+        scratch = self.session.scratch / uuid.uuid4().hex
+        job = self.session.run(self.node, "count", scratch)
+        shutil.rmtree(scratch)
+        return sum(done["rows"] for done in job.report if done["what"] == "count")
+
+    def take(self, count: int) -> list[Row]:
+        """The first rows; no more partitions are computed than it takes, four times as many each time."""
+        scratch, found = self.session.scratch / uuid.uuid4().hex, list[Row]()
+        with self.session.job(self.node, "collect", scratch, count) as job:
+            begin, end = 0, 1
+            while begin < job.last.tasks and len(found) < count:
+                tasks = range(begin, min(end, job.last.tasks))
+                job.run(tasks)
+                for task in tasks:
+                    found += ipc.open_stream(str(job.result(task))).read_all().to_pylist()
+                begin, end = end, 4 * end
+            self.session.report = job.report
+        shutil.rmtree(scratch)
+        return found[:count]
+
+    def save(self, folder: Path) -> None:
+        """Parquet files, one for each partition: all of them or, on any failure, none."""
+        if folder.exists():
+            raise UserError(f"{folder} exists", hint="name another folder, or remove it")
+        partial = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+        try:
+            self.session.run(self.node, "save", partial)
+            for left in [path for path in partial.iterdir() if path.suffix != ".parquet"]:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def explain(self) -> str:
+        """The plan as it was asked for, as it is run, and the stages that it is cut into."""
+        parts = ["asked for:", *drawn(self.node), "", "optimised:", *drawn(optimise(self.node))]
+        for stage in self.session.stages(self.node):
+            parts += ["", f"stage {stage.number}, {stage.tasks} tasks:", *stage.steps()]
+        return "\n".join(parts)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Rows by their keys, on the way to a figure of each group."""
+
+    frame: Frame
+    keys: tuple[str, ...]
+
+    def agg(self, **figures: tuple[str, str | None]) -> Frame:
+        """`n=("count", None), most=("max", "size")`: sum, count, min, max or mean of a column."""
+        below = self.frame.node.schema
+        for name, (how, column) in figures.items():
+            if how not in ("sum", "count", "min", "max", "mean"):
+                raise UserError(f"{name} is to be a {how}", hint="sum, count, min, max or mean")
+            if column is None and how != "count":
+                raise UserError(f"{name}: a {how} of what?", hint=f'{name}=("{how}", "COLUMN")')
+            self.frame._known(*([column] if column else []))
+            kind = below.field(column).type if column else pa.int64()
+            numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+            if how in ("sum", "mean") and not numeric:
+                raise UserError(f"{name}: a {how} of {column}, which is {kind}", hint="numbers only")
+        measures = tuple(Measure(name, how, column) for name, (how, column) in figures.items())
+        return self.frame._of(Group((self.frame.node,), self.keys, measures))
+

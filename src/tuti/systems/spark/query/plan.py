@@ -1,0 +1,240 @@
+"""What is asked for, before anything is computed: a tree of steps over columns of known types.
+
+Narrow steps (scan, select, filter, map, union, cache) make a partition from a partition; wide ones (group,
+join, sort) need rows from all of them. A wide step is planned as what is done before the shuffle, the
+exchange, and what is done after it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from tuti.systems.spark.query.arrow import Batch, Schema, pa
+from tuti.systems.spark.query.expressions import Column, type_of
+
+How = Literal["inner", "left", "semi", "anti"]
+By = tuple[tuple[str, bool], ...]
+"""Columns of an order, each with whether it descends"""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A step; its rows have the columns of its (first) input unless it says otherwise."""
+
+    inputs: tuple["Node", ...]
+
+    @cached_property
+    def schema(self) -> Schema:
+        """Names and types of the columns."""
+        return self.inputs[0].schema
+
+
+@dataclass(frozen=True, eq=False)
+class Scan(Node):
+    """Partitions from outside: `read(item, columns)` makes the batches of one."""
+
+    items: tuple[Any, ...]
+    read: Callable[[Any, Sequence[str]], Iterator[Batch]]
+    whole: Schema
+    label: str
+    columns: tuple[str, ...]
+    """Those that are asked for"""
+
+    @cached_property
+    def schema(self) -> Schema:
+        return pa.schema([self.whole.field(name) for name in self.columns])
+
+    def __str__(self) -> str:
+        return f"scan {self.label} [{', '.join(self.columns)}]"
+
+
+@dataclass(frozen=True, eq=False)
+class Select(Node):
+    """New columns, each an expression over the old ones."""
+
+    columns: tuple[tuple[str, Column], ...]
+
+    @cached_property
+    def schema(self) -> Schema:
+        below = self.inputs[0].schema
+        return pa.schema([(name, type_of(made, below)) for name, made in self.columns])
+
+    def __str__(self) -> str:
+        named = (n if str(made) == n else f"{made} as {n}" for n, made in self.columns)
+        return f"select {', '.join(named)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Filter(Node):
+    """The rows for which a condition holds (not those for which it is unknown)."""
+
+    condition: Column
+
+    def __str__(self) -> str:
+        return f"filter {self.condition}"
+
+
+@dataclass(frozen=True, eq=False)
+class Map(Node):
+    """A function over the batches of a partition. The plan cannot see into it."""
+
+    function: Callable[[Iterator[Batch]], Iterator[Batch]]
+    made: Schema
+    label: str
+
+    @cached_property
+    def schema(self) -> Schema:
+        return self.made
+
+    def __str__(self) -> str:
+        return self.label
+
+
+@dataclass(frozen=True, eq=False)
+class Union(Node):
+    """The partitions of several frames, one after the other."""
+
+    def __str__(self) -> str:
+        return f"union of {len(self.inputs)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Cache(Node):
+    """Kept by the executors once it is computed, until the session ends."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"cache {self.name}"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure of a group: sum, count, min, max or mean of a column (no column: rows are counted)."""
+
+    name: str
+    how: str
+    column: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Group(Node):
+    """One row for each group of equal keys; without measures, the distinct keys.
+
+    With a `fold`, the values of the one measure are joined two at a time by that associative function.
+    """
+
+    keys: tuple[str, ...]
+    measures: tuple[Measure, ...]
+    fold: Callable[[Any, Any], Any] | None = None
+
+    @cached_property
+    def schema(self) -> Schema:
+        below = self.inputs[0].schema
+        kinds = [(m.name, _type_of_measure(m, below)) for m in self.measures]
+        return pa.schema([*(below.field(key) for key in self.keys), *kinds])
+
+    def __str__(self) -> str:
+        figures = ", ".join(f"{m.how}({m.column or '*'})" for m in self.measures)
+        return f"group by [{', '.join(self.keys)}]: {figures}" if figures else f"distinct {self.keys}"
+
+
+def _type_of_measure(measure: Measure, schema: Schema) -> Any:
+    kind = pa.int64() if measure.how == "count" else schema.field(measure.column).type
+    if measure.how == "mean" or (measure.how == "sum" and pa.types.is_floating(kind)):
+        return pa.float64()
+    return pa.int64() if measure.how == "sum" else kind
+
+
+@dataclass(frozen=True, eq=False)
+class Join(Node):
+    """Rows of two sides with equal keys; null equals nothing."""
+
+    on: tuple[str, ...]
+    how: How
+
+    @cached_property
+    def schema(self) -> Schema:
+        left, right = (side.schema for side in self.inputs)
+        added = [f for f in right if f.name not in self.on and self.how in ("inner", "left")]
+        return pa.schema([*left, *added])
+
+    def __str__(self) -> str:
+        return f"join {self.how} on [{', '.join(self.on)}]"
+
+
+@dataclass(frozen=True, eq=False)
+class Sort(Node):
+    """Partitions in order, and rows in order within; nulls count as the smallest."""
+
+    by: By
+
+    def __str__(self) -> str:
+        return "sort by " + ", ".join(name + " ↓" * down for name, down in self.by)
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """Rows with equal keys lie in one partition (no keys: all rows)."""
+
+    keys: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"hash of [{', '.join(sorted(self.keys))}]" if self.keys else "all to one"
+
+
+@dataclass(frozen=True)
+class Ranged:
+    """Partitions are ranges of an order."""
+
+    by: By
+
+    def __str__(self) -> str:
+        return f"range of [{', '.join(name for name, _ in self.by)}]"
+
+
+@dataclass(frozen=True, eq=False)
+class Exchange(Node):
+    """A shuffle into `count` partitions."""
+
+    layout: Hashed | Ranged
+    count: int
+
+    def __str__(self) -> str:
+        return f"exchange by {self.layout} into {self.count}"
+
+
+@dataclass(frozen=True, eq=False)
+class Partial(Node):
+    """Groups within a partition, before the shuffle: most of the work, and few rows left to move."""
+
+    of: Group
+    figures: Schema
+
+    @cached_property
+    def schema(self) -> Schema:
+        return self.figures
+
+    def __str__(self) -> str:
+        return f"partly {self.of}"
+
+
+@dataclass(frozen=True, eq=False)
+class Final(Node):
+    """Groups of groups."""
+
+    of: Group
+
+    @cached_property
+    def schema(self) -> Schema:
+        return self.of.schema
+
+    def __str__(self) -> str:
+        return str(self.of)
+
+
+def drawn(node: Node, depth: int = 0) -> list[str]:
+    """The tree, a step a line, what is read below what reads it."""
+    below = [line for inner in node.inputs for line in drawn(inner, depth + 1)]
+    return ["  " * depth + str(node), *below]
