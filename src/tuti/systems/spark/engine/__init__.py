@@ -1,4 +1,4 @@
-"""Spark's engine in small: driver, schedulers and executors on one machine, over Arrow batches, without a JVM."""
+"""Spark's engine in small: driver, schedulers, executors on one machine, on Arrow batches, without a JVM."""
 
 from tuti.systems.spark.engine.session import Session as Session
 from tuti.systems.spark.query.expressions import Column as Column

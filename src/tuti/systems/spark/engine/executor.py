@@ -4,6 +4,7 @@ It is forked from the driver when a job begins, so it has the plan, functions in
 being sent; what goes through the pipe is which task to do, as JSON, and what became of it.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -21,10 +22,10 @@ import numpy as np
 from tuti.systems.spark.engine import operators, shuffle
 from tuti.systems.spark.engine.blocks import Store
 from tuti.systems.spark.engine.hashing import hash_rows
-from tuti.systems.spark.engine.operators import Means, grouping
-from tuti.systems.spark.engine.stages import Stage, partitions
+from tuti.systems.spark.engine.operators import Means
 from tuti.systems.spark.query.arrow import Batch, ipc, pa, pieces, pq
 from tuti.systems.spark.query.expressions import evaluate
+from tuti.systems.spark.query.grouping import grouping
 from tuti.systems.spark.query.plan import (
     By,
     Cache,
@@ -41,6 +42,7 @@ from tuti.systems.spark.query.plan import (
     Sort,
     Union,
 )
+from tuti.systems.spark.query.stages import Stage, partitions
 
 
 @dataclass
@@ -64,24 +66,20 @@ class Work:
         if isinstance(node, Scan):
             return self._counted(node.read(node.items[index], node.columns))
         if isinstance(node, Union):
-            for inner in node.inputs:
-                if index < partitions(inner):
-                    return self.rows(inner, index)
-                index -= partitions(inner)
+            return self._union(node, index)
         if isinstance(node, Cache):
-            name = f"{node.name}-{index}"
-            kept = self.store.read(name)
-            below = self.rows(node.inputs[0], index) if kept is None else iter(())
-            return kept or self.store.write(name, below, node.schema, self.means.pool)
+            return self._cached(node, index)
         if isinstance(node, Join):
             left, right = (pieces(self.rows(side, index)) for side in node.inputs)
             return operators.join(left, right, node, self.means)
-        below = self.rows(node.inputs[0], index)
+        return self._over(node, self.rows(node.inputs[0], index))
+
+    def _over(self, node: Node, below: Iterator[Batch]) -> Iterator[Batch]:
+        """A step that makes a partition from one partition."""
         if isinstance(node, Select):
             made = [expression for _, expression in node.columns]
             return (
-                pa.RecordBatch.from_arrays([evaluate(m, b) for m in made], schema=node.schema)
-                for b in below
+                pa.RecordBatch.from_arrays([evaluate(m, b) for m in made], schema=node.schema) for b in below
             )
         if isinstance(node, Filter):
             return (batch.filter(evaluate(node.condition, batch)) for batch in below)
@@ -93,6 +91,22 @@ class Work:
             return operators.group_finally(pieces(below), grouping(node.of), self.means)
         assert isinstance(node, Sort)
         return operators.sort(pieces(below), node.by, node.schema, self.means)
+
+    def _union(self, node: Union, index: int) -> Iterator[Batch]:
+        if node.aligned:
+            return itertools.chain.from_iterable(self.rows(inner, index) for inner in node.inputs)
+        for inner in node.inputs:
+            if index < partitions(inner):
+                return self.rows(inner, index)
+            index -= partitions(inner)
+        raise IndexError(index)
+
+    def _cached(self, node: Cache, index: int) -> Iterator[Batch]:
+        name = f"{node.name}-{index}"
+        kept = self.store.read(name)
+        if kept is not None:
+            return kept
+        return self.store.write(name, self.rows(node.inputs[0], index), node.schema, self.means.pool)
 
     def _counted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:
@@ -125,7 +139,7 @@ class Executor:
         began, known = time.monotonic(), {name: b.path for name, b in self.store.blocks.items()}
         scratch = self.folder / "scratch"
         outputs = {int(k): [Path(p) for p in paths] for k, paths in order["outputs"].items()}
-        work = Work(self.stages[order["stage"]], Means(self.pool, scratch), self.store, outputs)
+        work = Work(self.stages[int(order["stage"])], Means(self.pool, scratch), self.store, outputs)
         reply: dict[str, Any] = {"stage": order["stage"], "task": order["task"]}
         try:
             reply |= self._do(work, order)

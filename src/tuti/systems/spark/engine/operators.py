@@ -6,7 +6,7 @@ parted again.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,23 @@ import numpy as np
 from tuti.systems.spark.engine.hashing import hash_rows
 from tuti.systems.spark.engine.memory import Claim, Pool
 from tuti.systems.spark.engine.shuffle import Buckets, Places
-from tuti.systems.spark.query.arrow import Batch, Schema, Table, one_batch, pa, pc, pieces, size_of, table_of
-from tuti.systems.spark.query.plan import By, Group, Join
+from tuti.systems.spark.query.arrow import (
+    Batch,
+    Schema,
+    Table,
+    one_batch,
+    pa,
+    pc,
+    pieces,
+    size_of,
+    table_of,
+)
+from tuti.systems.spark.query.grouping import Grouping
+from tuti.systems.spark.query.plan import By, Join
 
 PARTS = 16
 DEEPEST = 6
 """Partings of partings: 16^6 parts; what is too large then has one key, and is held all the same"""
-PARTIAL = {
-    "sum": (("sum", "sum"),),
-    "count": (("count", "sum"),),
-    "min": (("min", "min"),),
-    "max": (("max", "max"),),
-    "mean": (("sum", "sum"), ("count", "sum")),
-}
-"""Of each measure: the figures kept of rows, and how figures of figures are made"""
 
 
 @dataclass
@@ -51,70 +54,6 @@ def parts_of(batch: Batch, keys: Iterable[str], depth: int) -> Places:
     return (hash_rows(batch, list(keys)) >> np.uint64(32 + 4 * depth)).astype(np.int64) % PARTS
 
 
-@dataclass(frozen=True)
-class Grouping:
-    """Partial figures of rows (`begun`), of partial figures (`merged`), and what is asked for (`done`)."""
-
-    keys: tuple[str, ...]
-    figures: Schema
-    begun: Callable[[Table], Table]
-    merged: Callable[[Table], Table]
-    done: Callable[[Table], Table]
-
-    def merge(self, held: list[Batch]) -> list[Batch]:
-        """Partial figures of what is held, as one batch."""
-        return [one_batch(self.merged(table_of(held, self.figures)).to_batches(), self.figures)]
-
-
-def grouping(node: Group) -> Grouping:
-    """How a step groups."""
-    if node.fold is not None and node.measures:
-        return _folding(node, node.fold)
-    keys, below = list(node.keys), node.inputs[0].schema
-    fields = [below.field(key) for key in keys]
-    first: list[Any] = []
-    for m in node.measures:
-        for number, (how, _) in enumerate(PARTIAL[m.how]):
-            kind = pa.int64() if how == "count" else node.schema.field(m.name).type
-            fields.append(pa.field(f"{m.name}/{number}", kind))
-            first.append(([], "count_all") if m.column is None else (m.column, how))
-    figures = pa.schema(fields)
-    again = [how for m in node.measures for _, how in PARTIAL[m.how]]
-    second = list(zip(figures.names[len(keys) :], again, strict=True))
-
-    def grouped(table: Table, wanted: list[Any]) -> Table:
-        found = table.group_by(keys, use_threads=False).aggregate(wanted)
-        return found.rename_columns(figures.names).cast(figures)
-
-    def done(table: Table) -> Table:
-        columns = [table[key] for key in keys]
-        for m in node.measures:
-            total = table[f"{m.name}/0"]
-            if m.how == "mean":
-                rows = table[f"{m.name}/1"].cast(pa.float64())
-                total = pc.divide(total, pc.if_else(pc.equal(rows, 0.0), pa.scalar(None, rows.type), rows))
-            columns.append(pc.fill_null(total, 0) if m.how == "count" else total)
-        return pa.table(columns, schema=node.schema)
-
-    return Grouping(
-        node.keys, figures, lambda t: grouped(t, first), lambda t: grouped(t, second), done
-    )
-
-
-def _folding(node: Group, fold: Callable[[Any, Any], Any]) -> Grouping:
-    key, value = node.keys[0], node.measures[0]
-
-    def folded(table: Table) -> Table:
-        found: dict[Any, Any] = {}
-        for name, item in zip(table[0].to_pylist(), table[1].to_pylist(), strict=True):
-            found[name] = fold(found[name], item) if name in found else item
-        return pa.table([list(found), list(found.values())], schema=node.schema)
-
-    return Grouping(
-        node.keys, node.schema, lambda t: folded(t.select([key, value.column])), folded, lambda t: t
-    )
-
-
 def group_partly(batches: Iterable[Batch], how: Grouping, means: Means) -> Iterator[Batch]:
     """Partial figures of a partition's rows; when memory is short those so far are simply passed on."""
     held: list[Batch] = []
@@ -133,9 +72,7 @@ def group_partly(batches: Iterable[Batch], how: Grouping, means: Means) -> Itera
         yield from how.merge(held) if held else []
 
 
-def group_finally(
-    batches: Iterable[Batch], how: Grouping, means: Means, depth: int = 0
-) -> Iterator[Batch]:
+def group_finally(batches: Iterable[Batch], how: Grouping, means: Means, depth: int = 0) -> Iterator[Batch]:
     """One row for each key, from partial figures."""
     held: list[Batch] = []
     waiting = iter(batches)
@@ -155,7 +92,7 @@ def group_finally(
         aside.add(batch, parts_of(batch, how.keys, depth))
     held.clear()
     means.spilled += aside.close()
-    for number in np.flatnonzero(aside.sizes):
+    for number in aside.filled():
         yield from group_finally(pieces(aside.read(number)), how, means, depth + 1)
 
 
@@ -182,7 +119,7 @@ def join(
             aside.add(batch, parts_of(batch, node.on, depth))
         means.spilled += aside.close()
     held.clear()
-    for number in np.flatnonzero(asides[0].sizes):
+    for number in asides[0].filled():
         both = [pieces(aside.read(number)) for aside in asides]
         yield from join(both[0], both[1], node, means, depth + 1)
 
@@ -196,7 +133,8 @@ def _matches(left: Table, right: Table, node: Join) -> Iterator[Batch]:
     ]
     kind = {"left": "left outer", "semi": "left semi", "anti": "left anti"}.get(node.how, "inner")
     found = numbered[0].join(numbered[1], keys, join_type=kind, use_threads=False)
-    columns = left.take(found["\0left"]).columns
+    others = [name for name in left.schema.names if name not in keys]
+    columns = left.select(keys + others).take(found["\0left"]).columns
     if node.how in ("inner", "left"):
         columns += right.drop_columns(keys).take(found["\0right"]).columns
     yield from pa.table(columns, schema=node.schema).to_batches()
@@ -268,6 +206,6 @@ def sort(batches: Iterable[Batch], by: By, schema: Schema, means: Means, depth: 
         aside.add(batch, ranges_of(batch, bounds, by))
     held.clear()
     means.spilled += aside.close()
-    for number in np.flatnonzero(aside.sizes):
+    for number in aside.filled():
         part = pieces(aside.read(number))  # rows that all equal a bound are in order
         yield from part if number % 2 else sort(part, by, schema, means, depth + 1)

@@ -19,9 +19,9 @@ from tuti.systems.spark.engine.blocks import Block, Store
 from tuti.systems.spark.engine.executor import Executor
 from tuti.systems.spark.engine.memory import Pool
 from tuti.systems.spark.engine.operators import bounds_of
-from tuti.systems.spark.engine.stages import Stage
 from tuti.systems.spark.query.arrow import ipc, pa
 from tuti.systems.spark.query.plan import Exchange, Ranged
+from tuti.systems.spark.query.stages import Stage
 
 ATTEMPTS = 4
 Order = dict[str, Any]
@@ -137,7 +137,7 @@ class Job:
                 todo, what = self._sampling(stage, todo)
             for task in todo:
                 if (number, task, what) not in running:
-                    order = {"stage": number, "task": task, "what": what, "limit": self.limit}
+                    order: Order = {"stage": number, "task": task, "what": what, "limit": self.limit}
                     order["to"] = str(self._sample(number, task) if what == "sample" else self.result(task))
                     order["bounds"] = str(self.bounds.get(number, ""))
                     order["outputs"] = {need: list(map(str, found)) for need, found in inputs.items()}

@@ -1,8 +1,8 @@
 """Frames and the session that computes them: nothing runs until rows are asked for.
 
-    with Session(executors=2, memory="1g") as session:
-        words = session.text(paths).flat_map(split, schema).group_by("word").agg(n=("count", None))
-        words.filter(col("n") > 9).sort("n", down=True).take(10)
+with Session(executors=2, memory="1g") as session:
+    words = session.text(paths).flat_map(split, schema).group_by("word").agg(n=("count", None))
+    words.filter(col("n") > 9).sort("n", down=True).take(10)
 """
 
 import os
@@ -16,11 +16,11 @@ from typing import Any
 from tuti.run import UserError
 from tuti.systems.spark.engine.blocks import Block
 from tuti.systems.spark.engine.scheduler import Job, Order, Replan
-from tuti.systems.spark.engine.stages import Stage, cut, partitions, with_exchanges
 from tuti.systems.spark.query.arrow import Batch, Schema, Table, pa, pieces, pq
 from tuti.systems.spark.query.frame import Frame
 from tuti.systems.spark.query.optimise import optimise
 from tuti.systems.spark.query.plan import Cache, Node, Scan
+from tuti.systems.spark.query.stages import Stage, cut, partitions, with_exchanges
 
 RESERVED = 150_000_000
 """Bytes of a process that nobody counts: Python, Arrow, a batch or two on their way"""
@@ -102,9 +102,7 @@ class Session:
 
     def text(self, paths: Sequence[Path], block: int = 4_000_000) -> "Frame":
         """Lines of files as the column `line`, a partition for each `block` of bytes of a file."""
-        spans = [
-            (path, start) for path in paths for start in range(0, max(1, path.stat().st_size), block)
-        ]
+        spans = [(path, start) for path in paths for start in range(0, max(1, path.stat().st_size), block)]
 
         def read(span: tuple[Path, int], columns: Sequence[str]) -> Iterator[Batch]:
             lines = pa.array(_lines(span[0], span[1], block), pa.string())

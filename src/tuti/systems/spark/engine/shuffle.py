@@ -114,6 +114,10 @@ class Buckets:
             stream.close()
         return sum(path.stat().st_size for path in self.paths)
 
+    def filled(self) -> list[int]:
+        """The buckets that hold rows."""
+        return [number for number, size in enumerate(self.sizes) if size]
+
     def read(self, number: int) -> Iterator[Batch]:
         """The rows of one bucket, which is gone when they have been read."""
         with pa.OSFile(str(self.paths[number]), "rb") as file, ipc.open_stream(file) as stream:

@@ -1,1 +1,1 @@
-"""What is asked of the engine: expressions over columns, the plan that is a tree of steps, and its optimiser."""
+"""What is asked of the engine: expressions over columns, the plan as a tree of steps, and its optimiser."""

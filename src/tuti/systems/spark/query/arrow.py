@@ -1,7 +1,7 @@
 """Arrow, which has no types of its own to check against, for the files of the engine."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import pyarrow
 import pyarrow.compute
@@ -10,7 +10,11 @@ import pyarrow.parquet
 
 pa, pc = cast(Any, pyarrow), cast(Any, pyarrow.compute)
 ipc, pq = cast(Any, pyarrow.ipc), cast(Any, pyarrow.parquet)
-Batch = Table = Schema = Array = ArrowType = Any
+Batch: TypeAlias = Any
+Table: TypeAlias = Any
+Schema: TypeAlias = Any
+Array: TypeAlias = Any
+ArrowType: TypeAlias = Any
 """A batch is some rows, column by column; a table, batches of one schema"""
 
 ROWS, BYTES = 16_384, 4_000_000

@@ -39,10 +39,12 @@ class Frame:
     session: "Session"
     node: Node = field(repr=False)
 
-    def _of(self, node: Node) -> "Frame":
+    def over(self, node: Node) -> "Frame":
+        """The frame of a step over this one."""
         return Frame(self.session, node)
 
-    def _known(self, *names: str) -> None:
+    def check_columns(self, *names: str) -> None:
+        """Refuses names that are no columns."""
         missing = [name for name in names if name not in self.node.schema.names]
         if missing:
             raise UserError(
@@ -52,14 +54,14 @@ class Frame:
 
     def select(self, *names: str, **made: Column) -> "Frame":
         """These columns, and new ones from expressions."""
-        self._known(*names, *(n for expression in made.values() for n in columns_of(expression)))
-        return self._of(Select((self.node,), (*((n, col(n)) for n in names), *made.items())))
+        self.check_columns(*names, *(n for expression in made.values() for n in columns_of(expression)))
+        return self.over(Select((self.node,), (*((n, col(n)) for n in names), *made.items())))
 
     def filter(self, condition: Column | Callable[[Row], bool]) -> "Frame":
         """Rows for which an expression, or a function of the row, holds."""
         if isinstance(condition, Column):
-            self._known(*columns_of(condition))
-            return self._of(Filter((self.node,), condition))
+            self.check_columns(*columns_of(condition))
+            return self.over(Filter((self.node,), condition))
         test = condition
 
         def keep(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -73,7 +75,7 @@ class Frame:
     ) -> "Frame":
         """A function from the batches of a partition to others."""
         named = label or f"map partitions by {getattr(function, '__name__', 'a function')}"
-        return self._of(Map((self.node,), function, schema, named))
+        return self.over(Map((self.node,), function, schema, named))
 
     def flat_map(self, function: Callable[[Row], Iterable[Row]], schema: Schema) -> "Frame":
         """A function from a row to any number of rows."""
@@ -91,33 +93,33 @@ class Frame:
 
     def group_by(self, *keys: str) -> "Groups":
         """Rows with equal keys together (without keys: all rows)."""
-        self._known(*keys)
+        self.check_columns(*keys)
         return Groups(self, keys)
 
     def reduce_by_key(self, key: str, value: str, function: Callable[[Any, Any], Any]) -> "Frame":
         """The values of each key, joined two at a time by an associative, commutative function."""
-        self._known(key, value)
-        return self._of(Group((self.node,), (key,), (Measure(value, "max", value),), function))
+        self.check_columns(key, value)
+        return self.over(Group((self.node,), (key,), (Measure(value, "max", value),), function))
 
     def distinct(self) -> "Frame":
         """Each row once."""
-        return self._of(Group((self.node,), tuple(self.node.schema.names), ()))
+        return self.over(Group((self.node,), tuple(self.node.schema.names), ()))
 
     def join(self, other: "Frame", *on: str, how: How = "inner") -> "Frame":
         """Rows of both with equal keys; `semi`, `anti`: rows of this one with, without such others."""
-        self._known(*on)
-        other._known(*on)
+        self.check_columns(*on)
+        other.check_columns(*on)
         both = (set(self.node.schema.names) & set(other.node.schema.names)) - set(on)
         if both and how in ("inner", "left"):
             raise UserError(
                 f"both sides have a column {', '.join(sorted(both))}", hint="rename one with select"
             )
-        return self._of(Join((self.node, other.node), on, how))
+        return self.over(Join((self.node, other.node), on, how))
 
     def sort(self, *names: str, down: bool = False) -> "Frame":
         """All rows in order."""
-        self._known(*names)
-        return self._of(Sort((self.node,), tuple((name, down) for name in names)))
+        self.check_columns(*names)
+        return self.over(Sort((self.node,), tuple((name, down) for name in names)))
 
     def union(self, *others: "Frame") -> "Frame":
         """The rows of several frames with the same columns."""
@@ -127,11 +129,11 @@ class Frame:
                     f"columns differ: {self.node.schema.names} and {other.node.schema.names}",
                     hint="select the same columns in the same order",
                 )
-        return self._of(Union((self.node, *(other.node for other in others))))
+        return self.over(Union((self.node, *(other.node for other in others))))
 
     def cache(self) -> "Frame":
         """The same rows, kept by the executors once they have been computed."""
-        return self._of(Cache((self.node,), uuid.uuid4().hex))
+        return self.over(Cache((self.node,), uuid.uuid4().hex))
 
     def collect(self) -> Table:
         """All rows, in the driver's memory."""
@@ -199,11 +201,10 @@ class Groups:
                 raise UserError(f"{name} is to be a {how}", hint="sum, count, min, max or mean")
             if column is None and how != "count":
                 raise UserError(f"{name}: a {how} of what?", hint=f'{name}=("{how}", "COLUMN")')
-            self.frame._known(*([column] if column else []))
+            self.frame.check_columns(*([column] if column else []))
             kind = below.field(column).type if column else pa.int64()
             numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
             if how in ("sum", "mean") and not numeric:
                 raise UserError(f"{name}: a {how} of {column}, which is {kind}", hint="numbers only")
         measures = tuple(Measure(name, how, column) for name, (how, column) in figures.items())
-        return self.frame._of(Group((self.frame.node,), self.keys, measures))
-
+        return self.frame.over(Group((self.frame.node,), self.keys, measures))

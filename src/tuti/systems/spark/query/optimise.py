@@ -7,6 +7,7 @@ from, columns that nobody reads are not carried, sorts and distincts that change
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import reduce
+from typing import TypeGuard
 
 from tuti.systems.spark.query.arrow import pa
 from tuti.systems.spark.query.expressions import Column, col, columns_of, conjuncts, substitute
@@ -18,7 +19,7 @@ Names = frozenset[str]
 def optimise(node: Node) -> Node:
     """An equal plan that is cheaper to run."""
     names = tuple(node.schema.names)
-    lighter = without_idle_distincts(filters_down(without_idle_sorts(node)))
+    lighter = without_idle_sorts(without_idle_distincts(filters_down(undoubled(node))))
     return only(pruned(lighter, frozenset(names)), names)
 
 
@@ -28,8 +29,10 @@ def over(node: Node, inputs: Iterable[Node]) -> Node:
 
 
 def without_idle_sorts(node: Node, idle: bool = False) -> Node:
-    """Drops sorts whose order is lost: below a join, another sort, or figures that do not depend on it."""
-    if idle and isinstance(node, Sort):
+    """Drops sorts of one row, and those whose order is lost: below a join, another sort, or figures that
+    do not depend on it.
+    """
+    if isinstance(node, Sort) and (idle or one_row(node)):
         return without_idle_sorts(node.inputs[0], idle)
     lost = isinstance(node, (Join, Sort)) or (idle and isinstance(node, (Select, Filter)))
     if isinstance(node, Group):
@@ -39,6 +42,13 @@ def without_idle_sorts(node: Node, idle: bool = False) -> Node:
             for m in node.measures
         )
     return over(node, (without_idle_sorts(inner, lost) for inner in node.inputs))
+
+
+def one_row(node: Node) -> bool:
+    """Whether the plan tells that there is one row at most: the figures of all rows."""
+    if isinstance(node, Group):
+        return not node.keys or one_row(node.inputs[0])
+    return isinstance(node, (Select, Filter, Sort)) and one_row(node.inputs[0])
 
 
 def filters_down(node: Node, held: Iterable[Column] = ()) -> Node:
@@ -72,16 +82,39 @@ def _split(conditions: Iterable[Column], names: Names) -> tuple[list[Column], li
     return parts
 
 
+def ignores_doubles(node: Node) -> TypeGuard[Group]:
+    """Whether it is no matter how often a row comes."""
+    if not isinstance(node, Group) or node.fold is not None:
+        return False
+    return all(m.how in ("min", "max") for m in node.measures)
+
+
+def undoubled(node: Node) -> Node:
+    """Reads rows once that were to be read twice for nothing: a union of rows with themselves."""
+    below = node.inputs
+    if ignores_doubles(node) and isinstance(below[0], Union):
+        below = tuple(dict.fromkeys(below[0].inputs))
+        below = below if len(below) == 1 else node.inputs
+    return over(node, map(undoubled, below))
+
+
 def without_idle_distincts(node: Node) -> Node:
     """Drops a distinct over rows that differ already, and one that another distinct makes needless."""
     node = over(node, map(without_idle_distincts, node.inputs))
-    if not isinstance(node, Group) or any(m.how not in ("min", "max") for m in node.measures):
+    if not ignores_doubles(node):
         return node
-    below, read = node.inputs[0], {*node.keys, *(m.column for m in node.measures)}
-    if isinstance(below, Group) and not below.measures and read <= set(below.keys):
-        return over(node, below.inputs)
-    if not node.measures and any(known <= read for known in distinct_keys(below)):
+    below = node.inputs[0]
+    if not node.measures and any(known <= set(node.keys) for known in distinct_keys(below)):
         return only(below, node.keys)
+    return over(node, [_with_doubles(below)])
+
+
+def _with_doubles(node: Node) -> Node:
+    """Rows for a step to which doubles are no matter: a distinct that makes them is left out."""
+    if isinstance(node, Group) and not node.measures:
+        return only(node.inputs[0], node.keys)
+    if isinstance(node, Select):
+        return over(node, [_with_doubles(node.inputs[0])])
     return node
 
 
@@ -120,9 +153,7 @@ def pruned(node: Node, wanted: Names) -> Node:
         measures = tuple(m for m in node.measures if m.name in wanted)
         measures = measures or node.measures[: not node.keys]
         read = {*node.keys, *(m.column for m in measures if m.column is not None)}
-        return replace(
-            node, inputs=(_carried(node.inputs[0], frozenset(read)),), measures=measures
-        )
+        return replace(node, inputs=(_carried(node.inputs[0], frozenset(read)),), measures=measures)
     if isinstance(node, Join):
         right = wanted if node.how in ("inner", "left") else Names()
         sides = zip(node.inputs, (wanted, right), strict=True)

@@ -95,8 +95,11 @@ class Map(Node):
 class Union(Node):
     """The partitions of several frames, one after the other."""
 
+    aligned: bool = False
+    """Rows lie alike in all of them: the first partitions of each make the first partition, and so on"""
+
     def __str__(self) -> str:
-        return f"union of {len(self.inputs)}"
+        return f"union of {len(self.inputs)}" + ", partition by partition" * self.aligned
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +152,7 @@ def _type_of_measure(measure: Measure, schema: Schema) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Join(Node):
-    """Rows of two sides with equal keys; null equals nothing."""
+    """Rows of two sides with equal keys, which stand first; null equals nothing."""
 
     on: tuple[str, ...]
     how: How
@@ -157,8 +160,9 @@ class Join(Node):
     @cached_property
     def schema(self) -> Schema:
         left, right = (side.schema for side in self.inputs)
-        added = [f for f in right if f.name not in self.on and self.how in ("inner", "left")]
-        return pa.schema([*left, *added])
+        sides = [left, right] if self.how in ("inner", "left") else [left]
+        others = [field for side in sides for field in side if field.name not in self.on]
+        return pa.schema([*map(left.field, self.on), *others])
 
     def __str__(self) -> str:
         return f"join {self.how} on [{', '.join(self.on)}]"

@@ -6,7 +6,7 @@ A shuffle is left out where rows lie right already: behind a join or a grouping 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tuti.systems.spark.engine.operators import grouping
+from tuti.systems.spark.query.grouping import grouping
 from tuti.systems.spark.query.plan import (
     Cache,
     Exchange,
@@ -15,6 +15,7 @@ from tuti.systems.spark.query.plan import (
     Group,
     Hashed,
     Join,
+    Map,
     Node,
     Partial,
     Ranged,
@@ -26,6 +27,7 @@ from tuti.systems.spark.query.plan import (
 
 Layout = Hashed | Ranged | None
 """How rows are spread over partitions, where the plan knows"""
+ONE = Hashed(frozenset())
 
 
 def with_exchanges(node: Node, count: int) -> tuple[Node, Layout]:
@@ -41,7 +43,10 @@ def with_exchanges(node: Node, count: int) -> tuple[Node, Layout]:
     if isinstance(node, Join):
         wanted = Hashed(frozenset(node.on))
         lies = [lay == wanted and partitions(side) == count for side, lay in below]
-        sides = [side if fits else Exchange((side,), wanted, count) for (side, _), fits in zip(below, lies)]
+        sides = [
+            side if fits else Exchange((side,), wanted, count)
+            for (side, _), fits in zip(below, lies, strict=True)
+        ]
         return replace(node, inputs=tuple(sides)), wanted
     node = replace(node, inputs=tuple(inner for inner, _ in below))
     if isinstance(node, Sort):
@@ -49,7 +54,11 @@ def with_exchanges(node: Node, count: int) -> tuple[Node, Layout]:
         return Sort((Exchange(node.inputs, ranged, count),), node.by), ranged
     if isinstance(node, Select):
         return node, _renamed(layout, node)
-    return node, layout if isinstance(node, (Filter, Cache)) else None
+    if isinstance(node, Union) and isinstance(layout, Hashed):
+        alike = all(lay == layout for _, lay in below) and len(set(map(partitions, node.inputs))) == 1
+        return replace(node, aligned=alike), layout if alike else None
+    kept = isinstance(node, (Filter, Cache)) or (isinstance(node, Map) and layout == ONE)
+    return node, layout if kept else None
 
 
 def _columns(layout: Hashed | Ranged) -> frozenset[str]:
@@ -72,7 +81,8 @@ def partitions(node: Node) -> int:
         return len(node.items)
     if isinstance(node, Exchange):
         return node.count
-    return sum(map(partitions, node.inputs if isinstance(node, Union) else node.inputs[:1]))
+    joined = isinstance(node, Union) and not node.aligned
+    return sum(map(partitions, node.inputs if joined else node.inputs[:1]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,286 @@
+"""The engine in small against plain Python: every operator, short of memory, losing executors."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tuti.run import UserError
+from tuti.systems.spark.engine import Frame, Session, col
+from tuti.systems.spark.engine.hashing import hash_column, hash_rows
+from tuti.systems.spark.engine.memory import REGION, Claim, Pool
+from tuti.systems.spark.engine.operators import bounds_of, ordered, ranges_of
+
+WORDS = pa.schema([("word", pa.string())])
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with Session(executors=2, memory="1g", partitions=3) as made:
+        yield made
+
+
+def numbers(session: Session, rows: int = 1000, partitions: int = 3) -> Frame:
+    table = pa.table({"n": range(rows), "k": [n % 7 for n in range(rows)]})
+    return session.table(table, partitions)
+
+
+def test_word_count(session: Session, tmp_path: Path) -> None:
+    """The words of lines, whatever the block at which files are cut."""
+    text = "گل و بلبل و گل\nsun moon\n\nگل\r\n" * 50 + "no end"
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "b.txt").write_text("moon\n", encoding="utf-8")
+    wanted = Counter((text + " moon").split())
+
+    def split(row: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{"word": word} for word in row["line"].split()]
+
+    for block in (7, 100, 10_000):
+        lines = session.text(sorted(tmp_path.iterdir()), block)
+        found = lines.flat_map(split, WORDS).group_by("word").agg(n=("count", None)).collect()
+        assert dict(zip(*map(pa.ChunkedArray.to_pylist, found.columns), strict=True)) == wanted
+
+
+def test_narrow_steps_and_actions(session: Session) -> None:
+    frame = numbers(session).filter(lambda row: row["n"] % 2 == 0)
+    tripled = frame.map(lambda row: {"m": 3 * row["n"]}, pa.schema([("m", pa.int64())]))
+    assert tripled.count() == 500
+    assert tripled.take(3) == [{"m": 0}, {"m": 6}, {"m": 12}]
+    assert tripled.collect()["m"].to_pylist() == [3 * n for n in range(0, 1000, 2)]
+
+
+def test_take_computes_no_more_partitions_than_it_needs(session: Session, tmp_path: Path) -> None:
+    def seen(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            (tmp_path / str(batch["n"][0].as_py())).touch()
+            yield batch
+
+    frame = numbers(session, 1000, 50)
+    assert len(frame.map_partitions(seen, frame.node.schema).take(25)) == 25
+    assert len(list(tmp_path.iterdir())) <= 5
+
+
+def test_reduce_by_key_counts_what_a_distinct_leaves(session: Session) -> None:
+    """A fold is not a maximum: doubles matter to it, and the distinct below it stays."""
+    twice = numbers(session).union(numbers(session))
+    assert twice.distinct().count() == 1000
+    found = twice.distinct().reduce_by_key("k", "n", lambda a, b: a + b).collect()
+    wanted = {k: sum(range(k, 1000, 7)) for k in range(7)}
+    assert dict(zip(found["k"].to_pylist(), found["n"].to_pylist(), strict=True)) == wanted
+
+
+def test_sort_orders_across_partitions(session: Session) -> None:
+    chance = np.random.default_rng(0)
+    table = pa.table({"n": chance.integers(0, 40, 5000), "m": chance.integers(0, 9, 5000)})
+    for down in (False, True):
+        found = session.table(table, 4).sort("n", "m", down=down).collect().to_pylist()
+        wanted = sorted(table.to_pylist(), key=lambda row: (row["n"], row["m"]), reverse=down)
+        assert found == wanted
+
+
+def test_cached_rows_are_computed_once(session: Session, tmp_path: Path) -> None:
+    def told(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        with open(tmp_path / "told", "a") as file:
+            file.write("x")
+        yield from batches
+
+    frame = numbers(session)
+    kept = frame.map_partitions(told, frame.node.schema).cache()
+    assert [kept.count() for _ in range(3)] == [1000] * 3
+    assert kept.group_by("k").agg(n=("count", None)).count() == 7
+    assert (tmp_path / "told").read_text() == "xxx"  # once for each of the three partitions
+
+
+def test_saved_whole_or_not_at_all(session: Session, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    frame = numbers(session).sort("n")
+    frame.save(tmp_path / "out")
+    assert pq.read_table(tmp_path / "out")["n"].to_pylist() == list(range(1000))
+    with pytest.raises(UserError, match="exists") as caught:
+        frame.save(tmp_path / "out")
+    assert caught.value.hint
+
+    def broken(row: dict[str, Any]) -> bool:
+        return 1 // (row["n"] - 999) < 1
+
+    with pytest.raises(UserError, match="ZeroDivisionError"):
+        numbers(session).filter(broken).save(tmp_path / "none")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def big(session: Session, rows: int) -> Frame:
+    """Rows of a kilobyte that cannot be compressed much, every key twice."""
+    ids, chance = np.arange(rows), np.random.default_rng(0)
+    texts = [chance.bytes(500).hex() for _ in ids]
+    return session.table(pa.table({"id": ids, "k": ids % (rows // 2), "text": texts}), 4)
+
+
+@pytest.mark.parametrize("what", ["group", "join", "sort", "distinct"])
+def test_short_of_memory_it_spills_and_gives_the_same(what: str) -> None:
+    """48 MB of rows through pools of 13 MB."""
+    rows = 48_000
+    with Session(executors=2, memory="520m", partitions=2) as session:
+        frame = big(session, rows)
+        if what == "group":
+            found = frame.group_by("k", "text").agg(n=("count", None)).select("n").collect()
+            assert len(found) == rows
+        elif what == "distinct":
+            assert frame.union(frame).distinct().count() == rows
+        elif what == "join":
+            other = frame.select("k", other=col("id"), words=col("text"))
+            assert frame.join(other, "k").count() == 2 * rows
+        else:
+            found = frame.sort("text", down=True).select("text").collect()["text"].to_pylist()
+            assert len(found) == rows and found == sorted(found, reverse=True)
+        assert sum(order["spilled"] for order in session.report) > 10_000_000
+        assert max(order["peak"] for order in session.report) <= session.pool
+
+
+@pytest.mark.parametrize("when", ["while it writes a shuffle", "after it wrote one"])
+def test_a_lost_executor_changes_nothing(when: str, tmp_path: Path) -> None:
+    """Whoever computes row 500 is killed once; what lay with it is computed again."""
+    mark = tmp_path / "mark"
+
+    def deadly(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if 500 in batch["n"].to_pylist() and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield batch
+
+    with Session(executors=2, memory="1g", partitions=3) as session:
+        frame = numbers(session)
+        if when == "after it wrote one":
+            frame = frame.sort("n")  # its executors hold the shuffle's files when one of them dies
+        killed = frame.map_partitions(deadly, frame.node.schema)
+        found = killed.group_by("k").agg(n=("sum", "n")).sort("k").collect()
+    assert mark.exists()
+    assert found["n"].to_pylist() == [sum(range(k, 1000, 7)) for k in range(7)]
+
+
+def test_a_lost_cache_is_computed_again(tmp_path: Path) -> None:
+    with Session(executors=2, memory="1g", partitions=3) as session:
+        kept = numbers(session).cache()
+        assert kept.count() == 1000
+        for block in session.blocks.values():
+            Path(block.path).unlink()
+        assert kept.count() == 1000
+
+
+def test_a_task_that_always_dies_ends_the_job(session: Session) -> None:
+    def deadly(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield from batches
+
+    frame = numbers(session, 10, 1)
+    with pytest.raises(UserError, match="its executor died") as caught:
+        frame.map_partitions(deadly, frame.node.schema).count()
+    assert "memory" in str(caught.value.hint)
+
+
+def test_what_a_person_asks_wrongly_is_refused_before_it_runs(session: Session) -> None:
+    frame = numbers(session)
+    for wrong, says in [
+        (lambda: frame.select("no"), "no column no"),
+        (lambda: frame.filter(col("no") > 1), "no column no"),
+        (lambda: frame.group_by("k").agg(n=("median", "n")), "median"),
+        (lambda: frame.group_by("k").agg(n=("sum", None)), "of what"),
+        (lambda: frame.union(frame.select("n")), "columns differ"),
+        (lambda: frame.join(frame, "k"), "both sides"),
+        (lambda: Session(executors=2, memory="100m"), "too little"),
+        (lambda: Session(memory="lots"), "cannot be read"),
+    ]:
+        with pytest.raises(UserError, match=says) as caught:
+            wrong()
+        assert caught.value.hint
+    with pytest.raises(TypeError, match="no truth"):
+        bool(col("n") > 1)
+
+
+@given(st.lists(st.one_of(st.none(), st.text(max_size=9)), max_size=40), st.integers(0, 5))
+def test_hashes_are_of_values_not_of_places(values: list[str | None], begin: int) -> None:
+    """Equal strings hash alike wherever they stand, sliced or not; unlike ones differ."""
+    column = pa.array(values, pa.string())
+    alone = [int(hash_column(pa.array([value], pa.string()))[0]) for value in values]
+    assert hash_column(column.slice(begin)).tolist() == alone[begin:]
+    assert len(set(alone)) == len(set(values))
+
+
+@given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=40))
+def test_numbers_of_all_widths_hash_alike(values: list[int]) -> None:
+    found = [hash_column(pa.array(values, kind)).tolist() for kind in (pa.int32(), pa.int64())]
+    assert found[0] == found[1]
+    assert len(set(found[0])) == len(set(values))
+
+
+def test_floats_that_are_equal_hash_alike() -> None:
+    found = hash_column(pa.array([0.0, -0.0, float("nan"), -float("nan"), 1.0, None])).tolist()
+    assert found[0] == found[1] and found[2] == found[3] and len(set(found)) == 4
+
+
+def test_hashes_of_rows_spread_and_do_not_depend_on_the_order_of_keys() -> None:
+    batch = pa.record_batch({"a": list(range(8000)), "b": [n % 3 for n in range(8000)]})
+    found = hash_rows(batch, ["a", "b"])
+    assert (found == hash_rows(batch, ["b", "a"])).all()
+    counts = np.bincount((found % np.uint64(8)).astype(int), minlength=8)
+    assert ((counts - 1000) ** 2 / 1000).sum() < 30  # χ² of 7 degrees of freedom: 24 once in a thousand
+
+
+@given(st.data())
+def test_the_pool_never_grants_beyond_its_cap(data: st.DataObject) -> None:
+    """Execution gives way to nobody, storage to execution down to its region."""
+    blocks: list[int] = []
+
+    def evict(wanted: int) -> int:
+        freed = 0
+        while blocks and freed < wanted:
+            freed += blocks.pop(0)
+        return freed
+
+    pool, claims = Pool(100, evict), list[Claim]()
+    for _ in range(data.draw(st.integers(1, 30))):
+        size, execution, storage = data.draw(st.integers(1, 60)), pool.execution, pool.storage
+        act = data.draw(st.sampled_from(["compute", "keep", "end"]))
+        if act == "compute":
+            claims.append(Claim(pool))
+            free = 100 - execution - storage
+            granted = claims[-1].grow(size)
+            assert granted >= (size <= free)
+            assert granted <= (size <= free + max(0, storage - REGION * 100))
+        elif act == "keep":
+            if granted := pool.take_storage(size):
+                blocks.append(size)
+            assert pool.execution == execution and granted == (size <= 100 - execution)
+        elif claims:
+            claims.pop().clear()
+        assert pool.execution + pool.storage <= 100
+        assert pool.storage == sum(blocks) and pool.execution == sum(c.held for c in claims)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 9) | st.none(), st.integers(0, 3)), min_size=1, max_size=60),
+    st.integers(2, 8),
+    st.booleans(),
+)
+def test_ranges_partition_an_order(rows: list[tuple[int | None, int]], count: int, down: bool) -> None:
+    kinds = pa.schema([("a", pa.int64()), ("b", pa.int64())])
+    table = pa.table([[a for a, _ in rows], [b for _, b in rows]], kinds)
+    by = (("a", down), ("b", not down))
+    bounds = bounds_of(table, by, count)
+    batch = table.combine_chunks().to_batches()[0]
+    places = ranges_of(batch, bounds, by)
+    assert places.max() <= 2 * len(bounds)
+    whole = ordered(table, by).to_pylist()
+    parts = [ordered(table.filter(pa.array(places == p)), by).to_pylist() for p in range(places.max() + 1)]
+    assert [row for part in parts for row in part] == whole
+    assert all(len({tuple(row.values()) for row in part}) <= 1 for part in parts[1::2])
