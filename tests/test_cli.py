@@ -225,12 +225,13 @@ def test_options_are_in_the_config_and_presets_give_defaults(tuti: Tuti, tmp_pat
 
 
 def test_a_union_is_chosen_by_its_name(tuti: Tuti, tmp_path: Path) -> None:
-    texts(tmp_path / "in")
-    code, _, err = tuti("spark", "prepare", "in", "--out", "a", "engine:local")
-    assert code == 0, err
-    code, _, err = tuti("spark", "prepare", "in", "engine:local", "--passage", "300", "--out", "b")
-    assert code == 0, err
-    assert json.loads((tmp_path / "b" / "config.json").read_text())["config"]["passage"] == 300
+    """Before other options or after them; what was chosen is in the config, though the tokens are missing."""
+    words = ["optimiser:adam-w", "--rows", "3"]
+    for out, order in (("a", words), ("b", words[1:] + words[:1])):
+        code, _, err = tuti("transformer", "pretrain", "missing", "--out", out, *order)
+        assert code == 1 and "missing does not exist" in err
+        config = json.loads((tmp_path / out / "config.json").read_text())["config"]
+        assert config["rows"] == 3 and config["optimiser"]["type"] == "AdamW"
 
 
 def test_list_fetch_and_claims_print(tuti: Tuti) -> None:

@@ -9,8 +9,9 @@ same bytes. What was left out is counted and listed in drops.json.
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,10 @@ from annotated_types import Ge, Interval, Len
 from tyro.conf import Positional
 
 from tuti.run import Run, UserError, disk_errors, hash_text
-from tuti.systems.spark import engine_local
+from tuti.run.machine import cores
+from tuti.systems.spark.engine import Job, Session, fitting
+from tuti.systems.spark.engine_local import LocalEngine
+from tuti.systems.spark.gather import Engine, count, gather
 from tuti.systems.spark.split import (
     cut_id,
     read_documents,
@@ -29,23 +33,6 @@ from tuti.systems.spark.split import (
 from tuti.systems.spark.tally import LISTED, Tally
 from tuti.systems.spark.walk import Source, walk
 from tuti.systems.spark.words import Count, counted
-
-
-@dataclass(frozen=True)
-class Local:
-    """In this process, by an external sort on disk."""
-
-
-@dataclass(frozen=True)
-class PySpark:
-    """On Apache Spark (extra `spark`, Java 17 or later); a cluster must see the source and the run."""
-
-    master: str = "local[*]"
-    """Where Spark runs: local[N], or spark://HOST:PORT"""
-    memory: str = "2g"
-    """Memory of the driver (with local[…] that is all of Spark)"""
-    partitions: Annotated[int, Interval(ge=0, le=100_000)] = 0
-    """Pieces of the work (0: four for each core)"""
 
 
 @dataclass(frozen=True)
@@ -64,8 +51,14 @@ class Prepare:
     """A passage with a larger share of undecodable characters is dropped"""
     shard_bytes: Annotated[int, Ge(1000)] = 256_000_000
     """Size at which another file of documents is begun"""
-    engine: Local | PySpark = field(default_factory=Local)
-    """What does the work; the result is the same, byte by byte"""
+    master: str = ""
+    """Our engine on this machine, unless Spark's master is named: local[N], spark://HOST:PORT"""
+    memory: str = ""
+    """Of all processes together, as 4g (Spark: the driver's and each executor's); "": half of what is free"""
+    executors: Annotated[int, Ge(0)] = 0
+    """Processes of our engine (0: one a core)"""
+    partitions: Annotated[int, Interval(ge=0, le=100_000)] = 0
+    """Pieces of the work (0: four for each core). The result is the same, byte by byte"""
 
 
 def prepare(config: Prepare, run: Run) -> None:
@@ -89,7 +82,7 @@ def prepare(config: Prepare, run: Run) -> None:
                     tally.skip(skip)
                 cut = _documents(config, run, sources, tally, scratch)
             with run.save("words", "WordCounts") as folder:
-                counts = _counts(config, documents, scratch, cut)
+                counts = _counts(config, run, documents, scratch, cut)
                 run.log("words", distinct=write_counts(folder / "counts.jsonl", counts))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -102,7 +95,8 @@ def _documents(
     run.log("reading", files=len(sources), bytes=sum(source.size for source in sources))
     if not sources:
         raise UserError(f"nothing to read in {_names(config)}: {_found(tally)}", hint=_HINT)
-    tally.add(_gather(config, run, sources, scratch))
+    with _engine(config, run, scratch) as engine:
+        tally.add(gather(engine, sources, scratch, config.passage, config.broken_share))
     _check(config, tally)
     cuts = {
         kind: cut_id(sorted_rows(scratch), kind, size, count, config.valid_share)
@@ -119,34 +113,37 @@ def _documents(
     return cuts["document"]
 
 
-def _counts(config: Prepare, documents: Path, scratch: Path, cut: str) -> Iterator[Count]:
-    """The words of the train split: by Spark while the sorted buckets are there, else in-process."""
-    if isinstance(config.engine, PySpark) and cut:
+def _counts(config: Prepare, run: Run, documents: Path, scratch: Path, cut: str) -> Iterator[Count]:
+    """The words of the train split: by the engine while the sorted buckets are there, else from the files."""
+    if cut:
+        with _engine(config, run, scratch) as engine:
+            yield from count(engine, scratch, cut)
+    else:
+        yield from counted((row["text"] for row in read_documents(documents, "train")), scratch)
+
+
+@contextmanager
+def _engine(config: Prepare, run: Run, scratch: Path) -> Generator[Engine]:
+    """The engine that was chosen."""
+    if config.master:
         from tuti.systems.spark import engine_spark
 
-        spark = engine_spark.session(config.engine.master, config.engine.memory)
-        return engine_spark.count(spark, scratch, cut, config.engine.partitions)
-    return counted((row["text"] for row in read_documents(documents, "train")), scratch)
+        spark = engine_spark.session(config.master, config.memory or "2g")
+        run.show(f"prepare: on Spark {spark.version}, {config.master}")
+        yield engine_spark.SparkEngine(spark, config.partitions)
+        return
 
+    def told(job: Job) -> None:
+        done = [order for order in job.report if order["what"] != "sample"]
+        tasks, rows = sum(stage.tasks for stage in job.stages), sum(order["rows"] for order in done)
+        run.show(f"prepare: {len(done)} of {tasks} tasks, {rows:,} rows", passing=True)
 
-def _gather(config: Prepare, run: Run, sources: Sequence[Source], scratch: Path) -> Tally:
-    limit, broken = config.passage, config.broken_share
-    if isinstance(config.engine, PySpark):
-        from tuti.systems.spark import engine_spark
-
-        engine = config.engine
-        spark = engine_spark.session(engine.master, engine.memory)
-        run.show(f"prepare: {len(sources)} files on Spark {spark.version}, {engine.master}")
-        return engine_spark.gather(spark, sources, scratch, limit, broken, engine.partitions)
-    marks: list[int] = [0]
-
-    def progress(tally: Tally, rows: int) -> None:
-        run.show(f"prepare: {tally.files}/{len(sources)} files, {rows:,} passages", passing=True)
-        if rows >= 2 * marks[0]:  # the log grows with the logarithm of the work
-            marks[0] = max(rows, 4096)
-            run.log("progress", files=tally.files, bytes=tally.bytes, documents=rows)
-
-    return engine_local.gather(sources, scratch, limit, broken, progress)
+    executors, memory = fitting(config.executors or cores(), config.memory)
+    scratch.mkdir(parents=True, exist_ok=True)
+    with Session(
+        executors=executors, memory=memory, partitions=config.partitions, folder=scratch, told=told
+    ) as session:
+        yield LocalEngine(session)
 
 
 _HINT = (

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tuti.systems.spark.engine_local import iterate_lines
+from tuti.systems.spark.buckets import iterate_lines
 from tuti.systems.spark.rows import Row, read_row
 from tuti.systems.spark.words import Count
 

@@ -42,6 +42,7 @@ class Store:
     def write(self, name: str, batches: Iterable[Batch], schema: Schema, pool: Pool) -> Iterator[Batch]:
         """Keeps a partition and reads it back: in memory if the pool grants all of it, else on disk."""
         folder, taken = self.memory, 0
+        folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".{name}-{os.getpid()}"
         stream = ipc.new_stream(str(partial), schema)
         for batch in batches:

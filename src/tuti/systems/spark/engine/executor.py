@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tuti.run import UserError
 from tuti.systems.spark.engine import operators, shuffle
 from tuti.systems.spark.engine.blocks import Store
 from tuti.systems.spark.engine.hashing import hash_rows
@@ -147,8 +148,11 @@ class Executor:
             reply["lost"] = [lost.stage, lost.task]
         except MemoryError:
             reply["error"] = "out of memory"
+        except UserError as error:
+            reply["error"], reply["hint"] = error.what, error.hint
         except Exception as error:  # a person's function may raise anything; the driver tells it
             reply["error"] = f"{type(error).__name__}: {error}"
+            reply["errno"] = getattr(error, "errno", None)
             reply["trace"] = traceback.format_exc()
         self.pool.execution = 0
         shutil.rmtree(scratch, ignore_errors=True)

@@ -4,11 +4,12 @@ A task that is lost with its executor is done again, and so is the output of any
 what a partition is made of is known, so nothing is copied for safety (Zaharia et al. 2012, section 2).
 """
 
+import errno
 import json
 import multiprocessing
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -29,6 +30,16 @@ Order = dict[str, Any]
 
 class Replan(Exception):
     """A cached partition that the plan relied on is gone."""
+
+
+def failure(reply: Order, stage: Stage) -> Exception:
+    """What a task ended with, as it would have been raised here."""
+    if "hint" in reply:
+        return UserError(reply["error"], hint=reply["hint"])
+    if reply.get("errno") in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return OSError(reply["errno"], reply["error"])
+    told = f"task {reply['task']} of stage {stage.number} failed: {reply['error']}\n{reply.get('trace', '')}"
+    return UserError(told.rstrip(), hint=f"the stage: {'; '.join(stage.steps())}")
 
 
 @dataclass
@@ -56,6 +67,8 @@ class Job:
     blocks: dict[str, Block]
     what: str
     limit: int = -1
+    told: Callable[["Job"], None] = lambda job: None
+    """Called when a task has ended"""
     report: list[Order] = field(default_factory=list[Order])
     """What each task that ended did"""
 
@@ -172,15 +185,13 @@ class Job:
             self.outputs[lost][of] = None
             self._again(doing, "its input was lost again and again")
         elif "error" in reply:
-            raise UserError(
-                f"task {task} of stage {stage} failed: {reply['error']}\n{reply.get('trace', '')}".rstrip(),
-                hint=f"the stage: {'; '.join(self.stages[stage].steps())}",
-            )
+            raise failure(reply, self.stages[stage])
         elif what == "sample":
             self.sampled.add((stage, task))
         else:
             self.outputs[stage][task] = Path(reply.get("folder", self.scratch))
             self.report.append(reply | {"what": what, "executor": worker.number})
+            self.told(self)
 
     def _again(self, doing: tuple[int, int, str], why: str) -> None:
         self.failures[doing] += 1

@@ -8,10 +8,13 @@ with Session(executors=2, memory="1g") as session:
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import psutil
 
 from tuti.run import UserError
 from tuti.systems.spark.engine.blocks import Block
@@ -24,6 +27,10 @@ from tuti.systems.spark.query.stages import Stage, cut, partitions, with_exchang
 
 RESERVED = 150_000_000
 """Bytes of a process that nobody counts: Python, Arrow, a batch or two on their way"""
+ENOUGH = 80_000_000
+"""Bytes beyond them with which an executor works well"""
+LARGEST = 2**31
+"""Bytes of an executor's pool at most: an Arrow array of strings holds no more"""
 FRACTION = 0.5
 """Share of the rest that the pool grants: an operator's work needs room beside what it holds"""
 
@@ -36,6 +43,13 @@ def bytes_of(text: str) -> int:
     return int(text[:-1]) * units[text[-1].lower()]
 
 
+def fitting(executors: int, memory: str = "") -> tuple[int, str]:
+    """As many executors, at most as asked for, as the memory carries ("": half of what is free now)."""
+    given = bytes_of(memory) if memory else psutil.virtual_memory().available // 2
+    carried = int(given // (RESERVED + ENOUGH)) - 1
+    return max(1, min(executors, carried)), memory or f"{given // 2**20}m"
+
+
 class Session:
     """The driver: it plans, and has `executors` processes work, one partition each at a time.
 
@@ -43,7 +57,13 @@ class Session:
     """
 
     def __init__(
-        self, *, executors: int = 2, memory: str = "1g", partitions: int = 0, folder: Path | None = None
+        self,
+        *,
+        executors: int = 2,
+        memory: str = "1g",
+        partitions: int = 0,
+        folder: Path | None = None,
+        told: Callable[[Job], None] = lambda job: None,
     ) -> None:
         share = bytes_of(memory) // (executors + 1) - RESERVED
         if share < 20_000_000:
@@ -52,13 +72,12 @@ class Session:
                 f"{memory} are too little for a driver and {executors} executors",
                 hint=f"memory={least}m, or fewer executors",
             )
-        self.executors, self.pool = executors, int(FRACTION * share)
+        self.executors, self.pool, self.told = executors, int(min(FRACTION * share, LARGEST)), told
         self.partitions = partitions or 4 * executors
         self.scratch = Path(tempfile.mkdtemp(prefix="tuti-spark-", dir=folder))
-        shared = Path("/dev/shm")
-        memory_folder = shared if os.access(shared, os.W_OK) else folder
-        self.shared = Path(tempfile.mkdtemp(prefix="tuti-spark-", dir=memory_folder))
+        self.shared = _in_memory() or self.scratch / "blocks"
         self.blocks: dict[str, Block] = {}
+        pa.array([0])  # with the first array Arrow imports pandas: once here, not in every executor
         self.report: list[Order] = []
         """What each task of the last action did"""
 
@@ -122,7 +141,8 @@ class Session:
         """A job that computes a plan."""
         scratch.mkdir(parents=True, exist_ok=True)
         stages = self.stages(node)
-        return Job(stages, self.executors, self.pool, scratch, self.shared, self.blocks, what, limit)
+        means = (self.executors, self.pool, scratch, self.shared, self.blocks)
+        return Job(stages, *means, what, limit, self.told)
 
     def run(self, node: Node, what: str, scratch: Path) -> Job:
         """All partitions of a plan; once more from the start where a cached one was lost."""
@@ -134,6 +154,21 @@ class Session:
                     return job
                 except Replan:
                     shutil.rmtree(scratch)
+
+
+def _in_memory() -> Path | None:
+    """A name for a folder in memory; what a session that was killed left there is removed."""
+    shared = Path("/dev/shm")
+    if not os.access(shared, os.W_OK):
+        return None
+    for left in shared.glob("tuti-spark-*-*"):
+        try:
+            os.kill(int(left.name.split("-")[2]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True)
+        except PermissionError:  # somebody else's, alive
+            continue
+    return shared / f"tuti-spark-{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def _lines(path: Path, start: int, block: int) -> list[str]:

@@ -24,6 +24,7 @@ ROWS, BYTES = 16_384, 4_000_000
 def one_batch(batches: Sequence[Batch], schema: Schema) -> Batch:
     """The rows of several batches as one."""
     whole = table_of(batches, schema).combine_chunks().to_batches()
+    assert len(whole) < 2, "more bytes than one Arrow array of strings can hold"
     none = [pa.array([], field.type) for field in schema]
     return whole[0] if whole else pa.RecordBatch.from_arrays(none, schema=schema)
 

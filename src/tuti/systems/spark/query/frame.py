@@ -2,7 +2,7 @@
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from tuti.systems.spark.query.plan import (
     Node,
     Select,
     Sort,
+    Spread,
     Union,
     drawn,
 )
@@ -34,7 +35,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Rows that are described, not computed. Every method but the last five gives another frame."""
+    """Rows that are described, not computed. Every method but the last six gives another frame."""
 
     session: "Session"
     node: Node = field(repr=False)
@@ -116,10 +117,16 @@ class Frame:
             )
         return self.over(Join((self.node, other.node), on, how))
 
-    def sort(self, *names: str, down: bool = False) -> "Frame":
-        """All rows in order."""
+    def sort(self, *names: str, down: bool | Container[str] = False, within: bool = False) -> "Frame":
+        """All rows in order (`within`: those of each partition); `down`: all columns, or those named."""
         self.check_columns(*names)
-        return self.over(Sort((self.node,), tuple((name, down) for name in names)))
+        by = tuple((name, down if isinstance(down, bool) else name in down) for name in names)
+        return self.over(Sort((self.node,), by, within))
+
+    def repartition(self, *keys: str, count: int = 0) -> "Frame":
+        """Rows with equal keys in one partition of `count` (0: the session's number)."""
+        self.check_columns(*keys)
+        return self.over(Spread((self.node,), keys, count))
 
     def union(self, *others: "Frame") -> "Frame":
         """The rows of several frames with the same columns."""
@@ -135,13 +142,20 @@ class Frame:
         """The same rows, kept by the executors once they have been computed."""
         return self.over(Cache((self.node,), uuid.uuid4().hex))
 
+    def batches(self) -> Iterator[Batch]:
+        """All rows, computed now and read from disk as they are asked for."""
+        scratch = self.session.scratch / uuid.uuid4().hex
+        try:
+            job = self.session.run(self.node, "collect", scratch)
+            for task in range(job.last.tasks):
+                with pa.OSFile(str(job.result(task)), "rb") as file, ipc.open_stream(file) as stream:
+                    yield from stream
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
     def collect(self) -> Table:
         """All rows, in the driver's memory."""
-        scratch = self.session.scratch / uuid.uuid4().hex
-        job = self.session.run(self.node, "collect", scratch)
-        parts = [ipc.open_stream(str(job.result(task))).read_all() for task in range(job.last.tasks)]
-        shutil.rmtree(scratch)
-        return pa.concat_tables([table_of([], self.node.schema), *parts])
+        return table_of(list(self.batches()), self.node.schema)
 
     def count(self) -> int:
         """How many rows there are."""

@@ -11,7 +11,17 @@ from typing import TypeGuard
 
 from tuti.systems.spark.query.arrow import pa
 from tuti.systems.spark.query.expressions import Column, col, columns_of, conjuncts, substitute
-from tuti.systems.spark.query.plan import Filter, Group, Join, Node, Scan, Select, Sort, Union
+from tuti.systems.spark.query.plan import (
+    Filter,
+    Group,
+    Join,
+    Node,
+    Scan,
+    Select,
+    Sort,
+    Spread,
+    Union,
+)
 
 Names = frozenset[str]
 
@@ -34,7 +44,7 @@ def without_idle_sorts(node: Node, idle: bool = False) -> Node:
     """
     if isinstance(node, Sort) and (idle or one_row(node)):
         return without_idle_sorts(node.inputs[0], idle)
-    lost = isinstance(node, (Join, Sort)) or (idle and isinstance(node, (Select, Filter)))
+    lost = isinstance(node, (Join, Sort, Spread)) or (idle and isinstance(node, (Select, Filter)))
     if isinstance(node, Group):
         below = node.inputs[0].schema
         lost = node.fold is None and not any(
@@ -59,7 +69,7 @@ def filters_down(node: Node, held: Iterable[Column] = ()) -> Node:
     if isinstance(node, Select):
         made = dict(node.columns)
         return over(node, [filters_down(node.inputs[0], [substitute(c, made) for c in conditions])])
-    if isinstance(node, (Sort, Union)):
+    if isinstance(node, (Sort, Spread, Union)):
         return over(node, (filters_down(inner, conditions) for inner in node.inputs))
     sides: list[list[Column]] = [[] for _ in node.inputs]
     if isinstance(node, Group):
@@ -122,7 +132,7 @@ def distinct_keys(node: Node) -> list[Names]:
     """Sets of columns in which no two rows agree, as far as the plan tells."""
     if isinstance(node, Group):
         return [frozenset(node.keys)]
-    if isinstance(node, (Filter, Sort)):
+    if isinstance(node, (Filter, Sort, Spread)):
         return distinct_keys(node.inputs[0])
     if isinstance(node, Select):
         names = {str(made.value): name for name, made in node.columns if made.kernel == "column"}
@@ -149,6 +159,8 @@ def pruned(node: Node, wanted: Names) -> Node:
         return over(node, [pruned(node.inputs[0], wanted | columns_of(node.condition))])
     if isinstance(node, Sort):
         return over(node, [_carried(node.inputs[0], wanted | {name for name, _ in node.by})])
+    if isinstance(node, Spread):
+        return over(node, [_carried(node.inputs[0], wanted | set(node.keys))])
     if isinstance(node, Group):
         measures = tuple(m for m in node.measures if m.name in wanted)
         measures = measures or node.measures[: not node.keys]

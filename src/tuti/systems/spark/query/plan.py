@@ -173,9 +173,23 @@ class Sort(Node):
     """Partitions in order, and rows in order within; nulls count as the smallest."""
 
     by: By
+    within: bool = False
+    """Rows stay in their partitions"""
 
     def __str__(self) -> str:
-        return "sort by " + ", ".join(name + " ↓" * down for name, down in self.by)
+        names = ", ".join(name + " ↓" * down for name, down in self.by)
+        return f"sort {'within partitions ' * self.within}by {names}"
+
+
+@dataclass(frozen=True, eq=False)
+class Spread(Node):
+    """Rows with equal keys in one partition of `count` (0: the session's number)."""
+
+    keys: tuple[str, ...]
+    count: int = 0
+
+    def __str__(self) -> str:
+        return f"repartition by [{', '.join(self.keys)}]"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from tuti.systems.spark.query.plan import (
     Scan,
     Select,
     Sort,
+    Spread,
     Union,
 )
 
@@ -49,7 +50,10 @@ def with_exchanges(node: Node, count: int) -> tuple[Node, Layout]:
         ]
         return replace(node, inputs=tuple(sides)), wanted
     node = replace(node, inputs=tuple(inner for inner, _ in below))
-    if isinstance(node, Sort):
+    if isinstance(node, Spread):
+        hashed = Hashed(frozenset(node.keys))
+        return Exchange(node.inputs, hashed, node.count or count), hashed
+    if isinstance(node, Sort) and not node.within:
         ranged = Ranged(node.by)
         return Sort((Exchange(node.inputs, ranged, count),), node.by), ranged
     if isinstance(node, Select):
@@ -57,7 +61,7 @@ def with_exchanges(node: Node, count: int) -> tuple[Node, Layout]:
     if isinstance(node, Union) and isinstance(layout, Hashed):
         alike = all(lay == layout for _, lay in below) and len(set(map(partitions, node.inputs))) == 1
         return replace(node, aligned=alike), layout if alike else None
-    kept = isinstance(node, (Filter, Cache)) or (isinstance(node, Map) and layout == ONE)
+    kept = isinstance(node, (Filter, Cache, Sort)) or (isinstance(node, Map) and layout == ONE)
     return node, layout if kept else None
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import hash_folder
-from tuti.systems.spark import engine_local
+from tuti.systems.spark import buckets
 from tuti.systems.spark.paragraphs import LEAST, key_of, paragraphs, places, repeated, without
 from tuti.systems.spark.rows import Row, document_row
 from tuti.systems.spark.tally import Tally
@@ -92,6 +92,6 @@ def test_headers_are_cut_out_of_a_corpus_and_counted(tmp_path, monkeypatch) -> N
     rule = told(run, "drops")["rules"]["repeated paragraph"]
     assert rule["count"] == 12 and rule["examples"][0]["source"] == "p1.txt#1"
     assert sum(part["documents"] for part in told(run, "stats")["splits"].values()) == len(found)
-    monkeypatch.setattr(engine_local, "HELD", 300)
+    monkeypatch.setattr(buckets, "HELD", 300)
     again = run_of(tmp_path / "b", corpus)
     assert hash_folder(run.folder / "artifacts") == hash_folder(again.folder / "artifacts")

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import hash_folder, hash_text
-from tuti.systems.spark import engine_local
 from tuti.systems.spark.rows import Row, unique
 from tuti.systems.spark.split import cut_id, read_documents
 from tuti.systems.spark.tally import Tally
@@ -63,12 +62,14 @@ def test_words_are_those_of_the_train_split(tmp_path):
     assert counts == sorted(wanted.items(), key=by_frequency)
 
 
-def test_the_same_bytes_from_any_buffer_and_any_place(tmp_path, monkeypatch):
+def test_the_same_bytes_from_any_partitions_memory_and_place(tmp_path):
     first = run_of(tmp_path / "a", write_corpus(tmp_path / "in"))
-    monkeypatch.setattr(engine_local, "HELD", 5000)
-    second = run_of(tmp_path / "b", write_corpus(tmp_path / "elsewhere"))
-    assert hash_folder(first.folder / "artifacts") == hash_folder(second.folder / "artifacts")
-    assert not (second.folder / "scratch").exists()
+    for partitions, executors, memory in ((1, 1, "400m"), (2, 2, ""), (8, 3, "1g")):
+        source = write_corpus(tmp_path / f"in-{partitions}")
+        ways = {"partitions": partitions, "executors": executors, "memory": memory}
+        second = run_of(tmp_path / f"run-{partitions}", source, **ways)
+        assert hash_folder(first.folder / "artifacts") == hash_folder(second.folder / "artifacts")
+        assert not (second.folder / "scratch").exists()
 
 
 def test_shards_are_read_back_in_order(tmp_path):

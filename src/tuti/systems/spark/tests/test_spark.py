@@ -14,7 +14,6 @@ import pytest
 
 from tuti.run import UserError, hash_folder
 from tuti.systems.spark import engine_spark
-from tuti.systems.spark.prepare import PySpark
 from tuti.systems.spark.tests.corpus import run_of, told, write_corpus
 
 needs_java = pytest.mark.skipif(not shutil.which("java"), reason="needs the program java")
@@ -64,8 +63,8 @@ def test_spark_and_in_process_write_the_same_bytes(corpus, tmp_path):
     wanted = hash_folder(ours.folder / "artifacts")
     try:
         for partitions in (1, 3):
-            engine = PySpark(master="local[2]", memory="1g", partitions=partitions)
-            run = run_of(tmp_path / f"spark-{partitions}", corpus, passage=500, engine=engine)
+            ways = {"master": "local[2]", "memory": "1g", "partitions": partitions}
+            run = run_of(tmp_path / f"spark-{partitions}", corpus, passage=500, **ways)
             assert hash_folder(run.folder / "artifacts") == wanted
     finally:
         engine_spark.session("local[2]", "1g").stop()

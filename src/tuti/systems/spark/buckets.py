@@ -1,0 +1,64 @@
+"""Sorted buckets on disk: where a corpus lies between the steps of its preparation.
+
+A bucket holds the rows whose ids begin with the same byte, one JSON line each. Whatever engine fills them,
+with any number of tasks, the files are the same.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tuti.systems.spark.paragraphs import without
+from tuti.systems.spark.rows import Row, read_row, unique
+from tuti.systems.spark.tally import Tally
+
+HELD = 32_000_000
+"""Characters held back before the buckets on disk are appended to."""
+
+
+class Spill:
+    """Lines on their way to the bucket files of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.folder.mkdir(parents=True)
+        self.held: dict[int, list[str]] = {}
+        self.size = 0
+
+    def add(self, bucket: int, line: str) -> None:
+        """Takes one line; now and then writes what has gathered."""
+        self.held.setdefault(bucket, []).append(line)
+        self.size += len(line)
+        if self.size > HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Appends what is held to the bucket files."""
+        for bucket, lines in sorted(self.held.items()):
+            path = self.folder / f"{bucket:03d}"
+            with open(path, "a", encoding="utf-8", newline="\n") as file:
+                file.writelines(line + "\n" for line in lines)
+        self.held, self.size = {}, 0
+
+
+def edited(path: Path, cuts: Path, tally: Tally) -> Iterator[Row]:
+    """The rows of a sorted bucket without their repeated paragraphs."""
+    listed = cuts / path.name
+    lines = iterate_lines(listed) if listed.exists() else iter(())
+    return without(map(read_row, iterate_lines(path)), lines, tally)
+
+
+def sort_bucket(lines: Iterator[str], path: Path, tally: Tally) -> None:
+    """Writes one bucket, sorted and deduplicated, whole or not at all (a worker may be tried twice)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}-{os.getpid()}")
+    with open(partial, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(row.line() + "\n" for row in unique(lines, tally))
+    os.replace(partial, path)
+
+
+def iterate_lines(path: Path) -> Iterator[str]:
+    """The lines of a file, without their newline; only a newline ends a line."""
+    with open(path, encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield line.rstrip("\n")

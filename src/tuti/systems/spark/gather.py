@@ -1,0 +1,208 @@
+"""The preparation as a chain of steps over Arrow batches, the same for either engine.
+
+    files ─ read, clean ─┐ shuffle by bucket ┌─ one of each content, sorted ─ buckets on disk
+            narrow                             narrow
+
+Where paragraphs stand in more than one document, a shuffle of their hashes finds all places but the first,
+and a last one takes the edited documents to their new buckets. Source, run and this package must be seen at
+the same paths by all workers.
+"""
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+from tuti.systems.spark.buckets import Spill, edited, iterate_lines, sort_bucket
+from tuti.systems.spark.paragraphs import places, repeated
+from tuti.systems.spark.query.arrow import Batch, pa
+from tuti.systems.spark.rows import read_row, rows_of
+from tuti.systems.spark.tally import Tally
+from tuti.systems.spark.walk import Source
+from tuti.systems.spark.words import Count, words_of
+
+LINES = pa.schema([("bucket", pa.int32()), ("line", pa.string())])
+COUNTS = pa.schema([("word", pa.string()), ("n", pa.int64())])
+TALLY = -1
+"""The bucket number of lines that carry a tally instead of a row."""
+BATCH = 4_000_000
+"""Characters in one Arrow batch."""
+Frame = Any
+"""Rows that are described, not yet computed: of our engine or of Spark"""
+Pairs = Iterator[tuple[int, str]]
+Function = Callable[[Iterator[Batch]], Iterator[Batch]]
+
+
+class Engine(Protocol):
+    """What the chain asks of an engine."""
+
+    def listed(self, lines: Sequence[tuple[str, int]]) -> Frame:
+        """A frame of these lines (column `line`), spread over partitions by the work that each is."""
+        ...
+
+    def mapped(self, frame: Frame, function: Function, schema: Any) -> Frame:
+        """A narrow step: a function over the batches of a partition."""
+        ...
+
+    def by_bucket(self, frame: Frame) -> Frame:
+        """A wide step: each bucket's lines beside each other, in one partition."""
+        ...
+
+    def lines(self, frame: Frame) -> Pairs:
+        """Computes a frame of buckets and lines."""
+        ...
+
+    def summed(self, frame: Frame) -> Iterator[Count]:
+        """Computes (word, n) summed by word, in the order of WordCounts."""
+        ...
+
+
+def gather(
+    engine: Engine, sources: Sequence[Source], scratch: Path, limit: int, broken: float
+) -> Tally:
+    """Reads, cleans and deduplicates: leaves `scratch/sorted/<bucket>`, rows as lines, ids in order."""
+    listed = [(s.name, os.fsdecode(os.path.abspath(s.path)), s.size, s.modified) for s in sources]
+    files = engine.listed([(json.dumps(source), source[2]) for source in listed])
+
+    def read(batches: Iterator[Batch]) -> Iterator[Batch]:
+        return _batches(_read(batches, limit, broken))
+
+    total = Tally()
+    _sort_buckets(engine, engine.mapped(files, read, LINES), scratch / "sorted", total)
+    _cut_repeated(engine, scratch, total)
+    return total
+
+
+def _sort_buckets(engine: Engine, lines: Frame, folder: Path, total: Tally) -> None:
+    """The shuffle, and one file for each bucket; only what is kept now counts as kept."""
+    folder.mkdir(parents=True)
+    target = folder.resolve()
+
+    def write(batches: Iterator[Batch]) -> Iterator[Batch]:
+        return _batches(_write(batches, target))
+
+    total.kept = {}
+    for _, line in engine.lines(engine.mapped(engine.by_bucket(lines), write, LINES)):
+        total.add(Tally.from_json(line))
+
+
+def _cut_repeated(engine: Engine, scratch: Path, total: Tally) -> None:
+    """Cuts out paragraphs that stand in an earlier document. The cuts are few beside the corpus."""
+    folder, edits = scratch / "sorted", scratch / "edited"
+
+    def find(batches: Iterator[Batch]) -> Iterator[Batch]:
+        rows = (row for path in _paths(batches) for row in map(read_row, iterate_lines(path)))
+        return _batches(place for row in rows for place in places(row))
+
+    def compare(batches: Iterator[Batch]) -> Iterator[Batch]:
+        return _batches(cut for _, lines in _grouped(batches) for cut in repeated(lines))
+
+    found = engine.mapped(_buckets(engine, folder), find, LINES)
+    cuts = Spill(scratch / "cuts")
+    for bucket, line in engine.lines(engine.mapped(engine.by_bucket(found), compare, LINES)):
+        cuts.add(bucket, line)
+    cuts.flush()
+    if not any(cuts.folder.iterdir()):
+        return
+    listed = cuts.folder.resolve()
+
+    def edit(batches: Iterator[Batch]) -> Iterator[Batch]:
+        return _batches(_edit(batches, listed))
+
+    _sort_buckets(engine, engine.mapped(_buckets(engine, folder), edit, LINES), edits, total)
+    shutil.rmtree(folder)
+    edits.rename(folder)
+
+
+def count(engine: Engine, scratch: Path, cut: str) -> Iterator[Count]:
+    """(word, n) of the train split: words are counted where the buckets are, then summed in one shuffle."""
+
+    def words(batches: Iterator[Batch]) -> Iterator[Batch]:
+        return _count(batches, cut)
+
+    return engine.summed(engine.mapped(_buckets(engine, scratch / "sorted"), words, COUNTS))
+
+
+def _buckets(engine: Engine, folder: Path) -> Frame:
+    """One line for each bucket file of a folder: its path."""
+    paths = sorted(folder.resolve().glob("[0-9]*"))
+    return engine.listed([(json.dumps(str(path)), path.stat().st_size) for path in paths])
+
+
+def _listed(batches: Iterable[Batch]) -> Iterator[Any]:
+    for batch in batches:
+        yield from map(json.loads, batch.column(0).to_pylist())
+
+
+def _paths(batches: Iterable[Batch]) -> Iterator[Path]:
+    return map(Path, _listed(batches))
+
+
+def _read(batches: Iterable[Batch], limit: int, broken: float) -> Pairs:
+    tally = Tally()
+    for name, path, size, modified in _listed(batches):
+        for row in rows_of(Source(name, os.fsencode(path), size, modified), limit, broken, tally):
+            yield row.bucket(), row.line()
+    yield TALLY, tally.to_json()
+
+
+def _write(batches: Iterable[Batch], folder: Path) -> Pairs:
+    tally = Tally()
+    for bucket, lines in _grouped(batches):
+        if bucket == TALLY:
+            for line in lines:
+                tally.add(Tally.from_json(line))
+        else:
+            sort_bucket(lines, folder / f"{bucket:03d}", tally)
+    yield TALLY, tally.to_json()
+
+
+def _edit(batches: Iterable[Batch], cuts: Path) -> Pairs:
+    tally = Tally()
+    for path in _paths(batches):
+        for row in edited(path, cuts, tally):
+            yield row.bucket(), row.line()
+    yield TALLY, tally.to_json()
+
+
+def _grouped(batches: Iterable[Batch]) -> Iterator[tuple[int, Iterator[str]]]:
+    """Each bucket with its lines, which lie beside each other."""
+    pairs = (pair for batch in batches for pair in zip(*_columns(batch), strict=True))
+    for bucket, group in groupby(pairs, key=lambda pair: pair[0]):
+        yield bucket, (line for _, line in group)
+
+
+def _columns(batch: Batch) -> tuple[list[int], list[str]]:
+    return batch.column(0).to_pylist(), batch.column(1).to_pylist()
+
+
+def _count(batches: Iterable[Batch], cut: str) -> Iterator[Batch]:
+    for path in _paths(batches):
+        total: Counter[str] = Counter()
+        for row in map(read_row, iterate_lines(path)):
+            if row.kind == "document" and row.id >= cut:
+                total.update(words_of(row.body))
+        words, counts = list(total), list(total.values())
+        for start in range(0, len(words), 20_000):
+            part = slice(start, start + 20_000)
+            yield pa.record_batch([words[part], counts[part]], schema=COUNTS)
+
+
+def _batches(pairs: Pairs) -> Iterator[Batch]:
+    """Pairs as Arrow batches of bounded size."""
+    buckets: list[int] = []
+    lines: list[str] = []
+    size = 0
+    for bucket, line in pairs:
+        buckets.append(bucket)
+        lines.append(line)
+        size += len(line)
+        if size > BATCH:
+            yield pa.record_batch([buckets, lines], schema=LINES)
+            buckets, lines, size = [], [], 0
+    if buckets:
+        yield pa.record_batch([buckets, lines], schema=LINES)
