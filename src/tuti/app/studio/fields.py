@@ -208,7 +208,9 @@ def check_paths(value: Any, allowed: Sequence[Path]) -> None:
 
 
 def leads_somewhere(text: str) -> bool:
-    """Whether a plain string would be found as a file by a stage that takes one."""
+    """Whether a plain string would be found as a file by a stage that takes one ("" is no name)."""
+    if not text:
+        return False
     try:
         return text.startswith(("/", "~", "\\")) or ".." in text or Path(text).exists()
     except (OSError, ValueError):  # too long, or with a NUL: no stage could open it either

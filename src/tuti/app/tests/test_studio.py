@@ -138,6 +138,15 @@ def test_every_stage_of_the_house_has_a_form() -> None:
             assert set(required) <= set(parse(made, required))
 
 
+def test_a_form_left_as_it_is_asks_for_no_path_outside(tmp_path: Path) -> None:
+    """A default that is empty is no path, least of all the folder that the server runs in."""
+    for card in all_cards().values():
+        for entry in card.stages.values():
+            kind = config_type(entry.load())
+            made = fields_of(kind)
+            build(kind, made, {e.name: str(tmp_path) for e in made if e.required}, [tmp_path])
+
+
 def test_forms_reach_no_path_outside_their_folders(tmp_path: Path) -> None:
     open_folder, secret = tmp_path / "texts", tmp_path / "secret"
     for folder in (open_folder, secret):
