@@ -28,8 +28,10 @@ CLAIMS = (
     Claim(
         "two modes, cluster and client",
         _POST,
-        _NOT,
-        ours="only `local[…]` masters were run; the option `--master spark://…` was not",
+        _SMALL,
+        f"{_HERE}/test_submit.py",
+        "our engine's driver is the person's own process, or one that goes on when they have gone; of Spark "
+        "only `local[…]` masters were run",
     ),
     Claim(
         "for analysis on one machine, all one needs is `pip install pyspark`",

@@ -19,7 +19,8 @@ import psutil
 from tuti.run import UserError
 from tuti.systems.spark.engine.blocks import Block
 from tuti.systems.spark.engine.scheduler import Job, Order, Replan
-from tuti.systems.spark.query.arrow import Batch, Schema, Table, pa, pieces, pq
+from tuti.systems.spark.query import sources
+from tuti.systems.spark.query.arrow import Batch, Schema, Table, pa
 from tuti.systems.spark.query.frame import Frame
 from tuti.systems.spark.query.optimise import optimise
 from tuti.systems.spark.query.plan import Cache, Node, Scan
@@ -102,32 +103,15 @@ class Session:
 
     def table(self, table: Table, partitions: int = 0) -> "Frame":
         """A table that the driver holds, in as many partitions."""
-        count = partitions or self.partitions
-        ends = [len(table) * n // count for n in range(count + 1)]
-
-        def read(span: tuple[int, int], columns: Sequence[str]) -> Iterator[Batch]:
-            yield from pieces(table.select(list(columns)).slice(*span).to_batches())
-
-        spans = [(start, end - start) for start, end in zip(ends, ends[1:], strict=False)]
-        return self.items(spans, read, table.schema, "table")
+        return Frame(self, sources.of_table(table, partitions or self.partitions))
 
     def parquet(self, paths: Sequence[Path]) -> "Frame":
         """A partition for each file; only columns that are asked for are read."""
-
-        def read(path: Path, columns: Sequence[str]) -> Iterator[Batch]:
-            yield from pq.ParquetFile(path).iter_batches(columns=list(columns))
-
-        return self.items(paths, read, pq.read_schema(paths[0]), f"{len(paths)} parquet files")
+        return Frame(self, sources.of_parquet(paths))
 
     def text(self, paths: Sequence[Path], block: int = 4_000_000) -> "Frame":
         """Lines of files as the column `line`, a partition for each `block` of bytes of a file."""
-        spans = [(path, start) for path in paths for start in range(0, max(1, path.stat().st_size), block)]
-
-        def read(span: tuple[Path, int], columns: Sequence[str]) -> Iterator[Batch]:
-            lines = pa.array(_lines(span[0], span[1], block), pa.string())
-            yield from pieces(pa.table({"line": lines}).to_batches())
-
-        return self.items(spans, read, pa.schema([("line", pa.string())]), f"{len(paths)} text files")
+        return Frame(self, sources.of_text(paths, block))
 
     def stages(self, node: Node) -> list[Stage]:
         """The stages of a plan, without those behind caches that are whole."""
@@ -169,15 +153,3 @@ def _in_memory() -> Path | None:
         except PermissionError:  # somebody else's, alive
             continue
     return shared / f"tuti-spark-{os.getpid()}-{uuid.uuid4().hex}"
-
-
-def _lines(path: Path, start: int, block: int) -> list[str]:
-    """The lines that begin in [start, start + block) of a file."""
-    with open(path, "rb") as file:
-        if start:
-            file.seek(start - 1)
-            file.readline()  # it began before
-        found: list[str] = []
-        while file.tell() < start + block and (line := file.readline()):
-            found.append(line.rstrip(b"\r\n").decode("utf-8", "replace"))
-    return found

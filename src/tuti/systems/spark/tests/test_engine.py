@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from tuti.systems.spark.engine import Frame, Session, col
 from tuti.systems.spark.engine.hashing import hash_column, hash_rows
 from tuti.systems.spark.engine.memory import REGION, Claim, Pool
 from tuti.systems.spark.engine.operators import bounds_of, ordered, ranges_of
+from tuti.systems.spark.query.sources import lines_of
 
 WORDS = pa.schema([("word", pa.string())])
 
@@ -47,6 +49,22 @@ def test_word_count(session: Session, tmp_path: Path) -> None:
         lines = session.text(sorted(tmp_path.iterdir()), block)
         found = lines.flat_map(split, WORDS).group_by("word").agg(n=("count", None)).collect()
         assert dict(zip(*map(pa.ChunkedArray.to_pylist, found.columns), strict=True)) == wanted
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\xff", "گ".encode()]), max_size=40).map(b"".join),
+    st.integers(1, 30),
+)
+def test_every_line_is_read_once_whatever_the_block(content: bytes, block: int) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        starts = range(0, max(1, len(content)), block)
+        found = [line for start in starts for line in lines_of(Path(file.name), start, block).to_pylist()]
+    text = content.decode("utf-8", "replace")
+    wanted = text.removesuffix("\n").split("\n") if text else []
+    assert found == [line.rstrip("\r") for line in wanted]
 
 
 def test_narrow_steps_and_actions(session: Session) -> None:
