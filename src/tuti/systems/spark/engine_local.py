@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tuti.systems.spark.engine import Frame, Session
-from tuti.systems.spark.gather import COUNTS, Function, Pairs
+from tuti.systems.spark.frames import COUNTS, Function, Pairs
 from tuti.systems.spark.query.arrow import Batch, pa
 from tuti.systems.spark.words import Count
 
@@ -12,7 +12,7 @@ LINE = pa.schema([("line", pa.string())])
 
 
 class LocalEngine:
-    """`gather.Engine` on a session."""
+    """`frames.Engine` on a session."""
 
     def __init__(self, session: Session) -> None:
         self.session = session

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from tuti.run import UserError
-from tuti.systems.spark.gather import COUNTS, Function, Pairs
+from tuti.systems.spark.frames import COUNTS, Function, Pairs
 from tuti.systems.spark.words import Count
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def session(master: str, memory: str) -> "SparkSession":
 
 
 class SparkEngine:
-    """`gather.Engine` on Spark; `pieces`: how many partitions (0: four for each core)."""
+    """`frames.Engine` on Spark; `pieces`: how many partitions (0: four for each core)."""
 
     def __init__(self, spark: "SparkSession", pieces: int) -> None:
         self.spark = spark
@@ -70,7 +70,7 @@ class SparkEngine:
 
     def mapped(self, frame: "DataFrame", function: Function, schema: Any) -> "DataFrame":
         """A narrow step."""
-        kinds = {"int32": "int", "int64": "long", "string": "string"}
+        kinds = {"int32": "int", "int64": "long", "string": "string", "binary": "binary"}
         return frame.mapInArrow(function, ", ".join(f"{f.name} {kinds[str(f.type)]}" for f in schema))
 
     def by_bucket(self, frame: "DataFrame") -> "DataFrame":

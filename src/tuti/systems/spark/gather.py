@@ -12,12 +12,24 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
 
 from tuti.systems.spark.buckets import Spill, edited, iterate_lines, sort_bucket
+from tuti.systems.spark.drop_near import drop_near
+from tuti.systems.spark.frames import (
+    COUNTS,
+    LINES,
+    TALLY,
+    Engine,
+    Frame,
+    Pairs,
+    batches_of,
+    buckets_of,
+    listed_in,
+    paths_in,
+)
 from tuti.systems.spark.paragraphs import places, repeated
 from tuti.systems.spark.query.arrow import Batch, pa
 from tuti.systems.spark.rows import read_row, rows_of
@@ -25,54 +37,29 @@ from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.walk import Source
 from tuti.systems.spark.words import Count, words_of
 
-LINES = pa.schema([("bucket", pa.int32()), ("line", pa.string())])
-COUNTS = pa.schema([("word", pa.string()), ("n", pa.int64())])
-TALLY = -1
-"""The bucket number of lines that carry a tally instead of a row."""
-BATCH = 4_000_000
-"""Characters in one Arrow batch."""
-Frame = Any
-"""Rows that are described, not yet computed: of our engine or of Spark"""
-Pairs = Iterator[tuple[int, str]]
-Function = Callable[[Iterator[Batch]], Iterator[Batch]]
-
-
-class Engine(Protocol):
-    """What the chain asks of an engine."""
-
-    def listed(self, lines: Sequence[tuple[str, int]]) -> Frame:
-        """A frame of these lines (column `line`), spread over partitions by the work that each is."""
-        ...
-
-    def mapped(self, frame: Frame, function: Function, schema: Any) -> Frame:
-        """A narrow step: a function over the batches of a partition."""
-        ...
-
-    def by_bucket(self, frame: Frame) -> Frame:
-        """A wide step: each bucket's lines beside each other, in one partition."""
-        ...
-
-    def lines(self, frame: Frame) -> Pairs:
-        """Computes a frame of buckets and lines."""
-        ...
-
-    def summed(self, frame: Frame) -> Iterator[Count]:
-        """Computes (word, n) summed by word, in the order of WordCounts."""
-        ...
-
 
 def gather(
-    engine: Engine, sources: Sequence[Source], scratch: Path, limit: int, broken: float
+    engine: Engine,
+    sources: Sequence[Source],
+    scratch: Path,
+    limit: int,
+    broken: float,
+    least: float = 0.0,
 ) -> Tally:
-    """Reads, cleans and deduplicates: leaves `scratch/sorted/<bucket>`, rows as lines, ids in order."""
+    """Reads, cleans and deduplicates: leaves `scratch/sorted/<bucket>`, rows as lines, ids in order.
+
+    `least`: the Jaccard similarity from which documents are near duplicates (0: they stay).
+    """
     listed = [(s.name, os.fsdecode(os.path.abspath(s.path)), s.size, s.modified) for s in sources]
     files = engine.listed([(json.dumps(source), source[2]) for source in listed])
 
     def read(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return _batches(_read(batches, limit, broken))
+        return batches_of(_read(batches, limit, broken))
 
     total = Tally()
     _sort_buckets(engine, engine.mapped(files, read, LINES), scratch / "sorted", total)
+    if least:
+        drop_near(engine, scratch, total, least)
     _cut_repeated(engine, scratch, total)
     return total
 
@@ -83,7 +70,7 @@ def _sort_buckets(engine: Engine, lines: Frame, folder: Path, total: Tally) -> N
     target = folder.resolve()
 
     def write(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return _batches(_write(batches, target))
+        return batches_of(_write(batches, target))
 
     total.kept = {}
     for _, line in engine.lines(engine.mapped(engine.by_bucket(lines), write, LINES)):
@@ -95,13 +82,13 @@ def _cut_repeated(engine: Engine, scratch: Path, total: Tally) -> None:
     folder, edits = scratch / "sorted", scratch / "edited"
 
     def find(batches: Iterator[Batch]) -> Iterator[Batch]:
-        rows = (row for path in _paths(batches) for row in map(read_row, iterate_lines(path)))
-        return _batches(place for row in rows for place in places(row))
+        rows = (row for path in paths_in(batches) for row in map(read_row, iterate_lines(path)))
+        return batches_of(place for row in rows for place in places(row))
 
     def compare(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return _batches(cut for _, lines in _grouped(batches) for cut in repeated(lines))
+        return batches_of(cut for _, lines in _grouped(batches) for cut in repeated(lines))
 
-    found = engine.mapped(_buckets(engine, folder), find, LINES)
+    found = engine.mapped(buckets_of(engine, folder), find, LINES)
     cuts = Spill(scratch / "cuts")
     for bucket, line in engine.lines(engine.mapped(engine.by_bucket(found), compare, LINES)):
         cuts.add(bucket, line)
@@ -111,9 +98,9 @@ def _cut_repeated(engine: Engine, scratch: Path, total: Tally) -> None:
     listed = cuts.folder.resolve()
 
     def edit(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return _batches(_edit(batches, listed))
+        return batches_of(_edit(batches, listed))
 
-    _sort_buckets(engine, engine.mapped(_buckets(engine, folder), edit, LINES), edits, total)
+    _sort_buckets(engine, engine.mapped(buckets_of(engine, folder), edit, LINES), edits, total)
     shutil.rmtree(folder)
     edits.rename(folder)
 
@@ -124,27 +111,12 @@ def count(engine: Engine, scratch: Path, cut: str) -> Iterator[Count]:
     def words(batches: Iterator[Batch]) -> Iterator[Batch]:
         return _count(batches, cut)
 
-    return engine.summed(engine.mapped(_buckets(engine, scratch / "sorted"), words, COUNTS))
-
-
-def _buckets(engine: Engine, folder: Path) -> Frame:
-    """One line for each bucket file of a folder: its path."""
-    paths = sorted(folder.resolve().glob("[0-9]*"))
-    return engine.listed([(json.dumps(str(path)), path.stat().st_size) for path in paths])
-
-
-def _listed(batches: Iterable[Batch]) -> Iterator[Any]:
-    for batch in batches:
-        yield from map(json.loads, batch.column(0).to_pylist())
-
-
-def _paths(batches: Iterable[Batch]) -> Iterator[Path]:
-    return map(Path, _listed(batches))
+    return engine.summed(engine.mapped(buckets_of(engine, scratch / "sorted"), words, COUNTS))
 
 
 def _read(batches: Iterable[Batch], limit: int, broken: float) -> Pairs:
     tally = Tally()
-    for name, path, size, modified in _listed(batches):
+    for name, path, size, modified in listed_in(batches):
         for row in rows_of(Source(name, os.fsencode(path), size, modified), limit, broken, tally):
             yield row.bucket(), row.line()
     yield TALLY, tally.to_json()
@@ -163,7 +135,7 @@ def _write(batches: Iterable[Batch], folder: Path) -> Pairs:
 
 def _edit(batches: Iterable[Batch], cuts: Path) -> Pairs:
     tally = Tally()
-    for path in _paths(batches):
+    for path in paths_in(batches):
         for row in edited(path, cuts, tally):
             yield row.bucket(), row.line()
     yield TALLY, tally.to_json()
@@ -181,7 +153,7 @@ def _columns(batch: Batch) -> tuple[list[int], list[str]]:
 
 
 def _count(batches: Iterable[Batch], cut: str) -> Iterator[Batch]:
-    for path in _paths(batches):
+    for path in paths_in(batches):
         total: Counter[str] = Counter()
         for row in map(read_row, iterate_lines(path)):
             if row.kind == "document" and row.id >= cut:
@@ -190,19 +162,3 @@ def _count(batches: Iterable[Batch], cut: str) -> Iterator[Batch]:
         for start in range(0, len(words), 20_000):
             part = slice(start, start + 20_000)
             yield pa.record_batch([words[part], counts[part]], schema=COUNTS)
-
-
-def _batches(pairs: Pairs) -> Iterator[Batch]:
-    """Pairs as Arrow batches of bounded size."""
-    buckets: list[int] = []
-    lines: list[str] = []
-    size = 0
-    for bucket, line in pairs:
-        buckets.append(bucket)
-        lines.append(line)
-        size += len(line)
-        if size > BATCH:
-            yield pa.record_batch([buckets, lines], schema=LINES)
-            buckets, lines, size = [], [], 0
-    if buckets:
-        yield pa.record_batch([buckets, lines], schema=LINES)

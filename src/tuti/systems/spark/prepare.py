@@ -22,7 +22,8 @@ from tuti.run import Run, UserError, disk_errors, hash_text
 from tuti.run.machine import cores
 from tuti.systems.spark.engine import Job, Session, fitting
 from tuti.systems.spark.engine_local import LocalEngine
-from tuti.systems.spark.gather import Engine, count, gather
+from tuti.systems.spark.frames import Engine
+from tuti.systems.spark.gather import count, gather
 from tuti.systems.spark.split import (
     cut_id,
     read_documents,
@@ -49,6 +50,8 @@ class Prepare:
     """Longest document in characters; longer ones are cut at a blank line, newline, sentence or space"""
     broken_share: Annotated[float, Interval(ge=0, le=1)] = 0.001
     """A passage with a larger share of undecodable characters is dropped"""
+    near: Annotated[float, Interval(ge=0, le=1)] = 0.8
+    """Jaccard similarity (of runs of five words) from which documents are near duplicates (0: they stay)"""
     shard_bytes: Annotated[int, Ge(1000)] = 256_000_000
     """Size at which another file of documents is begun"""
     master: str = ""
@@ -96,7 +99,7 @@ def _documents(
     if not sources:
         raise UserError(f"nothing to read in {_names(config)}: {_found(tally)}", hint=_HINT)
     with _engine(config, run, scratch) as engine:
-        tally.add(gather(engine, sources, scratch, config.passage, config.broken_share))
+        tally.add(gather(engine, sources, scratch, config.passage, config.broken_share, config.near))
     _check(config, tally)
     cuts = {
         kind: cut_id(sorted_rows(scratch), kind, size, count, config.valid_share)

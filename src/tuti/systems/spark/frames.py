@@ -1,0 +1,77 @@
+"""What the steps of a preparation stand on: what is asked of an engine, and batches of buckets and lines."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from tuti.systems.spark.query.arrow import Batch, pa
+from tuti.systems.spark.words import Count
+
+LINES = pa.schema([("bucket", pa.int32()), ("line", pa.string())])
+COUNTS = pa.schema([("word", pa.string()), ("n", pa.int64())])
+TALLY = -1
+"""The bucket number of lines that carry a tally instead of a row."""
+BATCH = 4_000_000
+"""Characters in one Arrow batch."""
+Frame = Any
+"""Rows that are described, not yet computed: of our engine or of Spark"""
+Pairs = Iterator[tuple[int, str]]
+Function = Callable[[Iterator[Batch]], Iterator[Batch]]
+
+
+class Engine(Protocol):
+    """What the chain asks of an engine."""
+
+    def listed(self, lines: Sequence[tuple[str, int]]) -> Frame:
+        """A frame of these lines (column `line`), spread over partitions by the work that each is."""
+        ...
+
+    def mapped(self, frame: Frame, function: Function, schema: Any) -> Frame:
+        """A narrow step: a function over the batches of a partition."""
+        ...
+
+    def by_bucket(self, frame: Frame) -> Frame:
+        """A wide step: each bucket's lines beside each other, in one partition."""
+        ...
+
+    def lines(self, frame: Frame) -> Pairs:
+        """Computes a frame of buckets and lines."""
+        ...
+
+    def summed(self, frame: Frame) -> Iterator[Count]:
+        """Computes (word, n) summed by word, in the order of WordCounts."""
+        ...
+
+
+def buckets_of(engine: Engine, folder: Path) -> Frame:
+    """One line for each bucket file of a folder: its path."""
+    paths = sorted(folder.resolve().glob("[0-9]*"))
+    return engine.listed([(json.dumps(str(path)), path.stat().st_size) for path in paths])
+
+
+def listed_in(batches: Iterable[Batch]) -> Iterator[Any]:
+    """What `Engine.listed` was given, as JSON."""
+    for batch in batches:
+        yield from map(json.loads, batch.column(0).to_pylist())
+
+
+def paths_in(batches: Iterable[Batch]) -> Iterator[Path]:
+    """The files of `buckets_of`."""
+    return map(Path, listed_in(batches))
+
+
+def batches_of(pairs: Pairs) -> Iterator[Batch]:
+    """Pairs as Arrow batches of bounded size."""
+    buckets: list[int] = []
+    lines: list[str] = []
+    size = 0
+    for bucket, line in pairs:
+        buckets.append(bucket)
+        lines.append(line)
+        size += len(line)
+        if size > BATCH:
+            yield pa.record_batch([buckets, lines], schema=LINES)
+            buckets, lines, size = [], [], 0
+    if buckets:
+        yield pa.record_batch([buckets, lines], schema=LINES)
