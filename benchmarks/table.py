@@ -13,6 +13,10 @@ BARS = {
     "resume": ("stall per checkpoint ÷ time between checkpoints, ÷ 2 %", 1.0, False),
     "demo": ("`make demo` wall minutes ÷ 12", 1.0, False),
     "ngram": ("bits per byte won over the best byte n-gram ÷ .08 (worse of two texts)", 1.0, True),
+    "dedup": ("near duplicates, 300 MB, MB/s ÷ `datatrove`, two processes each", 1.0, True),
+    "engine": ("words counted in 200 MB ÷ PySpark `local[2]`, session start included", 1.0, True),
+    "engine-warm": ("the same, second time, without it", 0.5, True),
+    "prepare-scale": ("`tuti spark prepare`, documents/s, two executors ÷ one", 1.6, True),
     "minutes": ("`--minutes` 3, 10, 30: actual ÷ asked", 1.15, False),
 }
 

@@ -1,4 +1,4 @@
-"""Room `spark`: raw folders → clean, deduplicated, tokenised shards, in-process or on Apache Spark."""
+"""Room `spark`: raw folders → clean, deduplicated shards; an engine in small, and Apache Spark."""
 
 from tuti.run import Card, Entry
 
@@ -11,6 +11,11 @@ CARD = Card(
             "folders of text → clean, deduplicated documents and their word counts",
         ),
         "pack": Entry("tuti.systems.spark.pack:pack", "documents + tokenizer → token shards"),
+    },
+    views={
+        "explain": Entry(
+            "tuti.systems.spark.explain:explain", "what a Spark job did, and what to change in it"
+        ),
     },
     presets={
         "prepare": {

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -122,12 +123,14 @@ def _sets(batches: Iterable[Batch], paired: Path) -> Iterator[Batch]:
         rows = [row for row in map(read_row, iterate_lines(path)) if row.id in wanted]
         rows = [row for row in rows if row.kind == "document"]
         hashes, starts = near.shingles([row.body for row in rows])
+        columns: list[list[Any]] = [[], [], []]
         for number, row in enumerate(rows):
             found = np.unique(hashes[starts[number] : starts[number + 1]]).tobytes()
-            pairs = sorted(wanted[row.id])
-            named = [f"{pair} {row._replace(body='').line()}" for pair in pairs]
-            buckets = [int(pair[2:4], 16) for pair in pairs]
-            yield pa.record_batch([buckets, named, [found] * len(pairs)], schema=SETS)
+            for pair in sorted(wanted[row.id]):
+                named = f"{pair} {row._replace(body='').line()}"
+                for column, value in zip(columns, (int(pair[2:4], 16), named, found), strict=True):
+                    column.append(value)
+        yield pa.record_batch(columns, schema=SETS)
 
 
 def _similar(batches: Iterable[Batch], least: float) -> Pairs:

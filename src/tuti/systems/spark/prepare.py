@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from tyro.conf import Positional
 
 from tuti.run import Run, UserError, disk_errors, hash_text
 from tuti.run.machine import cores
+from tuti.systems.spark.doctor.facts import facts_of
 from tuti.systems.spark.engine import Job, Session, fitting
 from tuti.systems.spark.engine_local import LocalEngine
 from tuti.systems.spark.frames import Engine
@@ -143,8 +144,16 @@ def _engine(config: Prepare, run: Run, scratch: Path) -> Generator[Engine]:
 
     executors, memory = fitting(config.executors or cores(), config.memory)
     scratch.mkdir(parents=True, exist_ok=True)
+    def ended(job: Job) -> None:
+        run.log("job", **asdict(facts_of(job)))
+
     with Session(
-        executors=executors, memory=memory, partitions=config.partitions, folder=scratch, told=told
+        executors=executors,
+        memory=memory,
+        partitions=config.partitions,
+        folder=scratch,
+        told=told,
+        ended=ended,
     ) as session:
         yield LocalEngine(session)
 

@@ -24,7 +24,7 @@ from tuti.systems.spark.engine import operators, shuffle
 from tuti.systems.spark.engine.blocks import Store
 from tuti.systems.spark.engine.hashing import hash_rows
 from tuti.systems.spark.engine.operators import Means
-from tuti.systems.spark.query.arrow import Batch, ipc, pa, pieces, pq
+from tuti.systems.spark.query.arrow import Batch, ipc, pa, pieces, pq, size_of
 from tuti.systems.spark.query.expressions import evaluate
 from tuti.systems.spark.query.grouping import grouping
 from tuti.systems.spark.query.plan import (
@@ -56,6 +56,7 @@ class Work:
     outputs: dict[int, list[Path]]
     """Of each stage that is needed: the folder of each map task's output"""
     read: int = 0
+    read_bytes: int = 0
 
     def rows(self, node: Node, index: int) -> Iterator[Batch]:
         """The batches of one partition of a step: each step draws from the one below, batch by batch."""
@@ -112,6 +113,7 @@ class Work:
     def _counted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:
             self.read += batch.num_rows
+            self.read_bytes += size_of(batch)
             yield batch
 
 
@@ -137,6 +139,7 @@ class Executor:
 
     def obey(self, order: dict[str, Any]) -> dict[str, Any]:
         """One task; the reply tells what it did, or what stood in its way."""
+        self.pool.peak = self.pool.storage
         began, known = time.monotonic(), {name: b.path for name, b in self.store.blocks.items()}
         scratch = self.folder / "scratch"
         outputs = {int(k): [Path(p) for p in paths] for k, paths in order["outputs"].items()}
@@ -157,7 +160,8 @@ class Executor:
         self.pool.execution = 0
         shutil.rmtree(scratch, ignore_errors=True)
         changed = {n: asdict(b) for n, b in self.store.blocks.items() if known.get(n) != b.path}
-        reply |= {"blocks": changed, "read": work.read, "spilled": work.means.spilled}
+        reply |= {"blocks": changed, "read": work.read, "read_bytes": work.read_bytes}
+        reply |= {"spilled": work.means.spilled}
         return reply | {"seconds": time.monotonic() - began, "peak": self.pool.peak}
 
     def _do(self, work: Work, order: dict[str, Any]) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class Session:
         partitions: int = 0,
         folder: Path | None = None,
         told: Callable[[Job], None] = lambda job: None,
+        ended: Callable[[Job], None] | None = None,
     ) -> None:
         share = bytes_of(memory) // (executors + 1) - RESERVED
         if share < 20_000_000:
@@ -73,7 +74,8 @@ class Session:
                 f"{memory} are too little for a driver and {executors} executors",
                 hint=f"memory={least}m, or fewer executors",
             )
-        self.executors, self.pool, self.told = executors, int(min(FRACTION * share, LARGEST)), told
+        self.executors, self.pool = executors, int(min(FRACTION * share, LARGEST))
+        self.told, self.ended = told, ended or _written
         self.partitions = partitions or 4 * executors
         self.scratch = Path(tempfile.mkdtemp(prefix="tuti-spark-", dir=folder))
         self.shared = _in_memory() or self.scratch / "blocks"
@@ -135,9 +137,18 @@ class Session:
                 self.report = job.report
                 try:
                     job.run(range(job.last.tasks))
+                    self.ended(job)
                     return job
                 except Replan:
                     shutil.rmtree(scratch)
+
+
+def _written(job: Job) -> None:
+    """What became of a job, for `tuti spark explain`, where that has started this program."""
+    if path := os.environ.get("TUTI_SPARK_FACTS"):
+        from tuti.systems.spark.doctor.facts import facts_of, write_facts
+
+        write_facts(facts_of(job), Path(path))
 
 
 def _in_memory() -> Path | None:

@@ -42,12 +42,14 @@ def size_of(rows: Batch | Table) -> int:
 def pieces(batches: Iterable[Batch]) -> Iterator[Batch]:
     """The same rows in batches of about `BYTES`: small ones joined, large ones cut."""
     held: list[Batch] = []
+    rows = size = 0
     for batch in batches:
         step = max(1, min(ROWS, batch.num_rows * BYTES // max(1, size_of(batch))))
         for start in range(0, batch.num_rows, step):
             held.append(batch.slice(start, step))
-            if sum(map(size_of, held)) >= BYTES or sum(len(part) for part in held) >= ROWS:
+            rows, size = rows + len(held[-1]), size + size_of(held[-1])
+            if size >= BYTES or rows >= ROWS:
                 yield one_batch(held, batch.schema)
-                held = []
+                held, rows, size = [], 0, 0
     if held:
         yield one_batch(held, held[0].schema)

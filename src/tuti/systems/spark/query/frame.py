@@ -1,9 +1,10 @@
 """Frames: rows that are described, not computed. Nothing runs until an action asks for them."""
 
+import inspect
 import shutil
 import uuid
 from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
+def calling_line() -> str:
+    """FILE:LINE of the first caller outside of this package's plans."""
+    frame, here = inspect.currentframe(), str(Path(__file__).parent)
+    while frame is not None and frame.f_code.co_filename.startswith(here):
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else ""
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """Rows that are described, not computed. Every method but the last six gives another frame."""
@@ -41,8 +50,8 @@ class Frame:
     node: Node = field(repr=False)
 
     def over(self, node: Node) -> "Frame":
-        """The frame of a step over this one."""
-        return Frame(self.session, node)
+        """The frame of a step over this one; the step remembers the line that asked for it."""
+        return Frame(self.session, replace(node, line=calling_line()))
 
     def check_columns(self, *names: str) -> None:
         """Refuses names that are no columns."""
@@ -69,7 +78,7 @@ class Frame:
             for batch in batches:
                 yield batch.filter(pa.array([bool(test(row)) for row in batch.to_pylist()], pa.bool_()))
 
-        return self.map_partitions(keep, self.node.schema, "filter by a function")
+        return self.over(Map((self.node,), keep, self.node.schema, "filter by a function", True))
 
     def map_partitions(
         self, function: Callable[[Iterator[Batch]], Iterator[Batch]], schema: Schema, label: str = ""
@@ -86,7 +95,8 @@ class Frame:
                 rows = [new for row in batch.to_pylist() for new in function(row)]
                 yield from pa.Table.from_pylist(rows, schema).to_batches()
 
-        return self.map_partitions(mapped, schema, f"map by {getattr(function, '__name__', 'a function')}")
+        label = f"map by {getattr(function, '__name__', 'a function')}"
+        return self.over(Map((self.node,), mapped, schema, label, True))
 
     def map(self, function: Callable[[Row], Row], schema: Schema) -> "Frame":
         """A function from row to row."""
@@ -176,6 +186,7 @@ class Frame:
                     found += ipc.open_stream(str(job.result(task))).read_all().to_pylist()
                 begin, end = end, 4 * end
             self.session.report = job.report
+            self.session.ended(job)
         shutil.rmtree(scratch)
         return found[:count]
 

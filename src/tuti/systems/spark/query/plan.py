@@ -6,7 +6,7 @@ exchange, and what is done after it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -23,6 +23,8 @@ class Node:
     """A step; its rows have the columns of its (first) input unless it says otherwise."""
 
     inputs: tuple["Node", ...]
+    line: str = field(default="", kw_only=True, repr=False)
+    """The line of the program that asked for it"""
 
     @cached_property
     def schema(self) -> Schema:
@@ -82,6 +84,8 @@ class Map(Node):
     function: Callable[[Iterator[Batch]], Iterator[Batch]]
     made: Schema
     label: str
+    by_row: bool = False
+    """It calls Python for every row"""
 
     @cached_property
     def schema(self) -> Schema:
@@ -218,6 +222,8 @@ class Exchange(Node):
 
     layout: Hashed | Ranged
     count: int
+    asked: bool = False
+    """Asked for as such, not needed by a step"""
 
     def __str__(self) -> str:
         return f"exchange by {self.layout} into {self.count}"

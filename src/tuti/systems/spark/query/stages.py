@@ -40,22 +40,23 @@ def with_exchanges(node: Node, count: int) -> tuple[Node, Layout]:
         partial = Partial((below[0][0],), node, how.figures)
         if layout is not None and _columns(layout) <= keys:
             return Final((partial,), node), layout
-        return Final((Exchange((partial,), Hashed(keys), count if keys else 1),), node), Hashed(keys)
+        whole = Exchange((partial,), Hashed(keys), count if keys else 1, line=node.line)
+        return Final((whole,), node), Hashed(keys)
     if isinstance(node, Join):
         wanted = Hashed(frozenset(node.on))
         lies = [lay == wanted and partitions(side) == count for side, lay in below]
         sides = [
-            side if fits else Exchange((side,), wanted, count)
+            side if fits else Exchange((side,), wanted, count, line=node.line)
             for (side, _), fits in zip(below, lies, strict=True)
         ]
         return replace(node, inputs=tuple(sides)), wanted
     node = replace(node, inputs=tuple(inner for inner, _ in below))
     if isinstance(node, Spread):
         hashed = Hashed(frozenset(node.keys))
-        return Exchange(node.inputs, hashed, node.count or count), hashed
+        return Exchange(node.inputs, hashed, node.count or count, True, line=node.line), hashed
     if isinstance(node, Sort) and not node.within:
         ranged = Ranged(node.by)
-        return Sort((Exchange(node.inputs, ranged, count),), node.by), ranged
+        return Sort((Exchange(node.inputs, ranged, count, line=node.line),), node.by), ranged
     if isinstance(node, Select):
         return node, _renamed(layout, node)
     if isinstance(node, Union) and isinstance(layout, Hashed):

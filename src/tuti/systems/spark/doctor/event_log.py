@@ -1,0 +1,242 @@
+"""What Spark writes about a job (spark.eventLog.enabled), as the same facts as our engine's.
+
+A log is JSON, a line an event; one that was cut short is read as far as it goes.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import zstandard
+
+from tuti.run import UserError
+from tuti.systems.spark.doctor.facts import Facts, Stage, Task
+
+Event = dict[str, Any]
+PYTHON = {"BatchEvalPython": "Python UDF", "ArrowEvalPython": "Python UDF over Arrow"}
+PASSING = (
+    *("Project", "Filter", "Sort", "HashAggregate", "ObjectHashAggregate", "WholeStageCodegen"),
+    *("InputAdapter", "ColumnarToRow", "AdaptiveSparkPlan", "ShuffleQueryStage", "AQEShuffleRead"),
+    "ResultQueryStage",
+)
+"""Operators that do not care where a row lies, and wrappers"""
+SIZES = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+
+
+@dataclass
+class Group:
+    """The jobs of one query or one action."""
+
+    what: str = ""
+    line: str = ""
+    call: str = ""
+    """The method that began it: collect, count …"""
+    stages: list[int] = field(default_factory=list[int])
+    needless: list[str] = field(default_factory=list[str])
+    cached: tuple[int, int] = (0, 0)
+    """Bytes of cached tables in memory and on disk when it ended"""
+
+
+@dataclass
+class Log:
+    """What has been read so far."""
+
+    settings: dict[str, str] = field(default_factory=dict[str, str])
+    groups: dict[str, Group] = field(default_factory=dict[str, Group])
+    stages: dict[int, Event] = field(default_factory=dict[int, Event])
+    tasks: dict[int, list[Event]] = field(default_factory=dict[int, list[Event]])
+    metrics: dict[int, str] = field(default_factory=dict[int, str])
+    """Accumulator → the operator and figure that it counts"""
+    broadcast: dict[str, int] = field(default_factory=dict[str, int])
+    cores: int = 0
+    jobs: dict[int, str] = field(default_factory=dict[int, str])
+    blocks: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    """Of each cached block: bytes in memory, bytes on disk"""
+
+    def take(self, event: Event) -> None:
+        """One event; those of other kinds are passed over."""
+        kind = str(event.get("Event", "")).rpartition(".")[2]
+        reader = getattr(self, f"_{kind}", None)
+        if reader is not None:
+            reader(event)
+
+    def _SparkListenerEnvironmentUpdate(self, event: Event) -> None:
+        self.settings |= event["Spark Properties"]
+
+    def _SparkListenerExecutorAdded(self, event: Event) -> None:
+        self.cores += event["Executor Info"]["Total Cores"]
+
+    def _SparkListenerJobStart(self, event: Event) -> None:
+        about: dict[str, str] = event.get("Properties") or {}
+        query = about.get("spark.sql.execution.id")
+        name = f"query {query}" if query is not None else f"job {event['Job ID']}"
+        group = self.groups.setdefault(name, Group())
+        last = max(event["Stage Infos"], key=lambda stage: stage["Stage ID"])
+        group.what = group.what or last["Stage Name"].partition(" at ")[0]
+        group.call, _, line = about.get("callSite.short", "").partition(" at ")
+        group.line = group.line or short(line)
+        self.jobs[event["Job ID"]] = name
+        group.stages += [one for one in event["Stage IDs"] if one not in group.stages]
+
+    def _SparkListenerJobEnd(self, event: Event) -> None:
+        memory, disk = (sum(block[way] for block in self.blocks.values()) for way in (0, 1))
+        self.groups[self.jobs[event["Job ID"]]].cached = (memory, disk)
+
+    def _SparkListenerStageCompleted(self, event: Event) -> None:
+        self.stages[event["Stage Info"]["Stage ID"]] = event["Stage Info"]
+
+    def _SparkListenerTaskEnd(self, event: Event) -> None:
+        if event.get("Task Metrics"):
+            self.tasks.setdefault(event["Stage ID"], []).append(event)
+
+    def _SparkListenerBlockUpdated(self, event: Event) -> None:
+        about = event["Block Updated Info"]
+        if about["Block ID"].startswith("rdd_"):
+            self.blocks[about["Block ID"]] = (about["Memory Size"], about["Disk Size"])
+
+    def _SparkListenerUnpersistRDD(self, event: Event) -> None:
+        mine = f"rdd_{event['RDD ID']}_"
+        self.blocks = {name: sizes for name, sizes in self.blocks.items() if not name.startswith(mine)}
+
+    def _SparkListenerSQLExecutionStart(self, event: Event) -> None:
+        group = self.groups.setdefault(f"query {event['executionId']}", Group())
+        group.what, _, line = event["description"].partition(" at ")
+        group.line = short(line)
+        self._plan(event["sparkPlanInfo"])
+        group.needless = list(needless(event["sparkPlanInfo"]))
+
+    def _SparkListenerSQLAdaptiveExecutionUpdate(self, event: Event) -> None:
+        self._plan(event["sparkPlanInfo"])
+
+    def _plan(self, node: Event) -> None:
+        for metric in node["metrics"]:
+            self.metrics[metric["accumulatorId"]] = f"{node['nodeName']}: {metric['name']}"
+        for inner in node["children"]:
+            self._plan(inner)
+
+    def _SparkListenerDriverAccumUpdates(self, event: Event) -> None:
+        for number, value in event["accumUpdates"]:
+            if self.metrics.get(number) == "BroadcastExchange: data size":
+                name = f"query {event['executionId']}"
+                self.broadcast[name] = max(value, self.broadcast.get(name, 0))
+
+    def facts(self) -> list[Facts]:
+        """One for each query or action that ran tasks."""
+        found: list[Facts] = []
+        driver = _bytes(self.settings.get("spark.driver.memory", "1g"))
+        memory = _bytes(self.settings.get("spark.executor.memory", "1g"))
+        if self.settings.get("spark.master", "").startswith("local"):
+            memory = driver  # one process is both
+        for name, group in self.groups.items():
+            stages = [self._stage(number, group) for number in group.stages if number in self.tasks]
+            if not stages:
+                continue
+            brought = group.call.startswith(("collect", "toPandas", "toArrow"))
+            results = [task for number in group.stages[-1:] for task in self.tasks.get(number, [])]
+            collected = sum(task["Task Metrics"]["Result Size"] for task in results if brought)
+            found.append(
+                Facts(
+                    f"{group.what} ({group.line})" if group.line else group.what,
+                    stages,
+                    self.cores or 1,
+                    int(0.6 * max(0, memory - 300 * 2**20)),
+                    collected,
+                    driver,
+                    *group.cached,
+                    self.broadcast.get(name, 0),
+                )
+            )
+        return found
+
+    def _stage(self, number: int, group: Group) -> Stage:
+        about = self.stages.get(number, {"RDD Info": [], "Stage Name": ""})
+        scopes = [json.loads(rdd["Scope"])["name"] for rdd in about["RDD Info"] if rdd.get("Scope")]
+        steps = list(dict.fromkeys(reversed(scopes)))
+        tasks = [_task(event) for event in self.tasks[number]]
+        wide = "exchange" if any(task.shuffled for task in tasks) else ""
+        functions = [f"{PYTHON[step]} ({group.line})" for step in steps if step in PYTHON]
+        moved = group.needless if wide and "Exchange" in steps and number == self._first_wide(group) else []
+        return Stage(number, steps, wide, group.line, tasks, functions=functions, needless=moved)
+
+    def _first_wide(self, group: Group) -> int:
+        """The first stage that writes a shuffle."""
+        written = "Shuffle Write Metrics"
+        for number in group.stages:
+            if any(t["Task Metrics"][written]["Shuffle Bytes Written"] for t in self.tasks.get(number, [])):
+                return number
+        return -1
+
+
+def short(line: str) -> str:
+    """FILE:LINE without the folder; what is inside Spark itself is no line of the program."""
+    return "" if line.startswith("NativeMethodAccessor") else line.rpartition("/")[2]
+
+
+def needless(node: Event, above: bool = False) -> Iterator[str]:
+    """Repartitions whose rows go, past steps that do not care where they lie, into another shuffle."""
+    name = node["nodeName"]
+    if name.startswith("Exchange"):
+        if above and "REPARTITION_BY" in node["simpleString"]:
+            yield node["simpleString"].partition(", REPARTITION")[0]
+        above = True
+    elif not name.startswith(PASSING):
+        above = False
+    for inner in node["children"]:
+        yield from needless(inner, above)
+
+
+def _task(event: Event) -> Task:
+    metrics = event["Task Metrics"]
+    entered, read = metrics["Input Metrics"], metrics["Shuffle Read Metrics"]
+    return Task(
+        metrics["Executor Run Time"] / 1000,
+        entered["Records Read"] + read["Total Records Read"],
+        metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"],
+        metrics["Disk Bytes Spilled"],
+        metrics["Peak Execution Memory"],
+        entered["Bytes Read"] + read["Local Bytes Read"] + read["Remote Bytes Read"],
+    )
+
+
+def _bytes(text: str) -> int:
+    return int(text[:-1]) * SIZES[text[-1].lower()] if text[-1:].lower() in SIZES else int(text)
+
+
+def read_log(path: Path) -> list[Facts]:
+    """The facts of an event log: a file, or the folder that Spark makes of a long one."""
+    files = sorted(path.glob("events_*")) if path.is_dir() else [path]
+    log = Log()
+    known = 0
+    for event in _events(files):
+        if "Event" in event:
+            known += 1
+            log.take(event)
+    if not known:
+        raise UserError(
+            f"{path} is no event log of Spark: it has no event in it",
+            hint="spark.eventLog.enabled=true makes one; plain or zstd",
+        )
+    return log.facts()
+
+
+def _events(files: Iterable[Path]) -> Iterator[Event]:
+    for path in files:
+        with _opened(path) as file:
+            try:
+                for line in file:
+                    found = json.loads(line)
+                    if isinstance(found, dict):
+                        yield cast(Event, found)
+            except (ValueError, zstandard.ZstdError):  # a log that was cut short, or no log at all
+                return
+
+
+def _opened(path: Path) -> TextIO:
+    """Spark compresses its logs with zstd unless told otherwise."""
+    if path.suffix != ".zstd":
+        return open(path, encoding="utf-8", errors="replace")
+    raw = zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), read_across_frames=True, closefd=True)
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="replace")

@@ -1,0 +1,146 @@
+"""What is known of a job, of our engine or of Spark: stages, their tasks, and what each took."""
+
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tuti.systems.spark.engine.scheduler import Job
+from tuti.systems.spark.query import stages as plan_stages
+from tuti.systems.spark.query.plan import Exchange, Filter, Map, Node, Partial, Select, Sort
+
+PASSING = (Select, Filter, Sort, Partial)
+"""Steps that do not care where a row lies"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One partition's work."""
+
+    seconds: float
+    rows: int
+    """Rows that it read"""
+    shuffled: int = 0
+    """Bytes that it wrote for the next stage"""
+    spilled: int = 0
+    """Bytes that did not fit in memory and went to disk"""
+    peak: int = 0
+    """Most bytes of memory that it held"""
+    read: int = 0
+    """Bytes that it read, where that is known"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Tasks without a shuffle between them."""
+
+    number: int
+    steps: list[str]
+    wide: str
+    """What moves rows at its end (nothing at the end of a job)"""
+    line: str
+    """FILE:LINE that made it so, where that is known"""
+    tasks: list[Task]
+    came_from: str = ""
+    """The shuffles that it reads, with their lines"""
+    functions: list[str] = field(default_factory=list[str])
+    """Steps that call Python for every row, each with its line"""
+    needless: list[str] = field(default_factory=list[str])
+    """Shuffles that change nothing for what follows, each with its line"""
+
+    def total(self, of: Callable[[Task], float]) -> float:
+        """The sum over the tasks."""
+        return sum(map(of, self.tasks))
+
+    def skew(self, of: Callable[[Task], float]) -> float:
+        """The largest task against the median one."""
+        values = list(map(of, self.tasks))
+        return max(values, default=0) / max(1e-9, statistics.median(values or [0]))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A job that ran."""
+
+    what: str
+    """collect, count, save …"""
+    stages: list[Stage]
+    cores: int
+    """Tasks that ran at once"""
+    memory: int
+    """Bytes of an executor's pool"""
+    collected: int = 0
+    """Bytes that came to the driver"""
+    driver: int = 0
+    """Bytes that the driver may hold (0: not known)"""
+    cached: int = 0
+    """Bytes of cached tables in memory"""
+    evicted: int = 0
+    """Bytes of cached tables that did not fit and went to disk"""
+    broadcast: int = 0
+    """Bytes of the largest table that was sent to every executor"""
+
+
+def facts_of(job: Job, driver: int = 0) -> Facts:
+    """The facts of a job of our engine; `driver`: the bytes that its driver may hold."""
+    kept = list(job.blocks.values())
+    paths = [job.result(task) for task in range(job.last.tasks)] if job.what == "collect" else []
+    return Facts(
+        job.what,
+        [_stage(job, stage) for stage in job.stages],
+        job.executors,
+        job.memory,
+        sum(path.stat().st_size for path in paths if path.exists()),
+        driver,
+        sum(block.size for block in kept),
+        sum(Path(block.path).stat().st_size for block in kept if not block.size),
+    )
+
+
+def _stage(job: Job, stage: plan_stages.Stage) -> Stage:
+    done = [order for order in job.report if order["stage"] == stage.number]
+    root, steps = stage.root, within(stage.root)
+    moved = isinstance(root, Exchange) and all(isinstance(s, (Exchange, *PASSING)) for s in steps)
+    return Stage(
+        stage.number,
+        stage.steps(),
+        str(root) if isinstance(root, Exchange) else "",
+        root.line,
+        [_task(order) for order in done],
+        " and ".join(f"{read} ({read.line})" for read in stage.needs),
+        [f"{step} ({step.line})" for step in steps if isinstance(step, Map) and step.by_row],
+        [f"{read} ({read.line})" for read in stage.needs if read.asked and moved],
+    )
+
+
+def _task(done: dict[str, Any]) -> Task:
+    spilled, peak, size = done["spilled"], done["peak"], done["read_bytes"]
+    return Task(done["seconds"], done["read"], done.get("bytes", 0), spilled, peak, size)
+
+
+def within(node: Node) -> list[Node]:
+    """The steps of a stage."""
+    below = [inner for inner in node.inputs if not isinstance(inner, Exchange)]
+    return [*(step for inner in below for step in within(inner)), node]
+
+
+def write_facts(facts: Facts, path: Path) -> None:
+    """Appends a job to a file."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(facts), ensure_ascii=False) + "\n")
+
+
+def read_facts(path: Path) -> list[Facts]:
+    """The jobs that were written to a file, one JSON line each."""
+    return [facts_from(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+
+
+def facts_from(found: dict[str, Any]) -> Facts:
+    """What `dataclasses.asdict` made of facts."""
+    stages: list[Stage] = []
+    for stage in found["stages"]:
+        tasks = [Task(**task) for task in stage.pop("tasks")]
+        stages.append(Stage(tasks=tasks, **stage))
+    return Facts(stages=stages, **{name: value for name, value in found.items() if name != "stages"})

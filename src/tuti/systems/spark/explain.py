@@ -1,0 +1,145 @@
+"""View `tuti spark explain`: what a Spark job did, stage by stage, and what to change in it."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from tuti.run import UserError, read_events
+from tuti.systems.spark.doctor.advice import advice, size
+from tuti.systems.spark.doctor.event_log import read_log
+from tuti.systems.spark.doctor.facts import Facts, Stage, facts_from, read_facts
+
+LOGGED = {
+    "spark.eventLog.enabled": "true",
+    "spark.eventLog.compress": "false",
+    "spark.eventLog.rolling.enabled": "false",
+    "spark.eventLog.logBlockUpdates.enabled": "true",
+    "spark.ui.enabled": "false",
+}
+SQL = """
+import sys
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+for statement in open(sys.argv[1], encoding="utf-8").read().split(";"):
+    if statement.strip():
+        spark.sql(statement).write.format("noop").mode("overwrite").save()
+spark.stop()
+"""
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Tells what a Spark job did and what to change in it."""
+
+    target: Positional[Path]
+    """A run of prepare or teach; a program (.py, .sql), which is run; an event log of Spark"""
+
+
+def explain(config: Explain) -> None:
+    """Prints a table for each job, and advice."""
+    found = facts_at(config.target)
+    for number, facts in enumerate(found, start=1):
+        print("\n".join(told(number, facts)), end="\n\n")
+    total = sum(len(advice(facts)) for facts in found)
+    print(f"{len(found)} job{'s' * (len(found) != 1)}, {total or 'nothing'} to change")
+
+
+def facts_at(target: Path) -> list[Facts]:
+    """The jobs of a run, a program or a log."""
+    if target.suffix in (".py", ".sql"):
+        return run_program(target)
+    if not target.exists():
+        raise UserError(f"{target} does not exist", hint="give a run, a .py, a .sql or an event log")
+    for folder in (target, target / "stages" / "prepare"):
+        if events := read_events(folder, "job") if (folder / "events.jsonl").exists() else []:
+            kept = [{k: v for k, v in event.items() if k not in ("event", "time")} for event in events]
+            return [facts_from(event) for event in kept]
+    if (target / "events.jsonl").exists():
+        raise UserError(
+            f"{target} has no jobs of our engine", hint="give a run of tuti spark prepare, without --master"
+        )
+    return read_log(target)
+
+
+def run_program(program: Path, *arguments: str) -> list[Facts]:
+    """Runs a program with everything written down that Spark, or our engine, can tell of it."""
+    if not program.is_file():
+        raise UserError(f"{program} is no file", hint="give a program that starts a session")
+    with tempfile.TemporaryDirectory() as scratch:
+        logs, ours, runner = (Path(scratch) / name for name in ("logs", "facts", "sql.py"))
+        logs.mkdir()
+        runner.write_text(SQL)
+        settings = LOGGED | {"spark.eventLog.dir": f"file:{logs}"}
+        words = [f"--conf {key}={value}" for key, value in settings.items()]
+        named = {
+            "TUTI_SPARK_FACTS": str(ours),
+            "PYSPARK_SUBMIT_ARGS": " ".join([*words, os.environ.get("PYSPARK_SUBMIT_ARGS", "pyspark-shell")]),
+            "PYSPARK_PYTHON": sys.executable,
+            "SPARK_LOCAL_IP": os.environ.get("SPARK_LOCAL_IP", "127.0.0.1"),
+        }
+        command = [sys.executable, str(program), *arguments]
+        if program.suffix == ".sql":
+            command = [sys.executable, str(runner), str(program)]
+        done = subprocess.run(command, env={**os.environ, **named}, stderr=subprocess.PIPE, text=True)
+        found = read_facts(ours) if ours.exists() else []
+        for log in sorted(logs.iterdir()):
+            found += read_log(log)
+        if done.returncode:
+            raise UserError(
+                f"{program} ended with an error:\n{_last_error(done.stderr)}",
+                hint="make it run by itself first",
+            )
+        if not found:
+            raise UserError(
+                f"{program} ran no job", hint="it needs a session, and an action: count, collect, write, save"
+            )
+        return found
+
+
+def _last_error(text: str) -> str:
+    """The last lines that name an error; Java's tell where it was thrown, at length."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("\tat ")]
+    named = [line for line in lines if "Error" in line or "Exception" in line]
+    return "\n".join((named or lines)[-3:])
+
+
+def told(number: int, facts: Facts) -> list[str]:
+    """A job as lines: a table of its stages, its memory, and advice."""
+    lines = [f"job {number}: {facts.what}"]
+    names = ("stage", "tasks", "rows", "shuffled", "spilled", "median s", "longest s", "skew of rows")
+    table = [names, *map(_row, facts.stages)]
+    widths = [max(len(row[n]) for row in table) for n in range(len(names))]
+    for row in table:
+        lines.append("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+    for stage in facts.stages:
+        made = f" → wide: {stage.wide}, made by {stage.line}" if stage.wide else " (narrow to its end)"
+        lines.append(f"  stage {stage.number}: {'; '.join(stage.steps)}{made}")
+    peak = max((task.peak for stage in facts.stages for task in stage.tasks), default=0)
+    cached = f", {size(facts.cached)} cached, {size(facts.evicted)} of cache on disk"
+    lines.append(
+        f"  memory of an executor: {size(facts.memory)}, most at once {size(peak)}{cached}; "
+        f"to the driver {size(facts.collected)}"
+    )
+    return [*lines, *(f"→ {line}" for line in advice(facts))]
+
+
+def _row(stage: Stage) -> Sequence[str]:
+    seconds = [task.seconds for task in stage.tasks] or [0.0]
+    return (
+        str(stage.number),
+        str(len(stage.tasks)),
+        f"{stage.total(lambda task: task.rows):,.0f}",
+        size(stage.total(lambda task: task.shuffled)),
+        size(stage.total(lambda task: task.spilled)),
+        f"{statistics.median(seconds):.2f}",
+        f"{max(seconds):.2f}",
+        f"{stage.skew(lambda task: task.rows):.1f}",
+    )
+
