@@ -13,6 +13,7 @@ CARD = Card(
         "pack": Entry("tuti.systems.spark.pack:pack", "documents + tokenizer → token shards"),
     },
     views={
+        "card": Entry("tuti.systems.spark.card:card", "what a corpus holds, and what was left out of it"),
         "explain": Entry(
             "tuti.systems.spark.explain:explain", "what a Spark job did, and what to change in it"
         ),

@@ -45,9 +45,8 @@ CLAIMS = (
         "a cap keeps Spark from taking all of the machine's RAM",
         _POST,
         _SMALL,
-        f"{_HERE}/test_engine.py::test_short_of_memory_it_spills_and_gives_the_same",
-        "our engine's pools: 48 MB of rows are grouped, joined and sorted in pools of 12 MB, never more. Of "
-        "whole processes, and of Spark, it was not measured",
+        f"{_HERE}/test_bad_input.py::test_the_cap_of_memory_holds_for_all_processes_together",
+        "our engine's driver and executors together stay below `--memory`; of Spark it was not measured",
     ),
     Claim(
         "partitions may be spread over several machines",

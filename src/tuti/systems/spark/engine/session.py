@@ -41,7 +41,13 @@ def bytes_of(text: str) -> int:
     units = {"k": 2**10, "m": 2**20, "g": 2**30}
     if not (text[:-1].isdigit() and text[-1:].lower() in units):
         raise UserError(f"a memory of {text!r} cannot be read", hint="write 512m or 4g")
-    return int(text[:-1]) * units[text[-1].lower()]
+    wanted, there = int(text[:-1]) * units[text[-1].lower()], psutil.virtual_memory().total
+    if wanted > there:
+        raise UserError(
+            f"a memory of {text} is more than the {there // 2**20:,} MB of this machine",
+            hint=f"{there // 2**21}m, half of it, leaves room for others",
+        )
+    return wanted
 
 
 def fitting(executors: int, memory: str = "") -> tuple[int, str]:

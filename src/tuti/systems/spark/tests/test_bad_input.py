@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import json
 import random
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 import tuti.systems.spark.prepare as stage
@@ -199,6 +201,36 @@ def test_one_line_of_many_megabytes_in_bounded_memory(tmp_path):
     stats = json.loads((tmp_path / "run" / "artifacts" / "documents" / "stats.json").read_text())
     kept = sum(part["bytes"] + part["documents"] for part in stats["splits"].values())
     assert abs(kept - size) <= 2
+
+
+CAPPED = """
+import sys
+from pathlib import Path
+from tuti.run import Run, RunOptions
+from tuti.systems.spark.prepare import Prepare, prepare
+config = Prepare(source=(Path(sys.argv[1]),), memory="600m", executors=2)
+prepare(config, Run(Path(sys.argv[2]), RunOptions()))
+"""
+
+
+def test_the_cap_of_memory_holds_for_all_processes_together(tmp_path):
+    """12 MB of text, all words new; resident bytes of driver and executors, 50 times a second."""
+    chance = random.Random(0)
+    for number in range(12):
+        words = (f"{chance.getrandbits(40):x}" for _ in range(100_000))
+        (tmp_path / f"{number}.txt").write_text(" ".join(words))
+    child = subprocess.Popen(
+        [sys.executable, "-c", CAPPED, tmp_path, tmp_path / "run"], stderr=subprocess.DEVNULL
+    )
+    peak, tree = 0, psutil.Process(child.pid)
+    while child.poll() is None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            peak = max(
+                peak, sum(p.memory_info().rss for p in [tree, *tree.children(recursive=True)])
+            )
+        time.sleep(0.02)
+    assert child.returncode == 0
+    assert 100e6 < peak <= 1.1 * 600 * 2**20
 
 
 def test_a_real_limit_on_file_size(tmp_path):

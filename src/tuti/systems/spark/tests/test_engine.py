@@ -216,6 +216,7 @@ def test_what_a_person_asks_wrongly_is_refused_before_it_runs(session: Session) 
         (lambda: frame.join(frame, "k"), "both sides"),
         (lambda: Session(executors=2, memory="100m"), "too little"),
         (lambda: Session(memory="lots"), "cannot be read"),
+        (lambda: Session(memory="9000g"), "more than the"),
     ]:
         with pytest.raises(UserError, match=says) as caught:
             wrong()

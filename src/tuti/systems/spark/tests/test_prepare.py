@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import hash_folder, hash_text
+from tuti.systems.spark.card import DataCard, card
 from tuti.systems.spark.rows import Row, unique
 from tuti.systems.spark.split import cut_id, read_documents
 from tuti.systems.spark.tally import Tally
@@ -101,6 +102,19 @@ def test_dialogues_have_files_of_their_own(tmp_path):
     found = [row["messages"] for row in train + valid]
     assert all(chat["messages"] in found for chat in chats)
     assert told(run, "drops")["rules"]["empty"]["count"] == 1
+
+
+def test_the_card_tells_what_is_there_and_what_is_not(tmp_path, capsys):
+    corpus = write_corpus(tmp_path / "in")
+    (corpus / "image.bin").write_bytes(bytes(range(256)))
+    run = run_of(tmp_path / "run", corpus)
+    capsys.readouterr()
+    card(DataCard(run.folder))
+    text = capsys.readouterr().out
+    assert "Read: 14 files" in text and "(13 .txt" in text.replace("1 .bin, ", "")
+    part = told(run, "stats")["splits"]["train"]
+    assert f"| train | {part['documents']:,} | {part['bytes'] / 1e6:.2f} | Arabic " in text
+    assert "- **duplicate**: " in text and "- not read, **binary**: 1" in text
 
 
 @given(

@@ -1,0 +1,47 @@
+"""View `tuti spark card`: what a corpus holds and what was left out of it, as Markdown."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from tuti.run import find_artifact
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """Prints the data card of a corpus that was prepared."""
+
+    run: Positional[Path]
+    """A run of prepare, or of teach"""
+
+
+def card(config: DataCard) -> None:
+    """Counts, scripts, and drops by rule with examples."""
+    inner = config.run / "stages" / "prepare"
+    folder = find_artifact(inner if inner.exists() else config.run, "Documents")
+    stats, drops = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("stats", "drops"))
+    print("\n".join(_lines(stats, drops)))
+
+
+def _lines(stats: dict[str, Any], drops: dict[str, Any]) -> Iterator[str]:
+    read = stats["sources"]
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(read["suffixes"].items()))
+    yield f"# Data card\n\nRead: {read['files']:,} files, {read['bytes'] / 1e6:.2f} MB ({kinds})"
+    yield f"Documents: at most {stats['passage']:,} characters each\n"
+    yield "| part | documents | MB | characters by script |\n|---|---|---|---|"
+    for name, part in stats["splits"].items():
+        scripts = ", ".join(f"{script} {count:,}" for script, count in sorted(part["characters"].items()))
+        yield f"| {name} | {part['documents']:,} | {part['bytes'] / 1e6:.2f} | {scripts} |"
+    yield "\n## Left out\n"
+    for name, rule in drops["rules"].items():
+        yield f"- **{name}**: {rule['count']:,} ({rule['bytes']:,} bytes)"
+        for example in rule["examples"][:3]:
+            yield f"  - {example['source']}: {example['text']}"
+    for reason, count in drops["skipped"]["reasons"].items():
+        yield f"- not read, **{reason}**: {count:,}"
+    if not drops["rules"] and not drops["skipped"]["reasons"]:
+        yield "Nothing."
