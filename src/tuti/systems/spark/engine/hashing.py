@@ -40,7 +40,8 @@ def hash_column(column: Array) -> Hashes:
     elif types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind):
         found = _hash_bytes(column.cast(pa.large_binary()))
     else:
-        raise TypeError(f"a column of type {kind} cannot be a key")
+        assert types.is_decimal(kind), f"a column of type {kind} cannot be a key"
+        found = _hash_bytes(column.cast(pa.string()).cast(pa.large_binary()))
     return np.where(column.is_valid().to_numpy(zero_copy_only=False), mixed(found), NULL)
 
 

@@ -96,7 +96,7 @@ class Job:
 
     def run(self, wanted: Sequence[int]) -> None:
         """Has these tasks of the last stage done, and whatever they need."""
-        while not self.workers or any(self.outputs[self.last.number][t] is None for t in wanted):
+        while any(self.outputs[self.last.number][t] is None for t in wanted):
             while len(self.workers) < self.executors:
                 self.workers.append(self._fork(len(self.workers)))
             for worker in self.workers:
@@ -104,6 +104,7 @@ class Job:
                     worker.doing = (order["stage"], order["task"], order["what"])
                     worker.connection.send_bytes(json.dumps(order).encode())
             busy = {worker.connection: worker for worker in self.workers if worker.doing}
+            assert busy, "no task can begin, and none is at work"
             for connection in wait(list(busy)):
                 worker = busy[connection]  # type: ignore[index]
                 try:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuti.run import UserError
-from tuti.systems.spark.query.arrow import Batch, Schema, Table, ipc, pa, table_of
-from tuti.systems.spark.query.expressions import Column, col, columns_of
+from tuti.systems.spark.query.arrow import ArrowType, Batch, Schema, Table, ipc, pa, table_of
+from tuti.systems.spark.query.expressions import Column, col, columns_of, type_of
 from tuti.systems.spark.query.optimise import optimise
 from tuti.systems.spark.query.plan import (
     Cache,
@@ -62,15 +62,36 @@ class Frame:
                 hint=f"there are {', '.join(self.node.schema.names)}",
             )
 
+    def check_keys(self, *names: str) -> None:
+        """Refuses columns by whose values rows cannot be brought together or in order."""
+        self.check_columns(*names)
+        for name in names:
+            kind = self.node.schema.field(name).type
+            if pa.types.is_nested(kind) or pa.types.is_dictionary(kind) or pa.types.is_null(kind):
+                raise UserError(
+                    f"{name} is {kind}, which is no key", hint="text, numbers, dates or truths are"
+                )
+
+    def check_type(self, expression: Column) -> ArrowType:
+        """The type of an expression; one that has no meaning for these columns is refused."""
+        self.check_columns(*columns_of(expression))
+        try:
+            return type_of(expression, self.node.schema)
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+            raise UserError(f"{expression}: {error}", hint="compare like with like") from error
+
     def select(self, *names: str, **made: Column) -> "Frame":
         """These columns, and new ones from expressions."""
-        self.check_columns(*names, *(n for expression in made.values() for n in columns_of(expression)))
+        self.check_columns(*names)
+        for expression in made.values():
+            self.check_type(expression)
         return self.over(Select((self.node,), (*((n, col(n)) for n in names), *made.items())))
 
     def filter(self, condition: Column | Callable[[Row], bool]) -> "Frame":
         """Rows for which an expression, or a function of the row, holds."""
         if isinstance(condition, Column):
-            self.check_columns(*columns_of(condition))
+            if not pa.types.is_boolean(kind := self.check_type(condition)):
+                raise UserError(f"{condition} is {kind}, no condition", hint="compare it: col(…) > 0")
             return self.over(Filter((self.node,), condition))
         test = condition
 
@@ -93,6 +114,12 @@ class Frame:
         def mapped(batches: Iterator[Batch]) -> Iterator[Batch]:
             for batch in batches:
                 rows = [new for row in batch.to_pylist() for new in function(row)]
+                strange = {name for row in rows for name in row} - set(schema.names)
+                if strange:
+                    raise UserError(
+                        f"a row has {', '.join(sorted(strange))}, which the schema does not name",
+                        hint=f"it names {', '.join(schema.names)}",
+                    )
                 yield from pa.Table.from_pylist(rows, schema).to_batches()
 
         label = f"map by {getattr(function, '__name__', 'a function')}"
@@ -104,22 +131,31 @@ class Frame:
 
     def group_by(self, *keys: str) -> "Groups":
         """Rows with equal keys together (without keys: all rows)."""
-        self.check_columns(*keys)
+        self.check_keys(*keys)
         return Groups(self, keys)
 
     def reduce_by_key(self, key: str, value: str, function: Callable[[Any, Any], Any]) -> "Frame":
         """The values of each key, joined two at a time by an associative, commutative function."""
-        self.check_columns(key, value)
+        self.check_keys(key)
+        self.check_columns(value)
         return self.over(Group((self.node,), (key,), (Measure(value, "max", value),), function))
 
     def distinct(self) -> "Frame":
         """Each row once."""
+        self.check_keys(*self.node.schema.names)
         return self.over(Group((self.node,), tuple(self.node.schema.names), ()))
 
     def join(self, other: "Frame", *on: str, how: How = "inner") -> "Frame":
         """Rows of both with equal keys; `semi`, `anti`: rows of this one with, without such others."""
-        self.check_columns(*on)
-        other.check_columns(*on)
+        self.check_keys(*on)
+        other.check_keys(*on)
+        for name in on:
+            kinds = [side.schema.field(name).type for side in (self.node, other.node)]
+            if kinds[0] != kinds[1]:
+                raise UserError(
+                    f"{name} is {kinds[0]} on one side and {kinds[1]} on the other",
+                    hint="make them alike with select",
+                )
         both = (set(self.node.schema.names) & set(other.node.schema.names)) - set(on)
         if both and how in ("inner", "left"):
             raise UserError(
@@ -129,13 +165,13 @@ class Frame:
 
     def sort(self, *names: str, down: bool | Container[str] = False, within: bool = False) -> "Frame":
         """All rows in order (`within`: those of each partition); `down`: all columns, or those named."""
-        self.check_columns(*names)
+        self.check_keys(*names)
         by = tuple((name, down if isinstance(down, bool) else name in down) for name in names)
         return self.over(Sort((self.node,), by, within))
 
     def repartition(self, *keys: str, count: int = 0) -> "Frame":
         """Rows with equal keys in one partition of `count` (0: the session's number)."""
-        self.check_columns(*keys)
+        self.check_keys(*keys)
         return self.over(Spread((self.node,), keys, count))
 
     def union(self, *others: "Frame") -> "Frame":
@@ -195,6 +231,12 @@ class Frame:
         if folder.exists():
             raise UserError(f"{folder} exists", hint="name another folder, or remove it")
         partial = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+        try:
+            partial.mkdir(parents=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {folder.parent}: {error}", hint="name another folder"
+            ) from error
         try:
             self.session.run(self.node, "save", partial)
             for left in [path for path in partial.iterdir() if path.suffix != ".parquet"]:

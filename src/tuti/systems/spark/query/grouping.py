@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tuti.run import UserError
 from tuti.systems.spark.query.arrow import Batch, Schema, Table, one_batch, pa, pc, table_of
 from tuti.systems.spark.query.plan import Group
 
@@ -52,8 +53,14 @@ def grouping(node: Group) -> Grouping:
     second = list(zip(figures.names[len(keys) :], again, strict=True))
 
     def grouped(table: Table, wanted: list[Any]) -> Table:
+        table = _roomy(table, {column for column, how in wanted if how == "sum"})
         found = table.group_by(keys, use_threads=False).aggregate(wanted)
-        return found.rename_columns(figures.names).cast(figures)
+        try:
+            return found.rename_columns(figures.names).cast(figures)
+        except pa.ArrowInvalid as error:
+            raise UserError(
+                "a sum does not fit in 64 bits", hint="sum a column times 1.0, if digits may be lost"
+            ) from error
 
     def done(table: Table) -> Table:
         columns = [table[key] for key in keys]
@@ -66,6 +73,17 @@ def grouping(node: Group) -> Grouping:
         return pa.table(columns, schema=node.schema)
 
     return Grouping(node.keys, figures, lambda t: grouped(t, first), lambda t: grouped(t, second), done)
+
+
+def _roomy(table: Table, summed: set[str]) -> Table:
+    """Whole numbers whose sum might not fit in 64 bits as decimals, which tell when it does not."""
+    for number, name in enumerate(table.schema.names):
+        if name in summed and pa.types.is_integer(table.schema.field(name).type):
+            ends = pc.min_max(table[name]).as_py()
+            most = max(abs(ends["min"] or 0), abs(ends["max"] or 0))
+            if most * len(table) >= 2**63:
+                table = table.set_column(number, name, table[name].cast(pa.decimal128(38, 0)))
+    return table
 
 
 def _folding(node: Group, fold: Callable[[Any, Any], Any]) -> Grouping:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tuti.run import UserError
 from tuti.systems.spark.query.arrow import Array, Batch, Table, pa, pc, pieces, pq
 from tuti.systems.spark.query.plan import Scan
 
@@ -26,6 +27,8 @@ def of_parquet(paths: Sequence[Path]) -> Scan:
     def read(path: Path, columns: Sequence[str]) -> Iterator[Batch]:
         yield from pq.ParquetFile(path).iter_batches(columns=list(columns))
 
+    if not paths:
+        raise UserError("no parquet files to read", hint="a folder's: sorted(Path(folder).glob('*.parquet'))")
     schema = pq.read_schema(paths[0])
     return Scan((), tuple(paths), read, schema, f"{len(paths)} parquet files", tuple(schema.names))
 

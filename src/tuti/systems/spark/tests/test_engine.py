@@ -214,6 +214,13 @@ def test_what_a_person_asks_wrongly_is_refused_before_it_runs(session: Session) 
         (lambda: frame.group_by("k").agg(n=("sum", None)), "of what"),
         (lambda: frame.union(frame.select("n")), "columns differ"),
         (lambda: frame.join(frame, "k"), "both sides"),
+        (lambda: frame.filter(col("k") + 1), "no condition"),
+        (lambda: frame.filter(col("k") > "x"), "greater"),
+        (lambda: frame.join(session.table(pa.table({"k": ["1"]})), "k"), "on the other"),
+        (lambda: session.table(pa.table({"l": [[1]]})).distinct(), "no key"),
+        (lambda: frame.save(Path("/proc/no/where")), "cannot write"),
+        (lambda: session.parquet([]), "no parquet files"),
+        (lambda: frame.map(lambda row: {"z": 1}, WORDS).count(), "does not name"),
         (lambda: Session(executors=2, memory="100m"), "too little"),
         (lambda: Session(memory="lots"), "cannot be read"),
         (lambda: Session(memory="9000g"), "more than the"),
@@ -223,6 +230,30 @@ def test_what_a_person_asks_wrongly_is_refused_before_it_runs(session: Session) 
         assert caught.value.hint
     with pytest.raises(TypeError, match="no truth"):
         bool(col("n") > 1)
+
+
+def test_rows_and_figures_of_nothing(session: Session) -> None:
+    """Frames without rows, and without a single partition."""
+    kinds = pa.schema([("k", pa.int64()), ("w", pa.string())])
+    for none in (session.table(kinds.empty_table()), session.items([], lambda i, c: iter(()), kinds)):
+        assert (none.count(), none.take(3), none.sort("k").collect().num_rows) == (0, [], 0)
+        assert none.group_by("k").agg(n=("count", None)).count() == 0
+        [row] = none.group_by().agg(n=("count", None), s=("sum", "k"), m=("mean", "k")).take(2)
+        assert row == {"n": 0, "s": None, "m": None}
+        other = session.table(pa.table({"k": [1, None]}))
+        assert other.join(none, "k", how="left").collect().to_pylist() == [
+            {"k": 1, "w": None},
+            {"k": None, "w": None},
+        ]
+
+
+def test_sums_that_do_not_fit_are_errors_and_others_exact(session: Session) -> None:
+    large = pa.table({"k": [1, 1, 2, 2], "n": [2**62, 2**62 - 1, 2**62, 2**62]})
+    frame = session.table(large, 2)
+    fits = frame.filter(col("k") == 1).group_by("k").agg(n=("sum", "n"))
+    assert fits.collect()["n"].to_pylist() == [2**63 - 1]
+    with pytest.raises(UserError, match="fit"):
+        frame.group_by("k").agg(n=("sum", "n")).collect()
 
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=9)), max_size=40), st.integers(0, 5))
