@@ -4,10 +4,14 @@ A task that is lost with its executor is done again, and so is the output of any
 what a partition is made of is known, so nothing is copied for safety (Zaharia et al. 2012, section 2).
 """
 
+import ctypes
 import errno
 import json
 import multiprocessing
+import os
 import shutil
+import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +44,14 @@ def failure(reply: Order, stage: Stage) -> Exception:
         return OSError(reply["errno"], reply["error"])
     told = f"task {reply['task']} of stage {stage.number} failed: {reply['error']}\n{reply.get('trace', '')}"
     return UserError(told.rstrip(), hint=f"the stage: {'; '.join(stage.steps())}")
+
+
+def die_with(driver: int) -> None:
+    """Ends this executor with its driver, even one that is killed: else it would write into a resumed run."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != driver:
+        os._exit(1)
 
 
 @dataclass
@@ -123,7 +135,10 @@ class Job:
         executor = Executor(self.stages, store, Pool(self.memory, store.evict, storage=used), folder)
         others = [ours, *(worker.connection for worker in self.workers)]
 
+        driver = os.getpid()
+
         def main() -> None:
+            die_with(driver)
             for connection in others:  # else a driver that dies would not be noticed
                 connection.close()
             pa.set_cpu_count(1)

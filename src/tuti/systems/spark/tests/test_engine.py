@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -192,6 +195,34 @@ def test_a_lost_cache_is_computed_again(tmp_path: Path) -> None:
         for block in session.blocks.values():
             Path(block.path).unlink()
         assert kept.count() == 1000
+
+
+ALONE = """
+import time
+import pyarrow as pa
+from tuti.systems.spark.engine import Session
+
+def slowly(batches):
+    print("at work", flush=True)
+    time.sleep(60)
+    yield from batches
+
+with Session(executors=2, memory="1g") as session:
+    frame = session.table(pa.table({"n": range(9)}), 2)
+    frame.map_partitions(slowly, frame.node.schema).count()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_executors_end_with_a_driver_that_is_killed() -> None:
+    driver = subprocess.Popen([sys.executable, "-c", ALONE], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None and driver.stdout.readline() == "at work\n"
+    executors = psutil.Process(driver.pid).children(recursive=True)
+    driver.kill()
+    driver.wait()
+    assert len(executors) == 2
+    gone, alive = psutil.wait_procs(executors, timeout=5)
+    assert len(gone) == 2 and not alive
 
 
 def test_a_task_that_always_dies_ends_the_job(session: Session) -> None:
