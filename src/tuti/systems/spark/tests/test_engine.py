@@ -198,12 +198,13 @@ def test_a_lost_cache_is_computed_again(tmp_path: Path) -> None:
 
 
 ALONE = """
+import os
 import time
 import pyarrow as pa
 from tuti.systems.spark.engine import Session
 
 def slowly(batches):
-    print("at work", flush=True)
+    os.write(1, b"at work\\n")  # whole, though two of them write
     time.sleep(60)
     yield from batches
 
