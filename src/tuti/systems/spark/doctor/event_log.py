@@ -5,7 +5,7 @@ A log is JSON, a line an event; one that was cut short is read as far as it goes
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -58,18 +58,20 @@ class Log:
 
     def take(self, event: Event) -> None:
         """One event; those of other kinds are passed over."""
-        kind = str(event.get("Event", "")).rpartition(".")[2]
-        reader = getattr(self, f"_{kind}", None)
-        if reader is not None:
-            reader(event)
+        kind = str(event.get("Event", "")).rpartition(".")[2].removeprefix("SparkListener")
+        if kind in READERS:
+            READERS[kind](self, event)
 
-    def _SparkListenerEnvironmentUpdate(self, event: Event) -> None:
+    def environment_update(self, event: Event) -> None:
+        """The settings."""
         self.settings |= event["Spark Properties"]
 
-    def _SparkListenerExecutorAdded(self, event: Event) -> None:
+    def executor_added(self, event: Event) -> None:
+        """An executor, with its cores."""
         self.cores += event["Executor Info"]["Total Cores"]
 
-    def _SparkListenerJobStart(self, event: Event) -> None:
+    def job_start(self, event: Event) -> None:
+        """A job and its stages."""
         about: dict[str, str] = event.get("Properties") or {}
         query = about.get("spark.sql.execution.id")
         name = f"query {query}" if query is not None else f"job {event['Job ID']}"
@@ -81,34 +83,41 @@ class Log:
         self.jobs[event["Job ID"]] = name
         group.stages += [one for one in event["Stage IDs"] if one not in group.stages]
 
-    def _SparkListenerJobEnd(self, event: Event) -> None:
+    def job_end(self, event: Event) -> None:
+        """What was cached when it ended."""
         memory, disk = (sum(block[way] for block in self.blocks.values()) for way in (0, 1))
         self.groups[self.jobs[event["Job ID"]]].cached = (memory, disk)
 
-    def _SparkListenerStageCompleted(self, event: Event) -> None:
+    def stage_completed(self, event: Event) -> None:
+        """A stage."""
         self.stages[event["Stage Info"]["Stage ID"]] = event["Stage Info"]
 
-    def _SparkListenerTaskEnd(self, event: Event) -> None:
+    def task_end(self, event: Event) -> None:
+        """A task and its figures."""
         if event.get("Task Metrics"):
             self.tasks.setdefault(event["Stage ID"], []).append(event)
 
-    def _SparkListenerBlockUpdated(self, event: Event) -> None:
+    def block_updated(self, event: Event) -> None:
+        """A cached block."""
         about = event["Block Updated Info"]
         if about["Block ID"].startswith("rdd_"):
             self.blocks[about["Block ID"]] = (about["Memory Size"], about["Disk Size"])
 
-    def _SparkListenerUnpersistRDD(self, event: Event) -> None:
+    def unpersist_rdd(self, event: Event) -> None:
+        """A cached table that was given up."""
         mine = f"rdd_{event['RDD ID']}_"
         self.blocks = {name: sizes for name, sizes in self.blocks.items() if not name.startswith(mine)}
 
-    def _SparkListenerSQLExecutionStart(self, event: Event) -> None:
+    def sql_execution_start(self, event: Event) -> None:
+        """A query and its plan."""
         group = self.groups.setdefault(f"query {event['executionId']}", Group())
         group.what, _, line = event["description"].partition(" at ")
         group.line = short(line)
         self._plan(event["sparkPlanInfo"])
         group.needless = list(needless(event["sparkPlanInfo"]))
 
-    def _SparkListenerSQLAdaptiveExecutionUpdate(self, event: Event) -> None:
+    def sql_adaptive_execution_update(self, event: Event) -> None:
+        """Its plan, changed while it ran."""
         self._plan(event["sparkPlanInfo"])
 
     def _plan(self, node: Event) -> None:
@@ -117,7 +126,8 @@ class Log:
         for inner in node["children"]:
             self._plan(inner)
 
-    def _SparkListenerDriverAccumUpdates(self, event: Event) -> None:
+    def driver_accum_updates(self, event: Event) -> None:
+        """Figures that the driver counts."""
         for number, value in event["accumUpdates"]:
             if self.metrics.get(number) == "BroadcastExchange: data size":
                 name = f"query {event['executionId']}"
@@ -170,6 +180,22 @@ class Log:
         return -1
 
 
+READERS: dict[str, Callable[[Log, Event], None]] = {
+    "EnvironmentUpdate": Log.environment_update,
+    "ExecutorAdded": Log.executor_added,
+    "JobStart": Log.job_start,
+    "JobEnd": Log.job_end,
+    "StageCompleted": Log.stage_completed,
+    "TaskEnd": Log.task_end,
+    "BlockUpdated": Log.block_updated,
+    "UnpersistRDD": Log.unpersist_rdd,
+    "SQLExecutionStart": Log.sql_execution_start,
+    "SQLAdaptiveExecutionUpdate": Log.sql_adaptive_execution_update,
+    "DriverAccumUpdates": Log.driver_accum_updates,
+}
+"""What is done with each kind of event"""
+
+
 def short(line: str) -> str:
     """FILE:LINE without the folder; what is inside Spark itself is no line of the program."""
     return "" if line.startswith("NativeMethodAccessor") else line.rpartition("/")[2]
@@ -213,13 +239,24 @@ def read_log(path: Path) -> list[Facts]:
     for event in _events(files):
         if "Event" in event:
             known += 1
-            log.take(event)
+            try:
+                log.take(event)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                raise UserError(
+                    f"{path}: event {known}, {event['Event']!r}, is not as Spark writes it ({error!r})",
+                    hint="the log is damaged, or of a Spark older than 3",
+                ) from error
     if not known:
         raise UserError(
             f"{path} is no event log of Spark: it has no event in it",
             hint="spark.eventLog.enabled=true makes one; plain or zstd",
         )
-    return log.facts()
+    try:
+        return log.facts()
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} lacks what Spark writes of tasks ({error!r})", hint="the log is damaged"
+        ) from error
 
 
 def _events(files: Iterable[Path]) -> Iterator[Event]:

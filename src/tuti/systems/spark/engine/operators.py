@@ -96,19 +96,25 @@ def group_finally(batches: Iterable[Batch], how: Grouping, means: Means, depth: 
         yield from group_finally(pieces(aside.read(number)), how, means, depth + 1)
 
 
+def _held(waiting: Iterator[Batch], claim: Claim, times: int, depth: int) -> tuple[list[Batch], bool]:
+    """Rows for as long as memory is granted, `times` their size; and whether these are all."""
+    held: list[Batch] = []
+    for batch in waiting:
+        held.append(batch)
+        if not claim.grow(times * size_of(batch)) and depth < DEEPEST:
+            return held, False
+    return held, True
+
+
 def join(
     left: Iterable[Batch], right: Iterable[Batch], node: Join, means: Means, depth: int = 0
 ) -> Iterator[Batch]:
     """The right side is held, and the left one goes past it."""
     schemas = [side.schema for side in node.inputs]
-    held: list[Batch] = []
     waiting = iter(right)
     with Claim(means.pool) as claim:
-        for batch in waiting:
-            held.append(batch)
-            if not claim.grow(3 * size_of(batch)) and depth < DEEPEST:
-                break
-        else:
+        held, whole = _held(waiting, claim, 3, depth)
+        if whole:
             table = table_of(held, schemas[1])
             for batch in left:
                 yield from _matches(table_of([batch], schemas[0]), table, node)
@@ -190,14 +196,10 @@ def sample(batches: Iterable[Batch], by: By, size: int, schema: Schema) -> Table
 
 def sort(batches: Iterable[Batch], by: By, schema: Schema, means: Means, depth: int = 0) -> Iterator[Batch]:
     """The rows in order."""
-    held: list[Batch] = []
     waiting = iter(batches)
     with Claim(means.pool) as claim:
-        for batch in waiting:
-            held.append(batch)
-            if not claim.grow(2 * size_of(batch)) and depth < DEEPEST:
-                break
-        else:
+        held, whole = _held(waiting, claim, 2, depth)
+        if whole:
             yield from ordered(table_of(held, schema), by).to_batches()
             return
     bounds = bounds_of(sample(held, by, 64 * PARTS, schema), by, PARTS)

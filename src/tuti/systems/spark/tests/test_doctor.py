@@ -1,6 +1,7 @@
 """The plan doctor on our engine: planted faults at two sizes are found, clean jobs are left alone."""
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tuti.run import UserError
 from tuti.systems.spark.doctor.advice import advice
-from tuti.systems.spark.doctor.event_log import read_log
+from tuti.systems.spark.doctor.event_log import READERS, read_log
 from tuti.systems.spark.doctor.facts import Facts, facts_from, facts_of
 from tuti.systems.spark.engine import Frame, Session, col
 from tuti.systems.spark.explain import Explain, explain, told
@@ -138,7 +141,7 @@ def test_a_run_of_prepare_is_explained(tmp_path: Path, capsys: pytest.CaptureFix
     run = run_of(tmp_path / "run", write_corpus(tmp_path / "in"))
     explain(Explain(run.folder))
     text = capsys.readouterr().out
-    assert "repartition" in text or "exchange by hash of [bucket]" in text
+    assert "wide: exchange by hash of [bucket]" in text
     assert "jobs, nothing to change" in text
 
 
@@ -174,6 +177,22 @@ def test_what_cannot_be_explained(tmp_path: Path, name: str, content: str | None
     with pytest.raises(UserError, match=says) as caught:
         explain(Explain(tmp_path / name))
     assert caught.value.hint
+
+
+VALUE = st.none() | st.integers(-9, 9) | st.text(max_size=4) | st.just({}) | st.just([])
+KEYS = ["Job ID", "Stage ID", "Stage Infos", "Stage IDs", "Properties", "Task Metrics", "Stage Info"]
+
+
+@settings(deadline=None)
+@given(st.sampled_from([*READERS, "plan", "facts"]), st.dictionaries(st.sampled_from(KEYS), VALUE))
+def test_any_event_is_read_or_refused_with_a_hint(kind: str, fields: dict[str, object]) -> None:
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(json.dumps({"Event": f"SparkListener{kind}", **fields}))
+        file.flush()
+        try:
+            assert read_log(Path(file.name)) == []
+        except UserError as error:
+            assert error.hint
 
 
 def test_a_log_that_was_cut_short_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
