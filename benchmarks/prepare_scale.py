@@ -30,8 +30,8 @@ def main() -> None:
         def work(executors: int) -> float:
             out = Path(scratch) / "out"
             shutil.rmtree(out, ignore_errors=True)
-            config = Prepare(source=(source,), executors=executors, partitions=16)
-            run = Run.create("spark", "prepare", config, RunOptions(out=out))
+            config = Prepare(source=(source,), partitions=16)
+            run = Run.create("spark", "prepare", config, RunOptions(out=out, threads=executors))
             prepare(config, run)
             with open(out / "artifacts" / "documents" / "train-00.jsonl", "rb") as file:
                 return sum(1 for _ in file)

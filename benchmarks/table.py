@@ -16,6 +16,8 @@ BARS = {
     "dedup": ("near duplicates, 300 MB, MB/s ÷ `datatrove`, two processes each", 1.0, True),
     "engine": ("words counted in 200 MB ÷ PySpark `local[2]`, session start included", 1.0, True),
     "engine-warm": ("the same, second time, without it", 0.5, True),
+    "prepare": ("the whole chain of `tuti spark prepare`, MB/s ÷ `datatrove` with the same rules", 1.0, True),
+    "quality": ("`prepare`'s rules against 400 labels, share agreed with ÷ .95", 1.0, True),
     "prepare-scale": ("`tuti spark prepare`, documents/s, two executors ÷ one", 1.6, True),
     "minutes": ("`--minutes` 3, 10, 30: actual ÷ asked", 1.15, False),
 }

@@ -45,7 +45,7 @@ def texts(folder: Path, lines: int = 3000) -> Path:
 @pytest.fixture
 def prepared(tuti: Tuti, tmp_path: Path) -> Path:
     texts(tmp_path / "in")
-    code, out, err = tuti("spark", "prepare", "in", "--out", "runs/clean")
+    code, out, err = tuti("spark", "prepare", "in", "--genre", "any", "--out", "runs/clean")
     assert code == 0 and out == "" and "documents to train on" in err
     return tmp_path / "runs" / "clean"
 
@@ -208,7 +208,7 @@ def test_what_is_resumed(tuti: Tuti, prepared: Path) -> None:
     code, _, err = tuti("transformer", "pretrain", "--resume", "--out", "runs/clean")
     assert code == 1 and "is a run of spark prepare" in err
     assert "hint: tuti spark prepare --resume --out runs/clean" in err
-    code, _, err = tuti("spark", "prepare", "in", "--out", "runs/clean")
+    code, _, err = tuti("spark", "prepare", "in", "--genre", "any", "--out", "runs/clean")
     assert code == 1 and "already holds a run" in err and "--resume" in err
     (prepared / "lineage.json").unlink()  # as if it had been killed at the end
     code, _, err = tuti("spark", "prepare", "--resume")

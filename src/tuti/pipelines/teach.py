@@ -53,7 +53,7 @@ def teach(config: Teach, run: Run) -> None:
         run.log("plan", **(dataclasses.asdict(forecast) | dataclasses.asdict(_plan(config))))
         tell_plan(run, config, forecast)
     chain, plan = Chain(run), _plan(config)
-    clean = chain.step("prepare", "spark", prepare, Prepare(source=config.source)).folder
+    clean = chain.step("prepare", "spark", prepare, Prepare(source=config.source, genre="any")).folder
     chosen = from_base if config.base else from_scratch
     packed, taught = chosen(config, chain, clean)
     if not config.base:

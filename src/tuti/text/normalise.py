@@ -23,6 +23,7 @@ INNER_SPACES = regex.compile("(?<=[^ \t\n])[ ]{2,}")
 TRAILING = regex.compile("(?<![ \t\u3000])[ \t\u3000]++(?=\n|\\Z)")
 BLANK_LINES = regex.compile("\n{3,}")
 
+WORDY = regex.compile(r"[^\W_]")
 ARABIC_WORD = regex.compile(r"[\p{Script=Arabic}&&[\p{L}\p{M}]]+", regex.VERSION1)
 TO_PERSIAN = str.maketrans("يىك" + "٠١٢٣٤٥٦٧٨٩", "ییک" + "۰۱۲۳۴۵۶۷۸۹")
 FOLDED = regex.compile("[يىك٠-٩]")
@@ -93,6 +94,11 @@ def is_persian(text: str) -> bool:
         elif chars & PERSIAN_KEYBOARD:
             persian += 0.5 * times
     return persian > arabic
+
+
+def has_words(text: str) -> bool:
+    """Whether there is a letter or a digit in it."""
+    return WORDY.search(text) is not None
 
 
 def script_of(text: str) -> str:

@@ -14,6 +14,9 @@ CARD = Card(
     },
     views={
         "card": Entry("tuti.systems.spark.card:card", "what a corpus holds, and what was left out of it"),
+        "why": Entry(
+            "tuti.systems.spark.why:why", "every stage that a document met, and the rule that dropped it"
+        ),
         "explain": Entry(
             "tuti.systems.spark.explain:explain", "what a Spark job did, and what to change in it"
         ),

@@ -5,9 +5,12 @@ with any number of tasks, the files are the same.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
+from tuti.systems.spark.overlap import apart
 from tuti.systems.spark.paragraphs import without
 from tuti.systems.spark.rows import Row, read_row, unique
 from tuti.systems.spark.tally import Tally
@@ -48,12 +51,18 @@ def edited(path: Path, cuts: Path, tally: Tally) -> Iterator[Row]:
     return without(map(read_row, iterate_lines(path)), lines, tally)
 
 
-def sort_bucket(lines: Iterator[str], path: Path, tally: Tally) -> None:
-    """Writes one bucket, sorted and deduplicated, whole or not at all (a worker may be tried twice)."""
+def sort_bucket(lines: Iterator[str], path: Path, tally: Tally, runs: Path | None = None) -> None:
+    """Writes one bucket, sorted and deduplicated, whole or not at all (a worker may be tried twice).
+
+    `runs`: of evaluation sets (`overlap.runs_of`), as a file, from which the rows must be apart.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}-{os.getpid()}")
     with open(partial, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(row.line() + "\n" for row in unique(lines, tally))
+        kept: Iterable[Row] = unique(lines, tally)
+        for row in apart(kept, np.load(runs), tally) if runs else kept:
+            tally.keep(row.kind, len(row.body.encode()))
+            file.write(row.line() + "\n")
     os.replace(partial, path)
 
 

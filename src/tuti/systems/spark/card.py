@@ -32,10 +32,14 @@ def _lines(stats: dict[str, Any], drops: dict[str, Any]) -> Iterator[str]:
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(read["suffixes"].items()))
     yield f"# Data card\n\nRead: {read['files']:,} files, {read['bytes'] / 1e6:.2f} MB ({kinds})"
     yield f"Documents: at most {stats['passage']:,} characters each\n"
-    yield "| part | documents | MB | characters by script |\n|---|---|---|---|"
+    yield "| part | documents | MB | characters by language | by script |\n|---|---|---|---|---|"
     for name, part in stats["splits"].items():
-        scripts = ", ".join(f"{script} {count:,}" for script, count in sorted(part["characters"].items()))
-        yield f"| {name} | {part['documents']:,} | {part['bytes'] / 1e6:.2f} | {scripts} |"
+        columns = (_counted(part.get("languages", {})), _counted(part["characters"]))
+        yield f"| {name} | {part['documents']:,} | {part['bytes'] / 1e6:.2f} | {' | '.join(columns)} |"
+    if licences := stats["sources"].get("licences"):
+        yield f"\nLicence files among the sources: {', '.join(licences)}"
+    else:
+        yield "\nLicences: no licence file was among the sources; who may use these texts is not known"
     yield "\n## Left out\n"
     for name, rule in drops["rules"].items():
         yield f"- **{name}**: {rule['count']:,} ({rule['bytes']:,} bytes)"
@@ -45,3 +49,11 @@ def _lines(stats: dict[str, Any], drops: dict[str, Any]) -> Iterator[str]:
         yield f"- not read, **{reason}**: {count:,}"
     if not drops["rules"] and not drops["skipped"]["reasons"]:
         yield "Nothing."
+
+
+def _counted(counts: dict[str, int], most: int = 8) -> str:
+    """The largest of these, and how many the others are together."""
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    rest = sum(count for _, count in ordered[most:])
+    named = [f"{name} {count:,}" for name, count in ordered[:most]]
+    return ", ".join([*named, *([f"others {rest:,}"] if rest else [])])

@@ -13,7 +13,7 @@ CLAIMS = (
         _POST,
         _SMALL,
         f"{_HERE}/test_bad_input.py::test_one_line_of_many_megabytes_in_bounded_memory",
-        "corpus preparation in bounded memory, on our engine: a line of 16 MB adds less than its own size; "
+        "corpus preparation in bounded memory, on our engine: a line of 16 MB is read with 2 MB at most; "
         "no data frame that outgrows the machine was tried",
     ),
     Claim(

@@ -17,6 +17,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tuti.systems.spark.buckets import Spill, edited, iterate_lines, sort_bucket
+from tuti.systems.spark.clean import Cleaning
 from tuti.systems.spark.drop_near import drop_near
 from tuti.systems.spark.frames import (
     COUNTS,
@@ -43,34 +44,38 @@ def gather(
     sources: Sequence[Source],
     scratch: Path,
     limit: int,
-    broken: float,
+    how: Cleaning,
     least: float = 0.0,
+    runs: Path | None = None,
 ) -> Tally:
     """Reads, cleans and deduplicates: leaves `scratch/sorted/<bucket>`, rows as lines, ids in order.
 
-    `least`: the Jaccard similarity from which documents are near duplicates (0: they stay).
+    `limit`: the longest text, in characters; `least`: the Jaccard similarity from which documents are near
+    duplicates (0: they stay); `runs`: of evaluation sets (`overlap.py`).
     """
     listed = [(s.name, os.fsdecode(os.path.abspath(s.path)), s.size, s.modified) for s in sources]
     files = engine.listed([(json.dumps(source), source[2]) for source in listed])
 
     def read(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return batches_of(_read(batches, limit, broken))
+        return batches_of(_read(batches, limit, how))
 
     total = Tally()
-    _sort_buckets(engine, engine.mapped(files, read, LINES), scratch / "sorted", total)
+    _sort_buckets(engine, engine.mapped(files, read, LINES), scratch / "sorted", total, runs)
     if least:
         drop_near(engine, scratch, total, least)
     _cut_repeated(engine, scratch, total)
     return total
 
 
-def _sort_buckets(engine: Engine, lines: Frame, folder: Path, total: Tally) -> None:
+def _sort_buckets(
+    engine: Engine, lines: Frame, folder: Path, total: Tally, runs: Path | None = None
+) -> None:
     """The shuffle, and one file for each bucket; only what is kept now counts as kept."""
     folder.mkdir(parents=True)
     target = folder.resolve()
 
     def write(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return batches_of(_write(batches, target))
+        return batches_of(_write(batches, target, runs))
 
     total.kept = {}
     for _, line in engine.lines(engine.mapped(engine.by_bucket(lines), write, LINES)):
@@ -114,22 +119,22 @@ def count(engine: Engine, scratch: Path, cut: str) -> Iterator[Count]:
     return engine.summed(engine.mapped(buckets_of(engine, scratch / "sorted"), words, COUNTS))
 
 
-def _read(batches: Iterable[Batch], limit: int, broken: float) -> Pairs:
+def _read(batches: Iterable[Batch], limit: int, how: Cleaning) -> Pairs:
     tally = Tally()
     for name, path, size, modified in listed_in(batches):
-        for row in rows_of(Source(name, os.fsencode(path), size, modified), limit, broken, tally):
+        for row in rows_of(Source(name, os.fsencode(path), size, modified), limit, how, tally):
             yield row.bucket(), row.line()
     yield TALLY, tally.to_json()
 
 
-def _write(batches: Iterable[Batch], folder: Path) -> Pairs:
+def _write(batches: Iterable[Batch], folder: Path, runs: Path | None) -> Pairs:
     tally = Tally()
     for bucket, lines in _grouped(batches):
         if bucket == TALLY:
             for line in lines:
                 tally.add(Tally.from_json(line))
         else:
-            sort_bucket(lines, folder / f"{bucket:03d}", tally)
+            sort_bucket(lines, folder / f"{bucket:03d}", tally, runs)
     yield TALLY, tally.to_json()
 
 

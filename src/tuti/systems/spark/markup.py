@@ -17,12 +17,25 @@ _BLOCKS = frozenset(
     "figure form address hr".split()
 )
 _OPEN = re.compile(r"<(script|style|template|noscript)\b", re.IGNORECASE)
+LINKED = 0.6
+"""A block with a larger share of its characters in links is navigation"""
+_NAMES = "nav navbar menu sidebar footer breadcrumb breadcrumbs pagination social share related toc docnav"
+_AROUND = ", ".join(
+    ["nav", "footer", "aside", "form", "button", "dialog"]
+    + [f'[role="{role}"]' for role in "navigation banner contentinfo search complementary dialog".split()]
+)
+_NAMED = ", ".join(f"{mark}{name}" for name in _NAMES.split() for mark in ("#", "."))
 _SPACES = re.compile(r"\s+")
 
 
-def html_text(html: str) -> str:
-    """The text of a page's body: scripts and styles left out, blocks on lines of their own."""
+def html_text(html: str, *, main: bool = False) -> str:
+    """The text of a page's body: scripts and styles left out, blocks on lines of their own.
+
+    `main`: without what stands around the text (`without_furniture`).
+    """
     body = LexborHTMLParser(html).body
+    if main and body is not None:
+        without_furniture(body)
     out: list[str] = ["\n"]
     verbatim = 0
     stack: list[LexborNode | str] = [] if body is None else [body]
@@ -43,6 +56,31 @@ def html_text(html: str) -> str:
             stack.extend(reversed(list(item.iter(include_text=True))))
     joined = re.sub(r"[ \t]+\n", "\n", "".join(out))
     return re.sub(r"\n{3,}", "\n\n", joined).strip("\n")
+
+
+def without_furniture(body: LexborNode) -> None:
+    """Takes out of a page what is around its text: navigation, footers, asides, forms, lists of links.
+
+    By what HTML itself says (elements, ARIA roles), by the names that sites give to such parts, and by how
+    much of a block is inside links (Kohlschütter et al. 2010, Boilerplate Detection, section 4). A page that
+    is nothing else keeps what it has.
+    """
+    before = len(body.text(strip=True))
+    for node in body.css(_AROUND):
+        _take_out(node, before)
+    for node in body.css(_NAMED):  # a sidebar can be a box of text in a book
+        _take_out(node, before, LINKED / 2, links=0)
+    for node in body.css("ul, ol, dl, table, div, p, section"):
+        _take_out(node, before, LINKED, links=3)
+
+
+def _take_out(node: LexborNode, page: int, linked: float = 0.0, links: int = 0) -> None:
+    """Removes a block with such a share of its characters in links, unless it is half of the page."""
+    size, found = len(node.text(strip=True)), node.css("a")
+    inside = sum(len(link.text(strip=True)) for link in found)
+    named = node.tag in ("body", "main", "article")
+    if not named and size < 0.5 * page and len(found) >= links and inside >= linked * size:
+        node.decompose()
 
 
 def _break(tag: str) -> str:
@@ -67,12 +105,12 @@ def _cut(text: str, limit: int) -> int:
 
 
 def html_pieces(pieces: Iterable[str], limit: int = PIECE) -> Iterator[str]:
-    """The texts of a page's pieces, in order; a page below `limit` characters is one piece."""
+    """The main texts of a page's pieces, in order; a page below `limit` characters is one piece."""
     html = ""
     for piece in pieces:
         html += piece
         while len(html) > limit:
             at = _cut(html, limit)
-            yield html_text(html[:at]) + "\n"
+            yield html_text(html[:at], main=True) + "\n"
             html = html[at:]
-    yield html_text(html)
+    yield html_text(html, main=True)

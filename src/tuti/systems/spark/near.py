@@ -39,10 +39,10 @@ def permutations() -> Hashes:
 A, B = permutations()
 
 
-def shingles(texts: Sequence[str]) -> tuple[Hashes, Places]:
+def shingles(texts: Sequence[str], size: int = WORDS) -> tuple[Hashes, Places]:
     """Hashes of the shingles of all texts, and where each text's begin: [shingles], [texts + 1].
 
-    A text of fewer than five words is one shingle, one without words none. Words are what stands between
+    A text of fewer than `size` words is one shingle, one without words none. Words are what stands between
     white space, in lower case, without punctuation around them; most are seen before: each is hashed once.
     """
     lists = pc.utf8_split_whitespace(pc.utf8_lower(pa.array(texts, pa.string())))
@@ -54,20 +54,20 @@ def shingles(texts: Sequence[str]) -> tuple[Hashes, Places]:
     real = kept[places] if len(places) else np.zeros(0, bool)
     counts = np.concatenate([[0], np.cumsum(real)])[ends]
     hashes = hash_column(bare)[places[real]] if len(places) else np.zeros(0, np.uint64)
-    return _runs(hashes, counts)
+    return _runs(hashes, counts, size)
 
 
-def _runs(words: Hashes, bounds: Places) -> tuple[Hashes, Places]:
-    """The hashes of runs of `WORDS` words that lie within a text."""
+def _runs(words: Hashes, bounds: Places, size: int) -> tuple[Hashes, Places]:
+    """The hashes of runs of `size` words that lie within a text."""
     lengths = np.diff(bounds)
-    counts: Places = np.where(lengths > 0, np.maximum(1, lengths - WORDS + 1), 0)
+    counts: Places = np.where(lengths > 0, np.maximum(1, lengths - size + 1), 0)
     starts: Places = np.concatenate([[0], np.cumsum(counts)])
     text = np.repeat(np.arange(len(counts)), counts)
     first: Places = np.arange(int(starts[-1])) - starts[text] + bounds[text]
     end = bounds[text + 1]
-    padded = np.concatenate([words, np.zeros(WORDS, np.uint64)])
+    padded = np.concatenate([words, np.zeros(size, np.uint64)])
     found = np.zeros(len(first), np.uint64)
-    for word in range(WORDS):
+    for word in range(size):
         inside = (first + word < end).astype(np.uint64)
         found = found * np.uint64(0x9E3779B97F4A7C15) + inside * padded[first + word]
     return mixed(found), starts

@@ -73,7 +73,7 @@ def without(rows: Iterable[Row], lines: Iterable[str], tally: Tally) -> Iterator
                 tally.drop("repeated paragraph", row.name, row.n, text)
             else:
                 left.append(text)
-        if rest := document_row(row.name, row.n, "".join(left)):
+        if rest := document_row(row.name, row.n, "".join(left), row.language):
             yield rest
         elif left:
             tally.drop("empty", row.name, row.n, "".join(left))

@@ -1,7 +1,8 @@
 """Stage `prepare`: raw folders → clean, deduplicated documents, split, with their word counts.
 
-    read → cut into passages → normalise → drop empty and broken → one of each content → cut out long
-    paragraphs that stand in another document → sort by hash → split by hash → Documents + WordCounts
+    read → cut into passages → clean and judge each (`clean.py`) → one of each content, apart from evaluation
+    sets → near duplicates → long paragraphs that stand in another document → split by hash →
+    Documents, WordCounts
 
 Every rule is a function of content and file names, so any engine with any number of partitions writes the
 same bytes. What was left out is counted and listed in drops.json.
@@ -15,16 +16,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from annotated_types import Ge, Interval, Len
 from tyro.conf import Positional
 
 from tuti.run import Run, UserError, disk_errors, hash_text
 from tuti.run.machine import cores
+from tuti.systems.spark.clean import Choice, Cleaning, Edit
 from tuti.systems.spark.doctor.facts import facts_of
 from tuti.systems.spark.engine import Job, Session, fitting
 from tuti.systems.spark.engine_local import LocalEngine
 from tuti.systems.spark.frames import Engine
 from tuti.systems.spark.gather import count, gather
+from tuti.systems.spark.languages import chosen
+from tuti.systems.spark.overlap import runs_of
 from tuti.systems.spark.split import (
     cut_id,
     read_documents,
@@ -42,31 +47,38 @@ class Prepare:
     """Turns folders of text into clean documents."""
 
     source: Positional[Annotated[tuple[Path, ...], Len(1)]]
-    """Folders or files: .txt .md .html .jsonl .parquet, .gz or .zst of these, any other text"""
+    """Folders or files: .txt .md .html .jsonl .parquet .warc, .gz or .zst of these, any other text"""
+    languages: str = ""
+    """Languages to keep, as fa,en ("": all); program code is kept in any case"""
+    genre: Choice = "auto"
+    """Whose quality rules hold (auto: by the form of each text; any: nothing is judged)"""
+    edits: tuple[Edit, ...] = ("mojibake", "half-spaces", "private")
+    """What is mended: wrong decodings, Persian half-spaces, vowel signs; private: e-mail, phone … masked"""
+    against: tuple[Path, ...] = ()
+    """Evaluation sets: texts that share thirteen words in a row with them are left out"""
+    near: Annotated[float, Interval(ge=0, le=1)] = 0.8
+    """Jaccard similarity (of runs of five words) from which documents are near duplicates (0: they stay)"""
+    passage: Annotated[int, Interval(ge=200, le=1_000_000)] = 4000
+    """Longest document in characters; longer ones are cut at a blank line, newline, sentence or space"""
     valid_share: Annotated[float, Interval(gt=0, le=0.5)] = 0.05
     """Share of the documents held out, chosen by a hash of their content"""
     min_bytes: Annotated[int, Ge(1)] = 50_000
     """Least text to go on with, in bytes after cleaning"""
-    passage: Annotated[int, Interval(ge=200, le=1_000_000)] = 4000
-    """Longest document in characters; longer ones are cut at a blank line, newline, sentence or space"""
-    broken_share: Annotated[float, Interval(ge=0, le=1)] = 0.001
-    """A passage with a larger share of undecodable characters is dropped"""
-    near: Annotated[float, Interval(ge=0, le=1)] = 0.8
-    """Jaccard similarity (of runs of five words) from which documents are near duplicates (0: they stay)"""
-    shard_bytes: Annotated[int, Ge(1000)] = 256_000_000
-    """Size at which another file of documents is begun"""
     master: str = ""
-    """Our engine on this machine, unless Spark's master is named: local[N], spark://HOST:PORT"""
+    """Our engine on this machine (--threads processes), unless Spark's master is named: local[N], spark://…"""
     memory: str = ""
-    """Of all processes together, as 4g (Spark: the driver's and each executor's); "": half of what is free"""
-    executors: Annotated[int, Ge(0)] = 0
-    """Processes of our engine (0: one a core)"""
+    """Of all processes together, as 4g; "": half of what is free"""
     partitions: Annotated[int, Interval(ge=0, le=100_000)] = 0
     """Pieces of the work (0: four for each core). The result is the same, byte by byte"""
+
+    def cleaning(self) -> Cleaning:
+        """How texts are judged and edited; an unknown language is refused."""
+        return Cleaning(chosen(self.languages), self.genre, self.edits)
 
 
 def prepare(config: Prepare, run: Run) -> None:
     """Writes artifacts/documents (Documents) and artifacts/words (WordCounts)."""
+    config.cleaning()  # an unknown language is refused before anything is read
     documents, words = (run.folder / "artifacts" / name for name in ("documents", "words"))
     roots = [config.source] if isinstance(config.source, Path) else list(config.source)
     sources, skips = walk(roots, exclude=run.folder)
@@ -96,18 +108,24 @@ def _documents(
     config: Prepare, run: Run, sources: Sequence[Source], tally: Tally, scratch: Path
 ) -> str:
     """Writes the Documents; returns the first id of the train split."""
+    how = config.cleaning()
     run.log("reading", files=len(sources), bytes=sum(source.size for source in sources))
     if not sources:
         raise UserError(f"nothing to read in {_names(config)}: {_found(tally)}", hint=_HINT)
+    runs = (scratch / "against.npy").resolve() if config.against else None
+    if runs:
+        runs.parent.mkdir(parents=True, exist_ok=True)
+        np.save(runs, found := runs_of(config.against, how))
+        run.log("against", runs=len(found))
     with _engine(config, run, scratch) as engine:
-        tally.add(gather(engine, sources, scratch, config.passage, config.broken_share, config.near))
+        tally.add(gather(engine, sources, scratch, config.passage, how, config.near, runs))
     _check(config, tally)
     cuts = {
         kind: cut_id(sorted_rows(scratch), kind, size, count, config.valid_share)
         for kind, (count, size) in tally.kept.items()
     }
     with run.save("documents", "Documents") as folder:
-        splits = write_documents(scratch, folder, cuts, config.shard_bytes)
+        splits = write_documents(scratch, folder, cuts)
         read = {"files": tally.files, "bytes": tally.bytes, "suffixes": tally.suffixes}
         stats = {"splits": splits, "sources": read, "passage": config.passage}
         drops = tally.drops()
@@ -142,7 +160,7 @@ def _engine(config: Prepare, run: Run, scratch: Path) -> Generator[Engine]:
         tasks, rows = sum(stage.tasks for stage in job.stages), sum(order["rows"] for order in done)
         run.show(f"prepare: {len(done)} of {tasks} tasks, {rows:,} rows", passing=True)
 
-    executors, memory = fitting(config.executors or cores(), config.memory)
+    executors, memory = fitting(run.options.threads or cores(), config.memory)
     scratch.mkdir(parents=True, exist_ok=True)
     def ended(job: Job) -> None:
         run.log("job", **asdict(facts_of(job)))

@@ -7,7 +7,7 @@ from tuti.systems.spark.prepare import Prepare
 
 def tiny() -> Prepare:
     """A corpus of some KB, for tests and tours."""
-    return Prepare(source=(Path("."),), min_bytes=1000, passage=1000)
+    return Prepare(source=(Path("."),), min_bytes=1000, passage=1000, genre="any")
 
 
 def small() -> Prepare:

@@ -1,6 +1,5 @@
 """One file → its passages, dialogues and skips, streaming; every format a corpus comes in."""
 
-import gzip
 import json
 import os
 import zlib
@@ -8,9 +7,11 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from tuti.systems.spark.gz import Gzip
 from tuti.systems.spark.markup import html_pieces
 from tuti.systems.spark.passages import BLOCK, characters, encoding_of, is_text, lines, passages
 from tuti.systems.spark.walk import Skip, Source
+from tuti.systems.spark.warc import warc_texts
 
 LONGEST_ROW = 32_000_000
 """Characters of one JSON row; a longer one is skipped, since it must be held in memory whole."""
@@ -50,7 +51,7 @@ def read(source: Source, limit: int) -> Iterator[Item]:
                     yield Passage(n := n + 1, text)
             else:
                 yield Dialogue(n := n + 1, item)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error) as error:
         yield Skip(source.name, 0, f"damaged archive: {error}"[:120])
     except OSError as error:
         reason = error.strerror or str(error)[:120] or type(error).__name__
@@ -58,8 +59,12 @@ def read(source: Source, limit: int) -> Iterator[Item]:
 
 
 def _stream(source: Source, name: str, limit: int) -> Iterator["str | list[Message] | Skip"]:
+    if name.endswith(".warc"):
+        with _open(source) as stream:
+            yield from warc_texts(source.name, stream)
+        return
     with _open(source) as stream:
-        head = stream.read(BLOCK)
+        head = stream.read(BLOCK)  # of a packed file, perhaps less
     markup = name.endswith((".html", ".htm", ".xhtml"))
     known = markup or name.endswith((".txt", ".md", ".jsonl"))
     if not known and not is_text(head):
@@ -80,8 +85,7 @@ def _open(source: Source) -> Generator[BinaryIO]:
     name = source.name.lower()
     with open(os.fsdecode(source.path), "rb") as raw:
         if name.endswith(".gz"):
-            with gzip.GzipFile(fileobj=raw) as stream:
-                yield cast(BinaryIO, stream)
+            yield cast(BinaryIO, Gzip(raw))
         elif name.endswith(".zst"):
             import pyarrow
 

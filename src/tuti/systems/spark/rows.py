@@ -5,18 +5,18 @@ number of partitions, in any order, gives the same bytes.
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from tuti.run import hash_text
+from tuti.systems.spark.clean import Cleaning, clean, is_broken
 from tuti.systems.spark.readers import Dialogue, Passage, read
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.walk import Skip, Source
-from tuti.text import normalise, script_of
+from tuti.text import has_words, script_of
 
 BUCKETS = 256
-_WORDY = re.compile(r"[^\W_]")
 
 
 class Row(NamedTuple):
@@ -27,6 +27,8 @@ class Row(NamedTuple):
     name: str
     n: int
     script: str
+    language: str
+    """ISO 639 code, or und"""
     body: str
     """The text; of a dialogue, its messages as JSON."""
 
@@ -41,53 +43,63 @@ class Row(NamedTuple):
     def final(self) -> str:
         """One line of the artifact."""
         fields = {"id": self.id, "source": f"{self.name}#{self.n}", "script": self.script}
+        fields |= {"language": self.language}
         body = (
             {"text": self.body} if self.kind == "document" else {"messages": json.loads(self.body)}
         )
         return json.dumps(fields | body, ensure_ascii=False, sort_keys=True) + "\n"
 
 
-def rows_of(source: Source, limit: int, broken: float, tally: Tally) -> Iterator[Row]:
-    """The rows of one file; drops and skips go into the tally."""
+def rows_of(source: Source, limit: int, how: Cleaning, tally: Tally) -> Iterator[Row]:
+    """The rows of one file, in texts of at most `limit` characters; drops and skips go into the tally."""
     tally.file(source.name, source.size)
     for item in read(source, limit):
         if isinstance(item, Skip):
             tally.skip(item)
         elif isinstance(item, Dialogue):
-            if row := _dialogue(source.name, item, broken, tally):
+            if row := _dialogue(source.name, item, how, tally):
                 yield row
-        elif row := _document(source.name, item, broken, tally):
+        elif row := _document(source.name, item, how, tally):
             yield row
 
 
-def _document(name: str, passage: Passage, broken: float, tally: Tally) -> Row | None:
+def _document(name: str, passage: Passage, how: Cleaning, tally: Tally) -> Row | None:
     n, raw = passage
-    if raw.count("\ufffd") > broken * len(raw):
-        return tally.drop("broken encoding", name, n, raw)
-    return document_row(name, n, normalise(raw)) or tally.drop("empty", name, n, raw)
+    cleaned = clean(raw, how)
+    if cleaned.rule:
+        return tally.drop(cleaned.rule, name, n, raw)
+    return document_row(name, n, cleaned.text, cleaned.language) or tally.drop("empty", name, n, raw)
 
 
-def document_row(name: str, n: int, cleaned: str) -> Row | None:
+def document_row(name: str, n: int, cleaned: str, language: str) -> Row | None:
     """The row of a cleaned text, or None where it holds no letter and no digit."""
     text = cleaned.strip("\n").rstrip()
-    if not _WORDY.search(text):
+    if not has_words(text):
         return None
-    return Row(hash_text(text)[:32], "document", name, n, script_of(text), text)
+    return Row(hash_text(text)[:32], "document", name, n, script_of(text), language, text)
 
 
-def _dialogue(name: str, dialogue: Dialogue, broken: float, tally: Tally) -> Row | None:
+def _dialogue(name: str, dialogue: Dialogue, how: Cleaning, tally: Tally) -> Row | None:
+    """A dialogue, its contents edited as texts are; of the rules only those for language and letters hold."""
     n, messages = dialogue
     raw = "\n".join(message["content"] for message in messages)
-    if raw.count("\ufffd") > broken * len(raw):
-        return tally.drop("broken encoding", name, n, raw)
-    cleaned = [
-        {"role": m["role"], "content": normalise(m["content"]).strip("\n")} for m in messages
-    ]
-    answers = "\n".join(m["content"] for m in cleaned if m["role"] == "assistant")
-    if not _WORDY.search(answers):
-        return tally.drop("empty", name, n, raw)
+    spoken = clean("\n".join(m["content"] for m in messages if m["role"] == "assistant"), _unjudged(how))
+    if rule := "broken encoding" if is_broken(raw) else spoken.rule:
+        return tally.drop(rule, name, n, raw)
+
+    def language(_: str) -> tuple[str, float]:
+        return spoken.language, 1.0  # a message alone may be too short to tell by
+
+    how = replace(_unjudged(how), languages=frozenset(), identify=language)
+    cleaned = [{"role": m["role"], "content": clean(m["content"], how).text} for m in messages]
     body = json.dumps(cleaned, ensure_ascii=False)
-    return Row(hash_text(body)[:32], "dialogue", name, n, script_of(answers), body)
+    return Row(
+        hash_text(body)[:32], "dialogue", name, n, script_of(spoken.text), spoken.language, body
+    )
+
+
+def _unjudged(how: Cleaning) -> Cleaning:
+    return replace(how, genre="any")
 
 
 def read_row(line: str) -> Row:
@@ -108,6 +120,4 @@ def unique(lines: Iterable[str], tally: Tally) -> list[Row]:
         first, later = sorted((first, row), key=lambda r: (r.name, r.n))
         held[row.id, row.kind] = first
         tally.drop("duplicate", later.name, later.n, later.body)
-    for row in held.values():
-        tally.keep(row.kind, len(row.body.encode()))
     return [held[key] for key in sorted(held)]

@@ -10,6 +10,8 @@ from tuti.systems.spark.buckets import iterate_lines
 from tuti.systems.spark.rows import Row, read_row
 from tuti.systems.spark.words import Count
 
+SHARD_BYTES = 256_000_000
+"""Size at which another file of documents is begun"""
 LEAST_SHARE, FALLBACK_SHARE = 0.01, 0.02
 
 
@@ -46,19 +48,23 @@ class Part:
     documents: int = 0
     bytes: int = 0
     characters: dict[str, int] = field(default_factory=dict[str, int])
+    """By script"""
+    languages: dict[str, int] = field(default_factory=dict[str, int])
+    """Characters by language"""
 
     def add(self, row: Row) -> None:
-        """Counts one row, its characters under its script."""
+        """Counts one row, its characters under its script and its language."""
         self.documents += 1
         self.bytes += len(row.body.encode())
-        self.characters[row.script] = self.characters.get(row.script, 0) + len(row.body)
+        for counts, key in ((self.characters, row.script), (self.languages, row.language)):
+            counts[key] = counts.get(key, 0) + len(row.body)
 
 
 class Shards:
     """Files `<stem>-00.jsonl`, `<stem>-01.jsonl`, …, each begun when the one before is full."""
 
-    def __init__(self, folder: Path, stem: str, shard_bytes: int) -> None:
-        self.folder, self.stem, self.shard_bytes = folder, stem, shard_bytes
+    def __init__(self, folder: Path, stem: str) -> None:
+        self.folder, self.stem = folder, stem
         self.number, self.size = 0, 0
         self.file: BinaryIO = open(self.path(), "wb")
 
@@ -69,7 +75,7 @@ class Shards:
     def write(self, line: str) -> None:
         """Appends one line."""
         data = line.encode()
-        if self.size and self.size + len(data) > self.shard_bytes:
+        if self.size and self.size + len(data) > SHARD_BYTES:
             self.close()
             self.number, self.size = self.number + 1, 0
             self.file = open(self.path(), "wb")
@@ -82,11 +88,11 @@ class Shards:
 
 
 def write_documents(
-    scratch: Path, folder: Path, cuts: dict[str, str], shard_bytes: int
+    scratch: Path, folder: Path, cuts: dict[str, str]
 ) -> dict[str, dict[str, Any]]:
     """Streams the sorted rows into their files; returns the statistics of each split."""
     parts = {name: Part() for name in ("train", "valid", "dialogues-train", "dialogues-valid")}
-    shards = {name: Shards(folder, name, shard_bytes) for name in ("train", "valid")}
+    shards = {name: Shards(folder, name) for name in ("train", "valid")}
     with (
         open(folder / "dialogues-train.jsonl", "wb") as train,
         open(folder / "dialogues-valid.jsonl", "wb") as valid,

@@ -29,9 +29,9 @@ def write_corpus(folder: Path, files: int = 12, seed: int = 0) -> Path:
     return folder
 
 
-def run_of(out: Path, source: Path, **fields) -> Run:
-    config = Prepare(source=(source,), **fields)
-    run = Run.create("spark", "prepare", config, RunOptions(out=out))
+def run_of(out: Path, source: Path, threads: int = 0, **fields) -> Run:
+    config = Prepare(source=(source,), **{"genre": "any"} | fields)  # random words please no rule
+    run = Run.create("spark", "prepare", config, RunOptions(out=out, threads=threads))
     prepare(config, run)
     return run
 

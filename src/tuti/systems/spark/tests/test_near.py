@@ -128,7 +128,7 @@ def test_the_first_of_near_duplicates_stays(corpus: Path, tmp_path: Path) -> Non
     rule = told(run, "drops")["rules"]["near duplicate"]
     assert rule["count"] == 20 and rule["examples"][0]["source"] == "b00.txt#1"
     for partitions, executors in ((1, 1), (8, 3)):
-        ways = {"partitions": partitions, "executors": executors, "memory": "1g"}
+        ways = {"partitions": partitions, "threads": executors, "memory": "1g"}
         again = run_of(tmp_path / f"run-{partitions}", corpus, min_bytes=1000, **ways)
         assert hash_folder(run.folder / "artifacts") == hash_folder(again.folder / "artifacts")
     kept = run_of(tmp_path / "off", corpus, min_bytes=1000, near=0)

@@ -53,7 +53,7 @@ PLACES = st.tuples(st.sampled_from("xyz"), st.integers(1, 30))
 @given(st.dictionaries(PLACES, TEXTS, max_size=12), st.randoms())
 @settings(max_examples=300, deadline=None)
 def test_each_paragraph_stays_where_it_comes_first(texts, chance) -> None:
-    made = (document_row(name, n, text) for (name, n), text in texts.items())
+    made = (document_row(name, n, text, "en") for (name, n), text in texts.items())
     documents = list({row.id: row for row in made if row}.values())
     chance.shuffle(documents)
     found = [line for row in documents for _, line in places(row)]
@@ -67,7 +67,7 @@ def test_each_paragraph_stays_where_it_comes_first(texts, chance) -> None:
 
 
 def test_dialogues_are_left_alone() -> None:
-    row = Row("0" * 32, "dialogue", "x", 1, "Latin", json.dumps([{"content": LONG[0]}]))
+    row = Row("0" * 32, "dialogue", "x", 1, "Latin", "en", json.dumps([{"content": LONG[0]}]))
     assert not list(places(row))
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import hash_folder, hash_text
+from tuti.systems.spark import split
 from tuti.systems.spark.card import DataCard, card
 from tuti.systems.spark.rows import Row, unique
 from tuti.systems.spark.split import cut_id, read_documents
@@ -67,16 +68,17 @@ def test_the_same_bytes_from_any_partitions_memory_and_place(tmp_path):
     first = run_of(tmp_path / "a", write_corpus(tmp_path / "in"))
     for partitions, executors, memory in ((1, 1, "400m"), (2, 2, ""), (8, 3, "1g")):
         source = write_corpus(tmp_path / f"in-{partitions}")
-        ways = {"partitions": partitions, "executors": executors, "memory": memory}
+        ways = {"partitions": partitions, "threads": executors, "memory": memory}
         second = run_of(tmp_path / f"run-{partitions}", source, **ways)
         assert hash_folder(first.folder / "artifacts") == hash_folder(second.folder / "artifacts")
         assert not (second.folder / "scratch").exists()
 
 
-def test_shards_are_read_back_in_order(tmp_path):
+def test_shards_are_read_back_in_order(tmp_path, monkeypatch):
     corpus = write_corpus(tmp_path / "in")
     whole = run_of(tmp_path / "a", corpus)
-    cut = run_of(tmp_path / "b", corpus, shard_bytes=10_000)
+    monkeypatch.setattr(split, "SHARD_BYTES", 10_000)
+    cut = run_of(tmp_path / "b", corpus)
     folder = cut.folder / "artifacts" / "documents"
     assert len(list(folder.glob("train-*.jsonl"))) > 3
     assert list(read_documents(folder, "train")) == rows(whole, "train-00.jsonl")
@@ -113,7 +115,8 @@ def test_the_card_tells_what_is_there_and_what_is_not(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "Read: 14 files" in text and "(13 .txt" in text.replace("1 .bin, ", "")
     part = told(run, "stats")["splits"]["train"]
-    assert f"| train | {part['documents']:,} | {part['bytes'] / 1e6:.2f} | Arabic " in text
+    assert f"| train | {part['documents']:,} | {part['bytes'] / 1e6:.2f} | " in text
+    assert set(part["languages"]) and f"| Arabic {part['characters']['Arabic']:,}, Latin " in text
     assert "- **duplicate**: " in text and "- not read, **binary**: 1" in text
 
 
@@ -123,7 +126,7 @@ def test_the_card_tells_what_is_there_and_what_is_not(tmp_path, capsys):
 @settings(max_examples=200, deadline=None)
 def test_the_cut_holds_out_enough_and_leaves_something(hashes, share):
     ids = sorted(f"{h << 32:016x}" for h in hashes)
-    found = [Row(i, "document", "a", 1, "Latin", "x" * (1 + int(i[4:6], 16))) for i in ids]
+    found = [Row(i, "document", "a", 1, "Latin", "en", "x" * (1 + int(i[4:6], 16))) for i in ids]
     total = sum(len(row.body) for row in found)
     cut = cut_id(found, "document", total, len(found), share)
     valid = [row for row in found if row.id < cut]
@@ -149,7 +152,7 @@ def test_words_that_outgrow_memory_are_counted_exactly(tmp_path):
 
 
 ROWS = st.builds(
-    lambda body, name, n: Row(hash_text(body)[:32], "document", name, n, "Latin", body),
+    lambda body, name, n: Row(hash_text(body)[:32], "document", name, n, "Latin", "en", body),
     st.sampled_from("abcde"),
     st.sampled_from(["x", "y", "z"]),
     st.integers(1, 50),

@@ -20,6 +20,7 @@ def go(folder: Path, stage: Callable[[Any, Run], None], config: Any, threads: in
 
 def packed(folder: Path, corpus: Path, vocab: int = 512, min_bytes: int = 1000) -> Path:
     """folder/prepare, folder/words, and folder/pack, which is returned."""
-    clean = go(folder / "prepare", prepare, Prepare(source=(corpus,), min_bytes=min_bytes)).folder
+    config = Prepare(source=(corpus,), min_bytes=min_bytes, genre="any")
+    clean = go(folder / "prepare", prepare, config).folder
     words = go(folder / "words", tokenizer, TokenizerConfig(words=clean, vocab=vocab)).folder
     return go(folder / "pack", pack, Pack(documents=clean, tokenizer=words)).folder

@@ -1,0 +1,103 @@
+"""One raw text → its clean form, language and genre, or the rule that drops it.
+
+    broken encoding → mojibake mended → normalised → empty → language → genre and its rules →
+    half-spaces → masked
+
+`steps` goes one step at a time, so that `tuti spark why` can show the way of any text; `clean` is its end.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import regex
+from ftfy import fix_encoding
+from ftfy.badness import is_bad
+
+from tuti.systems.spark.genre import genre_of
+from tuti.systems.spark.languages import Identify, identify
+from tuti.systems.spark.measures import Measures
+from tuti.systems.spark.private import mask
+from tuti.systems.spark.rules import first_broken
+from tuti.text import half_spaces, has_words, normalise, without_vowel_signs
+
+Edit = Literal["mojibake", "half-spaces", "vowel-signs", "private"]
+Choice = Literal["auto", "prose", "poetry", "code", "note", "any"]
+BROKEN = 0.001
+"""A text with a larger share of undecodable characters is dropped"""
+SUSPECT = regex.compile("[\x80-\xa9\xac-\xba\xbc-\xff\u0402-\u040f\u0452-\u045f\u2500-\u259f]")
+"""What bytes of UTF-8 become where they are read as another encoding"""
+SURE = 0.3
+"""Confidence below which a text is in no language that can be told"""
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """How texts are judged and edited; every field is plain, so it travels to any worker."""
+
+    languages: frozenset[str] = frozenset()
+    """Kept alone, if any are named; code is in none"""
+    genre: Choice = "auto"
+    """Whose rules hold; auto: by the form of each text; any: none are asked"""
+    edits: tuple[Edit, ...] = ("mojibake", "half-spaces", "private")
+    identify: Identify = identify
+
+
+class Text(NamedTuple):
+    """A text on its way: what the last step made of it."""
+
+    text: str
+    step: str = "read"
+    rule: str = ""
+    """The rule that drops it"""
+    language: str = ""
+    genre: str = ""
+
+
+def steps(raw: str, how: Cleaning) -> Iterator[Text]:
+    """The text after each step, until a rule drops it or it is clean."""
+    now = Text(raw)
+    yield now
+    if is_broken(raw):
+        yield now._replace(step="encoding", rule="broken encoding")
+        return
+    if "mojibake" in how.edits and SUSPECT.search(raw) and is_bad(raw):
+        yield (now := now._replace(step="mojibake", text=fix_encoding(now.text)))
+    yield (now := now._replace(step="normalised", text=normalise(now.text).strip("\n").rstrip()))
+    if not has_words(now.text):
+        yield now._replace(step="letters", rule="empty")
+        return
+    yield from _judged(now, how)
+
+
+def _judged(now: Text, how: Cleaning) -> Iterator[Text]:
+    language, sure = how.identify(now.text)
+    yield (now := now._replace(step="language", language=language if sure >= SURE else "und"))
+    measures = Measures(now.text)
+    genre = genre_of(measures) if how.genre in ("auto", "any") else how.genre
+    yield (now := now._replace(step="genre", genre=genre))
+    if how.languages and genre != "code" and now.language not in how.languages:
+        yield now._replace(step="languages", rule="another language")
+        return
+    if how.genre != "any" and (rule := first_broken(measures, now.language, genre)):
+        yield now._replace(step="rules", rule=rule)
+        return
+    if now.language == "fa":
+        if "vowel-signs" in how.edits:
+            yield (now := now._replace(step="vowel-signs", text=without_vowel_signs(now.text)))
+        if "half-spaces" in how.edits:
+            text = half_spaces(now.text, verse=genre == "poetry")
+            yield (now := now._replace(step="half-spaces", text=text))
+    if "private" in how.edits:
+        yield now._replace(step="private", text=mask(now.text))
+
+
+def is_broken(text: str) -> bool:
+    """Whether it has too many characters that could not be decoded."""
+    return text.count("\ufffd") > BROKEN * len(text)
+
+
+def clean(raw: str, how: Cleaning) -> Text:
+    """What the last step made of a text."""
+    *_, last = steps(raw, how)
+    return last

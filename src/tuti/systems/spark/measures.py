@@ -1,0 +1,150 @@
+"""What the quality rules look at: one text, measured once.
+
+Words are what stands between white space; a line is one with something in it. The repetition figures are
+those of Gopher (Rae et al. 2021, table A1): shares of characters, so that long repeated lines weigh more.
+"""
+
+import re
+from collections import Counter
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+ENDS = (".", "!", "?", "؟", "…", "”", '"', "»", ":", "۔", "。", "！", "？", "'", "’", ")")
+_SENTENCE = re.compile(r"[^\W\d_][^.!?؟۔。！？]*[.!?؟۔。！？]")
+_BULLET = re.compile(r"\s*(?:[-*+•‣◦○●▪–—]\s|\(?[\d۰-۹]{1,3}[.)]\s)")
+_NUMBERED = re.compile(r"\s*(?:[\divx۰-۹]{1,4}[.)]){1,5}\s", re.IGNORECASE)
+_LETTER = re.compile(r"[^\W\d_]")
+_WORD_TRIM = "\"'()[]{}<>«»“”‘’.,;:!?؟،؛*_`#-"
+
+
+class Measures:
+    """The measures of a text, each computed when it is first asked for."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.words = text.split()
+        self.lines = [line for line in text.split("\n") if line.strip()]
+        self.bare = [word.strip(_WORD_TRIM).lower() for word in self.words]
+
+    def share(self, count: float, lines: bool = False) -> float:
+        """A count as a share of the words, or of the lines."""
+        return count / max(1, len(self.lines) if lines else len(self.words))
+
+    @cached_property
+    def word_length(self) -> float:
+        """Mean characters of a word."""
+        return self.share(sum(map(len, self.words)))
+
+    @cached_property
+    def alphabetic(self) -> float:
+        """Share of words with a letter."""
+        return self.share(sum(1 for word in self.words if _LETTER.search(word)))
+
+    @cached_property
+    def symbols(self) -> float:
+        """Number signs and ellipses for each word, the larger of the two."""
+        text = self.text
+        return max(self.share(text.count("#")), self.share(text.count("...") + text.count("…")))
+
+    @cached_property
+    def bullets(self) -> float:
+        """Share of lines that begin as an item of a list."""
+        return self.share(sum(1 for line in self.lines if _BULLET.match(line)), lines=True)
+
+    @cached_property
+    def numbered(self) -> float:
+        """Share of characters in lines that begin with the number of a section or a step."""
+        numbered = sum(len(line) for line in self.lines if _NUMBERED.match(line))
+        return numbered / max(1, sum(map(len, self.lines)))
+
+    @cached_property
+    def ellipses(self) -> float:
+        """Share of lines that end in an ellipsis."""
+        return self.share(sum(1 for line in self.lines if line.rstrip().endswith(("...", "…"))), lines=True)
+
+    @cached_property
+    def punctuated(self) -> float:
+        """Share of lines that end as a sentence does."""
+        return self.share(sum(1 for line in self.lines if line.rstrip(" *_").endswith(ENDS)), lines=True)
+
+    @cached_property
+    def short(self) -> float:
+        """Share of lines of at most 30 characters."""
+        return self.share(sum(1 for line in self.lines if len(line.strip()) <= 30), lines=True)
+
+    @cached_property
+    def sentences(self) -> int:
+        """Stretches from a letter to a mark that ends a sentence."""
+        return sum(1 for _ in _SENTENCE.finditer(self.text))
+
+    def stop_words(self, among: frozenset[str]) -> int:
+        """How many of these words it has, each counted once (as Gopher does)."""
+        return len(among.intersection(self.bare))
+
+    def repeated(self, parts: list[str]) -> tuple[float, float]:
+        """Share of parts, and of their characters, that stood there before."""
+        counts = Counter(part.strip() for part in parts)
+        if len(counts) == len(parts):
+            return 0.0, 0.0
+        size = max(1, sum(len(part.strip()) for part in parts))
+        again = sum(len(part) * (n - 1) for part, n in counts.items())
+        return (len(parts) - len(counts)) / len(parts), again / size
+
+    @cached_property
+    def repeated_lines(self) -> tuple[float, float]:
+        """`repeated` of the lines."""
+        return self.repeated(self.lines)
+
+    @cached_property
+    def repeated_paragraphs(self) -> tuple[float, float]:
+        """`repeated` of what stands between blank lines."""
+        return self.repeated([part for part in re.split(r"\n\s*\n", self.text) if part.strip()])
+
+    @cached_property
+    def _numbers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """[words] a number for each distinct word, and its characters."""
+        known: dict[str, int] = {}
+        numbers = [known.setdefault(word, len(known)) for word in self.words]
+        return np.array(numbers, np.int64), np.array(list(map(len, self.words)), np.int64)
+
+    def _grams(self, n: int) -> NDArray[np.int64]:
+        """[words - n + 1] a number for each run of n words, equal for equal runs."""
+        numbers, _ = self._numbers
+        runs = numbers[: len(numbers) - n + 1].copy()
+        for word in range(1, n):
+            runs = runs * len(numbers) + numbers[word : len(numbers) - n + 1 + word]
+            runs = np.unique(runs, return_inverse=True)[1]
+        return runs
+
+    def top_gram(self, n: int) -> float:
+        """Share of the characters of words that the most frequent run of n words covers (n from 2 to 4)."""
+        if len(self.words) < n + 1:
+            return 0.0
+        runs = self._grams(n)
+        counts = np.bincount(runs)
+        if (most := int(counts.max())) < 2:
+            return 0.0
+        _, sizes = self._numbers
+        first = int(np.flatnonzero(runs == int(counts.argmax()))[0])
+        return most * int(sizes[first : first + n].sum()) / int(sizes.sum())
+
+    @cached_property
+    def repeated_grams(self) -> dict[int, float]:
+        """n → share of characters in words of runs of n words that stood there before, n from 5 to 10."""
+        found = dict.fromkeys(range(5, 11), 0.0)
+        _, sizes = self._numbers
+        for n in found:
+            if len(self.words) < n + 1:
+                break
+            runs = self._grams(n)
+            again = np.ones(len(runs), bool)
+            again[np.unique(runs, return_index=True)[1]] = False
+            if not again.any():
+                break  # longer runs are not repeated either
+            covered = np.zeros(len(sizes), bool)
+            for word in range(n):
+                covered[word : word + len(runs)] |= again
+            found[n] = int(sizes[covered].sum()) / int(sizes.sum())
+        return found

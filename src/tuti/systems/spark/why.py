@@ -1,0 +1,164 @@
+"""View `tuti spark why`: every stage that a document met, and the rule that dropped it.
+
+Nothing is stored for it: the way of a text is a function of its file, the run's config and the documents
+that stayed, so it is walked again.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from tyro.conf import Positional, arg
+
+from tuti.run import UserError, config_from_json, find_artifact, hash_text
+from tuti.run.directory import read_config
+from tuti.systems.spark import near
+from tuti.systems.spark.clean import Text, steps
+from tuti.systems.spark.overlap import RUN, runs_of
+from tuti.systems.spark.paragraphs import key_of, paragraphs
+from tuti.systems.spark.prepare import Prepare
+from tuti.systems.spark.readers import Dialogue, Passage, read
+from tuti.systems.spark.split import read_documents
+from tuti.systems.spark.tally import excerpt
+from tuti.systems.spark.walk import Skip, Source, walk
+
+Document = dict[str, str]
+AT_ONCE = 2000
+"""Documents compared at a time"""
+
+
+@dataclass(frozen=True)
+class Why:
+    """Tells the way of one document through `prepare`."""
+
+    run: Positional[Path]
+    """A run of prepare, or of teach"""
+    doc: Annotated[str, arg(metavar="ID")]
+    """FILE#N as in drops.json, or the id of a document that stayed"""
+
+
+def why(config: Why) -> None:
+    """Prints a line for each stage."""
+    folder = config.run / "stages" / "prepare"
+    folder = folder if folder.exists() else config.run
+    documents = find_artifact(folder, "Documents")
+    asked = config_from_json(Prepare, read_config(folder)["config"])
+    kept = [(split, row) for split in ("train", "valid") for row in _found(documents, split, config.doc)]
+    name, _, n = (kept[0][1]["source"] if kept else config.doc).rpartition("#")
+    print(f"{name}#{n}")
+    for line in _way(asked, name, n, documents, [row for _, row in kept]):
+        print(f"  {line}")
+    for split, row in kept:
+        print(f"  kept: {split}, id {row['id']}, {row['language']}, {len(row['text'])} characters")
+
+
+def _found(documents: Path, split: str, asked: str) -> Iterator[Document]:
+    return (row for row in read_documents(documents, split) if asked in (row["id"], row["source"]))
+
+
+def _way(
+    asked: Prepare, name: str, n: str, documents: Path, kept: Sequence[Document]
+) -> Iterator[str]:
+    """The stages of one text, in the order of `prepare`."""
+    source = _source(asked, name)
+    item = _item(source, asked.passage, n)
+    if isinstance(item, Skip):
+        yield f"read: not, {item.reason}"
+        return
+    if isinstance(item, Dialogue):
+        yield f"read: a dialogue of {len(item.messages)} messages; dialogues are judged by language alone"
+        return
+    yield f"read: {len(item.text)} characters: {excerpt(item.text, 60)}"
+    last = Text(item.text)
+    for text in steps(item.text, asked.cleaning()):
+        if text.rule:
+            yield f"{text.step}: DROPPED by the rule “{text.rule}”"
+            return
+        if line := _told(last, text):
+            yield line
+        last = text
+    if not kept:
+        yield from _beside_others(asked, last, f"{name}#{n}", documents)
+    elif kept[0]["text"] != last.text.strip("\n").rstrip():
+        yield "repeated paragraph: some of its paragraphs stand in an earlier document and were cut out"
+
+
+def _told(last: Text, now: Text) -> str:
+    """What a step did; nothing for one that changed nothing."""
+    if now.step in ("language", "genre"):
+        return f"{now.step}: {now.language if now.step == 'language' else now.genre}"
+    if now.text == last.text:
+        return ""
+    return f"{now.step}: {len(last.text)} → {len(now.text)} characters"
+
+
+def _beside_others(asked: Prepare, last: Text, source: str, documents: Path) -> Iterator[str]:
+    """Why a clean text is not among the documents: another is like it, or it is of an evaluation set."""
+    text = last.text.strip("\n").rstrip()
+    own, keys = hash_text(text)[:32], {key for part in paragraphs(text) if (key := key_of(part))}
+    if asked.against:
+        known = runs_of(asked.against, asked.cleaning())
+        if np.isin(near.shingles([text], RUN)[0], known).any():
+            yield "evaluation sets: DROPPED, it shares thirteen words in a row with one"
+            return
+    nearest, closest, quoted = 0.0, "", ""
+    for part in _parts(documents):
+        hashes, starts = near.shingles([text, *(row["text"] for row in part)])
+        mine = np.unique(hashes[: starts[1]])
+        for number, row in enumerate(part, start=1):
+            if row["id"] == own:
+                yield f"equal content: DROPPED, {row['source']} has the same text and comes first"
+                return
+            alike = near.jaccard(mine, np.unique(hashes[starts[number] : starts[number + 1]]))
+            nearest, closest = max((nearest, closest), (alike, row["source"]))
+            if keys & {key_of(paragraph) for paragraph in paragraphs(row["text"])}:
+                quoted = quoted or row["source"]
+    if asked.near and nearest >= asked.near:
+        yield f"near duplicates: DROPPED, {nearest:.2f} of its runs of words are those of {closest}"
+    elif quoted:
+        yield f"repeated paragraph: DROPPED, its paragraphs stand in {quoted}"
+    else:
+        yield (
+            f"near duplicates: DROPPED, it is like one that is like another that stayed "
+            f"(nearest of those: {closest}, {nearest:.2f})"
+        )
+
+
+def _parts(documents: Path) -> Iterator[list[Document]]:
+    held: list[Document] = []
+    for split in ("train", "valid"):
+        for row in read_documents(documents, split):
+            held.append(row)
+            if len(held) == AT_ONCE:
+                yield held
+                held = []
+    yield held
+
+
+def _source(asked: Prepare, name: str) -> Source:
+    sources, skips = walk(list(asked.source))
+    found = next((source for source in sources if source.name == name), None)
+    if found is None:
+        reason = next((skip.reason for skip in skips if skip.name == name), "")
+        raise UserError(
+            f"{name!r} was not read: {reason}" if reason else f"no file {name!r} is in the run's sources",
+            hint="name it as drops.json and the documents do: FOLDER/FILE#N, or a document's id",
+        )
+    return found
+
+
+def _item(source: Source, limit: int, n: str) -> Passage | Dialogue | Skip:
+    last = 0
+    for item in read(source, limit):
+        number = item.line if isinstance(item, Skip) else item[0]
+        if str(number) == n:
+            return item
+        last = max(last, number)
+    size = os.stat(source.path).st_size
+    raise UserError(
+        f"{source.name} has no text {n!r}: {last} in {size:,} bytes", hint="FILE#N, N from 1"
+    )
+
