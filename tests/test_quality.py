@@ -1,4 +1,4 @@
-"""The labels and the rules: agreement, and a table that is not stale. Needs the assets handbook and fortunes."""
+"""The labels and the rules: agreement, and a table that is not stale."""
 
 import subprocess
 import sys
@@ -19,5 +19,6 @@ def test_the_rules_agree_with_the_readers_and_the_table_says_so() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     agreed = float(done.stdout.split("**")[1])
     assert agreed >= 0.95
-    shares = [line.split("|")[2] for line in done.stdout.splitlines() if line.startswith(("| Hafez", "| Shakes"))]
+    verse = [line for line in done.stdout.splitlines() if line.startswith(("| Hafez", "| Shakespeare"))]
+    shares = [line.split("|")[2] for line in verse]
     assert len(shares) == 2 and max(map(float, shares)) <= 0.01

@@ -12,7 +12,7 @@ CLAIMS = (
         "one handles data as with pandas, but data that frighten pandas (larger than memory)",
         _POST,
         _SMALL,
-        f"{_HERE}/test_bad_input.py::test_one_line_of_many_megabytes_in_bounded_memory",
+        f"{_HERE}/test_bad_input.py::test_one_line_of_many_megabytes_is_read_in_bounded_memory",
         "corpus preparation in bounded memory, on our engine: a line of 16 MB is read with 2 MB at most; "
         "no data frame that outgrows the machine was tried",
     ),
