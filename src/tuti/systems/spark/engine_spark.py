@@ -1,13 +1,15 @@
 """The preparation on Apache Spark: the same functions inside `mapInArrow`, on this machine or a cluster."""
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from tuti.run import UserError
 from tuti.systems.spark.frames import COUNTS, Function, Pairs
+from tuti.systems.spark.java import ready
+from tuti.systems.spark.masters import await_executors, check_master
+from tuti.systems.spark.shares import limited, shares
 from tuti.systems.spark.words import Count
 
 if TYPE_CHECKING:
@@ -16,28 +18,20 @@ if TYPE_CHECKING:
 
 def session(master: str, memory: str) -> "SparkSession":
     """The running session, or a new one; Spark's own defaults that hurt are set here."""
-    if not shutil.which("java") and not os.environ.get("JAVA_HOME"):
-        raise UserError(
-            "Spark needs Java 17 or later: neither a program `java` nor JAVA_HOME was found",
-            hint="apt install openjdk-17-jre-headless (or your system's), or engine:local",
-        )
+    check_master(master)
+    ready()
     # Spark would start PATH's python3 on its workers, which is another than this one in a venv.
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    try:
-        from pyspark.errors import PySparkException
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise UserError(
-            "the Spark engine needs pyspark, which is not installed",
-            hint="pip install 'tuti[spark]', or engine:local",
-        ) from error
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
     settings = {
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.driver.memory": memory,
-        "spark.executor.memory": memory,
         "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
         "spark.sql.session.timeZone": "UTC",
+        **shares(master, memory),
     }
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -47,12 +41,14 @@ def session(master: str, memory: str) -> "SparkSession":
         builder = builder.config(key, value)
     try:
         spark: SparkSession = builder.getOrCreate()
-    except (PySparkException, RuntimeError, OSError) as error:
+    except (PySparkException, Py4JError, RuntimeError, OSError) as error:
+        first = next((line for line in str(error).splitlines() if "Exception" in line), str(error))
         raise UserError(
-            f"Spark did not start on {master}: {str(error)[:300]}",
-            hint="check `java -version` (17 or later) and JAVA_HOME, or take engine:local",
-        ) from error
+            f"Spark did not start on {master}: {first[:300]}",
+            hint="tuti doctor names the Java that was taken; or leave --master out",
+        ) from None  # its trace is Java's
     spark.sparkContext.setLogLevel("ERROR")
+    await_executors(spark, master)
     return spark
 
 
@@ -71,7 +67,8 @@ class SparkEngine:
     def mapped(self, frame: "DataFrame", function: Function, schema: Any) -> "DataFrame":
         """A narrow step."""
         kinds = {"int32": "int", "int64": "long", "string": "string", "binary": "binary"}
-        return frame.mapInArrow(function, ", ".join(f"{f.name} {kinds[str(f.type)]}" for f in schema))
+        columns = ", ".join(f"{f.name} {kinds[str(f.type)]}" for f in schema)
+        return frame.mapInArrow(limited(function), columns)
 
     def by_bucket(self, frame: "DataFrame") -> "DataFrame":
         """A wide step."""
@@ -103,6 +100,11 @@ def _collect(frame: "DataFrame") -> Iterator[Any]:
         yield from frame.toLocalIterator()
     except PySparkException as error:
         text = str(error)
+        if "MemoryError" in text or "OutOfMemoryError" in text:
+            raise UserError(
+                "the memory of a Spark process did not suffice",
+                hint="more --memory, or more --partitions (smaller pieces)",
+            ) from None  # its trace is Java's
         if "No space left" in text or "no space left" in text:
             raise UserError(
                 "no space left on a disk that Spark writes to",

@@ -15,6 +15,7 @@ from tuti.run import UserError, read_events
 from tuti.systems.spark.doctor.advice import advice, size
 from tuti.systems.spark.doctor.event_log import read_log
 from tuti.systems.spark.doctor.facts import Facts, Stage, facts_from, read_facts
+from tuti.systems.spark.java import find_java
 
 LOGGED = {
     "spark.eventLog.enabled": "true",
@@ -84,6 +85,8 @@ def run_program(program: Path, *arguments: str) -> list[Facts]:
             "PYSPARK_PYTHON": sys.executable,
             "SPARK_LOCAL_IP": os.environ.get("SPARK_LOCAL_IP", "127.0.0.1"),
         }
+        if java := find_java():  # a program of our engine needs none
+            named["JAVA_HOME"] = str(java[0])
         command = [sys.executable, str(program), *arguments]
         if program.suffix == ".sql":
             command = [sys.executable, str(runner), str(program)]

@@ -150,7 +150,7 @@ def _engine(config: Prepare, run: Run, scratch: Path) -> Generator[Engine]:
     if config.master:
         from tuti.systems.spark import engine_spark
 
-        spark = engine_spark.session(config.master, config.memory or "2g")
+        spark = engine_spark.session(config.master, config.memory)
         run.show(f"prepare: on Spark {spark.version}, {config.master}")
         yield engine_spark.SparkEngine(spark, config.partitions)
         return

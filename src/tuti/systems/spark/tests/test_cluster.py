@@ -1,0 +1,121 @@
+"""A standalone cluster of two workers on this machine: the same bytes as in one process (`-m cluster`)."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tuti.run import hash_folder
+from tuti.systems.spark.java import find_java
+from tuti.systems.spark.tests.corpus import run_of, write_every_kind
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+PREPARED = """
+import sys
+from pathlib import Path
+from tuti.run import hash_folder
+from tuti.systems.spark.tests.corpus import run_of
+master, source, out, *partitions = sys.argv[1:]
+for n in map(int, partitions):
+    ways = {"master": master, "memory": "2g", "partitions": n}
+    run = run_of(Path(out) / f"{n}", Path(source), passage=500, **ways)
+    print(n, hash_folder(run.folder / "artifacts"))
+"""
+REFUSED = """
+import sys
+from tuti.systems.spark import engine_spark, masters
+masters.PATIENCE["spark"] = 5
+engine_spark.session(sys.argv[1], "2g")
+"""
+
+
+class Cluster:
+    """A master, and workers beside it, each a process that this test started and ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.started = folder, list[psutil.Popen]()
+        told = self.start("master", "Starting Spark master at")
+        self.address = re.search(r"spark://127\.0\.0\.1:\d+", told)[0]
+
+    def start(self, name: str, until: str, *arguments: str) -> str:
+        """Starts one and returns its log once that says `until`."""
+        import pyspark
+
+        java = find_java()
+        assert java
+        home, role = Path(pyspark.__file__).parent, name.rstrip("0123456789")
+        what = f"org.apache.spark.deploy.{role}.{role.capitalize()}"
+        begin = [str(home / "bin" / "spark-class"), what]
+        named = {"SPARK_LOCAL_IP": "127.0.0.1", "JAVA_HOME": str(java[0]), "SPARK_DAEMON_MEMORY": "256m"}
+        log = self.folder / f"{name}.log"
+        with open(log, "w") as file:
+            command = [*begin, "-h", "127.0.0.1", "--webui-port", "0", "-p", "0", *arguments]
+            environment = {**os.environ, **named}
+            self.started.append(psutil.Popen(command, stdout=file, stderr=file, env=environment))
+        for _ in range(600):
+            if until in (told := log.read_text()):
+                return told
+            assert self.started[-1].poll() is None, told
+            time.sleep(0.2)
+        raise AssertionError(f"{name} did not start: {told}")
+
+    def add_worker(self, number: int) -> None:
+        places = ["-c", "1", "-m", "2g", "-d", str(self.folder / f"work{number}"), self.address]
+        self.start(f"worker{number}", "Successfully registered with master", *places)
+
+    def stop(self) -> None:
+        """By their ids: workers first, with the executors that they began."""
+        for process in reversed(self.started):
+            family = [process, *process.children(recursive=True)] if process.is_running() else []
+            for member in family:
+                member.terminate()
+            for member in psutil.wait_procs(family, timeout=10)[1]:
+                member.kill()
+
+
+@pytest.fixture
+def cluster(tmp_path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path)
+    try:
+        yield made
+    finally:
+        made.stop()
+        assert not any(process.is_running() for process in made.started)
+
+
+def spark(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: one has one Spark."""
+    command = [sys.executable, "-c", code, *arguments]
+    named = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=named)
+
+
+def prepared(master: str, source: Path, out: Path, partitions: list[int]) -> dict[int, str]:
+    done = spark(PREPARED, master, str(source), str(out), *map(str, partitions))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {int(n): found for n, found in map(str.split, done.stdout.splitlines())}
+
+
+def test_a_cluster_writes_the_bytes_that_one_process_writes(tmp_path, cluster):
+    source = write_every_kind(tmp_path / "in")
+    ours = [run_of(tmp_path / f"ours{n}", source, passage=500, partitions=n) for n in (1, 2, 8)]
+    wanted = {hash_folder(run.folder / "artifacts") for run in ours}
+    assert len(wanted) == 1
+    done = spark(REFUSED, cluster.address)
+    assert f"UserError: {cluster.address} gave no executor within 5 s" in done.stderr
+    for number in (1, 2):
+        cluster.add_worker(number)
+    found = {
+        (master, n): hash
+        for master in (cluster.address, "local[1]", "local[2]")
+        for n, hash in prepared(master, source, tmp_path / re.sub(r"\W", "", master), [1, 2, 8]).items()
+    }
+    assert len(found) == 9 and set(found.values()) == wanted
+    worked = (tmp_path / f"worker{number}.log").read_text()
+    assert "Launched" in worked or "Asked to launch executor" in worked, worked
