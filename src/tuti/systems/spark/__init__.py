@@ -18,6 +18,7 @@ CARD = Card(
             "tuti.systems.spark.explain:explain", "what a Spark job did, and what to change in it"
         ),
     },
+    pages={"/": "tuti.systems.spark.doctor.picture:page"},
     presets={
         "prepare": {
             "tiny": "tuti.systems.spark.presets:tiny",
