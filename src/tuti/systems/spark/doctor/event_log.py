@@ -134,7 +134,7 @@ class Log:
         group.line = short(line)
         self._plan(event["sparkPlanInfo"])
         group.needless = list(needless(event["sparkPlanInfo"]))
-        group.rewritten = _rewritten(event.get("physicalPlanDescription", ""))
+        group.rewritten = optimised_in(event.get("physicalPlanDescription", ""))
 
     def sql_adaptive_execution_update(self, event: Event) -> None:
         """Its plan, changed while it ran."""
@@ -273,13 +273,14 @@ def _measured(stages: list[Stage]) -> list[Stage]:
     return found
 
 
-def _rewritten(text: str) -> list[str]:
+def optimised_in(text: str) -> list[str]:
     """What differs between the analysed and the optimised plan (spark.sql.ui.explainMode=extended)."""
     parts = re.split(r"^== (.+) ==$", text, flags=re.MULTILINE)
     plans = dict(zip(parts[1::2], parts[2::2], strict=False))
     if {"Analyzed Logical Plan", "Optimized Logical Plan"} <= plans.keys():
-        analysed = plans["Analyzed Logical Plan"].strip().splitlines()[1:]  # behind a line of its columns
-        return rewritten(analysed, plans["Optimized Logical Plan"].strip().splitlines())
+        lines = plans["Analyzed Logical Plan"].strip().splitlines()
+        columns = len(lines) > 1 and not lines[1].startswith((" ", ":", "+"))  # a line before the tree
+        return rewritten(lines[columns:], plans["Optimized Logical Plan"].strip().splitlines())
     return []
 
 

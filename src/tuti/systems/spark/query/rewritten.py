@@ -13,8 +13,8 @@ LINES, WIDTH = 40, 160
 """Of lines that differ, at most so many, so wide"""
 IDLE = ("sort", "Sort", "distinct", "union", "Repartition")
 """Steps that are left out where they change nothing"""
-NAMES = ("SubqueryAlias", "View")
-"""Lines of Spark's plans that compute nothing"""
+NAMES = ("SubqueryAlias", "View", "OverwriteBy", "AppendData", "InsertInto")
+"""Lines of Spark's plans that compute no rows"""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Step:
         return "aggregate" if found == "deduplicate" else found  # Spark's optimiser writes it so
 
     @property
-    def parts(self) -> frozenset[str]:
+    def parts(self) -> list[str]:
         """Of a filter: the conditions that must all hold."""
         plain = re.sub(r"cast\((\w+) as \w+\)", r"\1", self.text.partition(" ")[2])
         found = re.split(r" AND |and\(|, (?=[a-z_]+\()", plain)
         bare = [part.strip("() ") for part in found]
-        return frozenset(part + ")" * (part.count("(") - part.count(")")) for part in bare if part)
+        return [part + ")" * (part.count("(") - part.count(")")) for part in bare if part]
 
 
 def steps(lines: Sequence[str]) -> list[Step]:
@@ -71,11 +71,15 @@ def _told(old: list[Step], new: list[Step]) -> Iterator[str]:
     for text, count in gone.items():
         if text.startswith(IDLE):
             yield f"left out: {text}" + f" ({count} times)" * (count > 1)
+    named = [{name for step in plan for name in re.findall(r" AS (\w+)", step.text)} for plan in (old, new)]
+    if named[0] > named[1]:
+        yield f"columns pruned: {', '.join(sorted(named[0] - named[1]))} not computed"
     known = {step.text for step in old}
     for step in new:
         if step.text not in known and step.above:
             if step.kind in ("select", "project") and " as " not in step.text.lower():
-                yield f"columns pruned: only {step.text.partition(' ')[2]} go up to {step.above[-1]}"
+                names = step.text.partition(" ")[2] or "no column"
+                yield f"columns pruned: only {names} go up to {step.above[-1]}"
             elif step.kind == "scan":
                 yield f"columns pruned: {step.text} alone"
 
