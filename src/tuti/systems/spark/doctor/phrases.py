@@ -1,10 +1,7 @@
 """What the page of the room says, in English and in Persian."""
 
 PHRASES = {
-    "lead": (
-        "What each job of a run did, stage by stage, and what to change in it.",
-        "هر کارِ یک اجرا، مرحله به مرحله چه کرد و چه چیزِ آن را باید تغییر داد.",
-    ),
+    "lead": ("What each job did, stage by stage, and what to change.", "هر کار، مرحله به مرحله، و آنچه باید تغییر کند."),
     "runs": ("Runs and event logs", "اجراها و گزارش‌های اسپارک"),
     "none": ("No such run of prepare yet.", "هنوز چنین اجرایی از prepare نیست."),
     "no jobs": ("This run has no jobs of our engine.", "این اجرا کاری از موتور ما ندارد."),
@@ -15,17 +12,11 @@ PHRASES = {
     "stage_": ("stage", "مرحله"),
     "slowest": ("slowest", "کندترین"),
     "tasks": ("{tasks} tasks, {rows} rows", "{tasks} وظیفه، {rows} سطر"),
-    "seconds": (
-        "{sum} s in all, median {median}, longest {longest}",
-        "{sum} ثانیه؛ میانه {median}، بیشینه {longest}",
-    ),
+    "seconds": ("{sum} s, median {median}, longest {longest}", "{sum} ثانیه؛ میانه {median}، بیشینه {longest}"),
     "moved": ("{size} moved", "{size} جابه‌جا شد"),
     "advice": ("What to change", "چه را تغییر دهید"),
     "well": ("Nothing to change.", "چیزی برای تغییر نیست."),
-    "shuffles": (
-        "Shuffled bytes, predicted from the first task",
-        "بایت‌های جابه‌جاشده، با پیش‌بینی از نخستین وظیفه",
-    ),
+    "shuffles": ("Shuffles, predicted from their first task", "جابه‌جایی‌ها، با پیش‌بینی از نخستین وظیفه"),
     "predicted": ("predicted", "پیش‌بینی"),
     "measured": ("measured", "سنجیده"),
     "ratio": ("ratio", "نسبت"),

@@ -104,6 +104,7 @@ class Told:
         """All about a job, as markup."""
         title = self("job", number=number, what=facts.what) + (f" · {state}" if state else "")
         found = advice(facts) if not state else []
+        changed = "\n".join(facts.rewritten)
         well = "" if found or state else ui.paragraph(self("well"))
         said = "".join(f"<li>{ui.inline(line)}</li>" for line in found)
         return "\n".join([
@@ -114,9 +115,7 @@ class Told:
             "</div>",
             f"<h3>{self('advice')}</h3><ul>{said}</ul>" if said else well,
             self._predicted(facts),
-            ui.folded(self("rewritten"), ui.block("\n".join(facts.rewritten), "code"))
-            if facts.rewritten
-            else "",
+            ui.folded(self("rewritten"), ui.block(changed, "code")) if changed else "",
             ui.folded(self("steps"), "".join(map(self._steps, facts.stages))),
         ])
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-LINES, WIDTH = 40, 160
-"""Of lines that differ, at most so many, so wide"""
+LINES, WIDTH, LONG = 40, 160, 1_000_000
+"""Of lines that differ, at most so many, so wide; and pairs of lines beyond which plans are not compared"""
 IDLE = ("sort", "Sort", "distinct", "union", "Repartition")
 """Steps that are left out where they change nothing"""
 NAMES = ("SubqueryAlias", "View", "OverwriteBy", "AppendData", "InsertInto")
@@ -56,6 +56,8 @@ def steps(lines: Sequence[str]) -> list[Step]:
 def rewritten(before: Sequence[str], after: Sequence[str]) -> list[str]:
     """Sentences, then lines that went (-) and came (+); nothing for a plan that was left as it is."""
     old, new = steps(before), steps(after)
+    if len(old) * len(new) > LONG:
+        return []
     texts = [[step.text for step in plan] for plan in (old, new)]
     lines: list[str] = []
     for what, *(a, b, c, d) in SequenceMatcher(None, *texts, autojunk=False).get_opcodes():
