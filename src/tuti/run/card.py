@@ -32,7 +32,7 @@ class Card:
     verbs: dict[str, Entry] = field(default_factory=dict[str, Entry])
     """At most two that stand at the top of the command line, stages or views of this card."""
     pages: dict[str, str] = field(default_factory=dict[str, str])
-    """Path below `/<room>` → `"module:function"` that builds a page of Studio."""
+    """Path below `/<room>` → `"module:function"`: `(runs, query)` → parts of a page, as markup."""
     checks: dict[str, str] = field(default_factory=dict[str, str])
     """Name → `"module:function"` that `tuti doctor` calls; it returns a line or raises UserError."""
     presets: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])

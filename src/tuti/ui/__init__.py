@@ -6,6 +6,10 @@ these functions return is markup.
 
 from tuti.ui.curve import Series as Series
 from tuti.ui.curve import line_chart as line_chart
+from tuti.ui.graph import Bar as Bar
+from tuti.ui.graph import Box as Box
+from tuti.ui.graph import bars as bars
+from tuti.ui.graph import graph as graph
 from tuti.ui.page import page as page
 from tuti.ui.page import section as section
 from tuti.ui.style import STYLE as STYLE

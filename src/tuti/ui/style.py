@@ -21,6 +21,7 @@ body.tuti { margin: 0; background: var(--paper); color: var(--ink); }
 .tuti p { margin-block: .5rem; }
 .tuti a { color: var(--accent); }
 .tuti :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+.tuti a[aria-current] { font-weight: 700; }
 .tuti .quiet { color: var(--quiet); }
 .tuti .bad { color: var(--bad); font-weight: 600; }
 .tuti nav ul { list-style: none; margin: 0; padding: 0; display: flex; flex-wrap: wrap; gap: .2rem 1rem; }
@@ -33,6 +34,13 @@ body.tuti { margin: 0; background: var(--paper); color: var(--ink); }
 @media (max-width: 40rem) { .tuti .chart text { font-size: 15px; } }
 .tuti .chart .grid { stroke: var(--line); stroke-width: 1; }
 .tuti .chart .series { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
+.tuti .graph { display: block; }
+.tuti .graph text { fill: var(--ink); font: 13px system-ui, Vazirmatn, Tahoma, sans-serif; }
+.tuti .graph .name { font-weight: 600; }
+.tuti .graph rect { fill: var(--soft); stroke: var(--quiet); }
+.tuti .graph .used { fill: var(--series-0); }
+.tuti .graph .marked { stroke: var(--bad); stroke-width: 3; }
+.tuti .graph .edge { stroke: var(--quiet); stroke-width: 1.5; fill: none; }
 .tuti ul.legend { list-style: none; margin: .2rem 0; padding: 0; display: flex;
   flex-wrap: wrap; gap: .1rem 1.2rem; }
 .tuti .scroll { overflow-x: auto; margin-block: .8rem; }

@@ -2,10 +2,11 @@
 
 import asyncio
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
+from fastapi import Request
 from nicegui import ui
 
 from tuti import pipelines, systems
@@ -13,6 +14,9 @@ from tuti.app.studio import web
 from tuti.app.studio.place import Place
 from tuti.app.studio.strings import Language, language
 from tuti.run import Card
+
+RENEWED = 2.0
+"""Seconds between two looks at what a card's page shows"""
 
 
 def all_cards() -> dict[str, Card]:
@@ -34,7 +38,7 @@ def register_gallery(place: Place) -> None:
 
     for name, card in all_cards().items():
         for path, target in card.pages.items():
-            _mount(f"/{name}/{path.strip('/')}", target, card, place)
+            _mount(_below(name, path), target, card, place)
 
 
 def _card(name: str, card: Card, speech: Language) -> None:
@@ -49,20 +53,40 @@ def _card(name: str, card: Card, speech: Language) -> None:
                 made.props["aria-label"] = speech("start_stage", stage=f"{name} {stage}")
                 web.text_of(f" — {entry.help}")
         for path in card.pages:
-            web.link(web.address(f"/{name}/{path.strip('/')}", speech), path.strip("/"))
+            web.link(web.address(_below(name, path), speech), _below(name, path))
+
+
+def _below(name: str, path: str) -> str:
+    return f"/{name}/{path.strip('/')}".rstrip("/")
 
 
 def _mount(path: str, target: str, card: Card, place: Place) -> None:
-    """A card's page is a function `(runs) -> markup`, made with `tuti.ui`."""
+    """A card's page is a function `(runs, query) -> parts of markup`, made with `tuti.ui`; it is called again
+    while somebody looks, and parts that have changed are renewed. `query` is the address's, with `lang`.
+    """
 
     @ui.page(path, dark=None, response_timeout=60)
-    async def card_page(lang: str = "en") -> None:
+    async def card_page(request: Request, lang: str = "en") -> None:
         speech = language(lang)
-        with web.frame(speech, path, card.title):
-            web.markup(await asyncio.to_thread(_build, target, place.runs))
+        query = {name: value for name, value in request.query_params.items() if name.isidentifier()}
+        kept = {name: value for name, value in query.items() if name != "lang"}
+        query["lang"] = speech.code
+        with web.frame(speech, path, card.title, **kept):
+            shown: list[ui.html] = []
+            inside = ui.element("div")
+
+            async def refresh() -> None:
+                parts = await asyncio.to_thread(_build, target, place.runs, query)
+                with inside:
+                    shown.extend(web.markup("") for _ in parts[len(shown) :])
+                for number, part in enumerate(shown):
+                    part.set_content(parts[number] if number < len(parts) else "")
+
+            await refresh()
+            ui.timer(RENEWED, refresh, immediate=False)
 
 
-def _build(target: str, runs: Path) -> str:
+def _build(target: str, runs: Path, query: Mapping[str, str]) -> list[str]:
     module, _, name = target.partition(":")
-    function = cast(Callable[[Path], Any], getattr(importlib.import_module(module), name))
-    return str(function(runs))
+    function = cast(Callable[..., Iterable[str]], getattr(importlib.import_module(module), name))
+    return list(function(runs, query))

@@ -32,8 +32,8 @@ def address(path: str, language: Language, **query: str) -> str:
 
 
 @contextmanager
-def frame(language: Language, path: str, title: str) -> Generator[None]:
-    """The header with its links, and the place of the content."""
+def frame(language: Language, path: str, title: str, **query: str) -> Generator[None]:
+    """The header with its links, and the place of the content; `query`: what another language keeps."""
     visit(language)
     ui.page_title(title)
     ui.add_head_html(f"<style>{widgets.STYLE}{LAYOUT}</style>")
@@ -51,7 +51,7 @@ def frame(language: Language, path: str, title: str) -> Generator[None]:
             for other in LANGUAGES.values():
                 if other != language:
                     with ui.element("li"):
-                        made = link(address(path, other), other.own_name)
+                        made = link(address(path, other, **query), other.own_name)
                         made.props["lang"] = other.code
     with ui.element("div") as content:  # inside NiceGUI's own <main>
         content.props["id"] = "content"

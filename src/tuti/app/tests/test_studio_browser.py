@@ -303,6 +303,35 @@ def test_a_form_starts_a_real_run_of_a_stage(visit: Open, folder: Path) -> None:
     assert (made / "artifacts" / "documents" / "tuti.json").exists()
 
 
+def test_a_rooms_own_page_follows_a_run(visit: Open, folder: Path) -> None:
+    run = Run.create("spark", "prepare", None, RunOptions(out=folder / "runs" / "jobs"))
+    task = {"seconds": 0.5, "rows": 7_000_000, "shuffled": 3_000_000}
+    stage = {"number": 0, "steps": ["scan"], "wide": "exchange", "line": "mine.py:7", "tasks": [task, task]}
+    last = {"number": 1, "steps": ["sort"], "wide": "", "line": "", "tasks": [task], "needs": [0]}
+    levels = [{"name": "executor: execution", "cap": 2**30, "used": 2**29}]
+    known = {"cores": 2, "memory": 2**30, "stages": [stage, last], "levels": levels}
+    run.log("job", what="<img src=x onerror=alert(1)>", **known)
+    page = visit("/")
+    page.get_by_role("link", name="/spark", exact=True).click()
+    expect(page.get_by_role("heading", name="Job 1: <img src=x onerror=alert(1)>")).to_be_visible()
+    told = "stage 0, slowest, 2 tasks, 14,000,000 rows"
+    picture = page.get_by_role("img", name="Stages and shuffles")
+    expect(picture.locator("desc")).to_contain_text(told)
+    expect(page.get_by_role("img", name="Memory by level")).to_contain_text("512 MB of 1,024 MB")
+    expect(page.get_by_role("cell", name="1.00")).to_be_visible()  # predicted from the first of two
+    page.get_by_role("group").get_by_text("The steps of each stage").click()
+    run.log("job", what="count", **known)
+    expect(page.get_by_role("heading", name="Job 2: count")).to_be_visible()
+    expect(page.get_by_text("→ exchange (mine.py:7)").first).to_be_visible()  # still open
+    page.get_by_role("link", name="فارسی").click()
+    expect(page.get_by_role("heading", name="کار 2: count")).to_be_visible()
+    assert picture.count() == 0 and page.get_by_text("engine").count() == 0
+    region = page.get_by_role("region", name="مرحله‌ها و جابه‌جایی‌ها").first
+    region.focus()
+    expect(region).to_be_focused()
+    assert region.evaluate(DIRECTION) == "rtl"
+
+
 NAMELESS = """() => [...document.querySelectorAll('button, a, input, textarea, select, [role]')].filter(e => {
   const labelled = e.labels && e.labels.length && [...e.labels].some(l => l.textContent.trim());
   const aria = e.getAttribute('aria-label') || e.getAttribute('aria-labelledby');
@@ -317,6 +346,8 @@ PATHS = [
     "/chat",
     "/runs/trained/report",
     "/runs/trained?lang=fa",
+    "/spark",
+    "/spark?lang=fa",
 ]
 
 

@@ -22,6 +22,7 @@ CARD = Card(
         ),
     },
     checks={"Spark": "tuti.systems.spark.java:check"},
+    pages={"/": "tuti.systems.spark.doctor.picture:page"},
     presets={
         "prepare": {
             "tiny": "tuti.systems.spark.presets:tiny",

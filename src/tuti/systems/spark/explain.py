@@ -15,6 +15,8 @@ from tuti.run import UserError, read_events
 from tuti.systems.spark.doctor.advice import advice, size
 from tuti.systems.spark.doctor.event_log import read_log
 from tuti.systems.spark.doctor.facts import Facts, Stage, facts_from, read_facts
+from tuti.systems.spark.doctor.levels import Level
+from tuti.systems.spark.doctor.predict import predictions
 from tuti.systems.spark.java import find_java
 
 LOGGED = {
@@ -22,6 +24,10 @@ LOGGED = {
     "spark.eventLog.compress": "false",
     "spark.eventLog.rolling.enabled": "false",
     "spark.eventLog.logBlockUpdates.enabled": "true",
+    "spark.eventLog.logStageExecutorMetrics": "true",
+    "spark.executor.processTreeMetrics.enabled": "true",
+    "spark.executor.metrics.pollingInterval": "200ms",
+    "spark.sql.ui.explainMode": "extended",
     "spark.ui.enabled": "false",
 }
 SQL = """
@@ -130,7 +136,23 @@ def told(number: int, facts: Facts) -> list[str]:
         f"  memory of an executor: {size(facts.memory)}, most at once {size(peak)}{cached}; "
         f"to the driver {size(facts.collected)}"
     )
+    lines += [f"  memory, {level.name}: {_level(level)}" for level in facts.levels]
+    for one in predictions(facts):
+        note = f" (supposed: {one.note})" if one.note else ""
+        largest = f"{size(one.largest_predicted)}, measured {size(one.largest_measured)}"
+        known = f"; largest partition {largest}" if one.largest_measured else ""
+        lines.append(
+            f"  shuffle of stage {one.stage}, predicted from its first task: {size(one.predicted)}, "
+            f"measured {size(one.measured)}, ratio {one.ratio:.2f}{known}{note}"
+        )
+    lines += [f"  optimiser: {line}" for line in facts.rewritten]
     return [*lines, *(f"→ {line}" for line in advice(facts))]
+
+
+def _level(level: Level) -> str:
+    used = f"{size(level.used)} at most" if level.used >= 0 else "not measured by itself"
+    cap = f", of {size(level.cap)}" if level.cap else ", no cap of its own"
+    return used + cap + (f" ({size(level.safe)} are safe)" if level.safe else "")
 
 
 def _row(stage: Stage) -> Sequence[str]:

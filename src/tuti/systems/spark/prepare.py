@@ -24,6 +24,7 @@ from tuti.run import Run, UserError, disk_errors, hash_text
 from tuti.run.machine import cores
 from tuti.systems.spark.clean import Choice, Cleaning, Edit
 from tuti.systems.spark.doctor.facts import facts_of
+from tuti.systems.spark.doctor.follow import Follower
 from tuti.systems.spark.engine import Job, Session, fitting
 from tuti.systems.spark.engine_local import LocalEngine
 from tuti.systems.spark.frames import Engine
@@ -159,11 +160,15 @@ def _engine(config: Prepare, run: Run, scratch: Path) -> Generator[Engine]:
         done = [order for order in job.report if order["what"] != "sample"]
         tasks, rows = sum(stage.tasks for stage in job.stages), sum(order["rows"] for order in done)
         run.show(f"prepare: {len(done)} of {tasks} tasks, {rows:,} rows", passing=True)
+        follow(job)
 
     executors, memory = fitting(run.options.threads or cores(), config.memory)
     scratch.mkdir(parents=True, exist_ok=True)
+    follow = Follower(scratch)
+
     def ended(job: Job) -> None:
         run.log("job", **asdict(facts_of(job)))
+        follow.end()
 
     with Session(
         executors=executors,

@@ -5,8 +5,9 @@ A log is JSON, a line an event; one that was cut short is read as far as it goes
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -14,8 +15,12 @@ import zstandard
 
 from tuti.run import UserError
 from tuti.systems.spark.doctor.facts import Facts, Stage, Task
+from tuti.systems.spark.doctor.levels import bytes_of, levels_of_spark, pool_of
+from tuti.systems.spark.query.rewritten import rewritten
 
 Event = dict[str, Any]
+Most = dict[tuple[str, str], int]
+"""(driver or executor, metric) → the most of it"""
 PYTHON = {"BatchEvalPython": "Python UDF", "ArrowEvalPython": "Python UDF over Arrow"}
 PASSING = (
     *("Project", "Filter", "Sort", "HashAggregate", "ObjectHashAggregate", "WholeStageCodegen"),
@@ -23,7 +28,6 @@ PASSING = (
     "ResultQueryStage",
 )
 """Operators that do not care where a row lies, and wrappers"""
-SIZES = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
 @dataclass
@@ -36,6 +40,7 @@ class Group:
     """The method that began it: collect, count …"""
     stages: list[int] = field(default_factory=list[int])
     needless: list[str] = field(default_factory=list[str])
+    rewritten: list[str] = field(default_factory=list[str])
     cached: tuple[int, int] = (0, 0)
     """Bytes of cached tables in memory and on disk when it ended"""
 
@@ -55,6 +60,8 @@ class Log:
     jobs: dict[int, str] = field(default_factory=dict[int, str])
     blocks: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """Of each cached block: bytes in memory, bytes on disk"""
+    peaks: dict[int, Most] = field(default_factory=dict[int, Most])
+    """Of each stage, by driver or executor and metric: the most of it"""
 
     def take(self, event: Event) -> None:
         """One event; those of other kinds are passed over."""
@@ -96,6 +103,18 @@ class Log:
         """A task and its figures."""
         if event.get("Task Metrics"):
             self.tasks.setdefault(event["Stage ID"], []).append(event)
+            executor = event.get("Task Info", {}).get("Executor ID", "")
+            self._peaks(event["Stage ID"], executor, event.get("Task Executor Metrics") or {})
+
+    def stage_executor_metrics(self, event: Event) -> None:
+        """Memory of an executor during a stage."""
+        self._peaks(event["Stage ID"], event["Executor ID"], event["Executor Metrics"])
+
+    def _peaks(self, stage: int, executor: str, metrics: dict[str, int]) -> None:
+        known = self.peaks.setdefault(stage, {})
+        for metric, value in metrics.items():
+            key = ("driver" if executor == "driver" else "executor", metric)
+            known[key] = max(value, known.get(key, -1))
 
     def block_updated(self, event: Event) -> None:
         """A cached block."""
@@ -115,6 +134,7 @@ class Log:
         group.line = short(line)
         self._plan(event["sparkPlanInfo"])
         group.needless = list(needless(event["sparkPlanInfo"]))
+        group.rewritten = optimised_in(event.get("physicalPlanDescription", ""))
 
     def sql_adaptive_execution_update(self, event: Event) -> None:
         """Its plan, changed while it ran."""
@@ -136,12 +156,12 @@ class Log:
     def facts(self) -> list[Facts]:
         """One for each query or action that ran tasks."""
         found: list[Facts] = []
-        driver = _bytes(self.settings.get("spark.driver.memory", "1g"))
-        memory = _bytes(self.settings.get("spark.executor.memory", "1g"))
+        driver = bytes_of(self.settings.get("spark.driver.memory", "1g"))
+        memory = bytes_of(self.settings.get("spark.executor.memory", "1g"))
         if self.settings.get("spark.master", "").startswith("local"):
             memory = driver  # one process is both
         for name, group in self.groups.items():
-            stages = [self._stage(number, group) for number in group.stages if number in self.tasks]
+            stages = _measured([self._stage(n, group) for n in group.stages if n in self.tasks])
             if not stages:
                 continue
             brought = group.call.startswith(("collect", "toPandas", "toArrow"))
@@ -152,14 +172,25 @@ class Log:
                     f"{group.what} ({group.line})" if group.line else group.what,
                     stages,
                     self.cores or 1,
-                    int(0.6 * max(0, memory - 300 * 2**20)),
+                    pool_of(self.settings, memory),
                     collected,
                     driver,
                     *group.cached,
                     self.broadcast.get(name, 0),
+                    levels_of_spark(self.settings, self._most(group)),
+                    group.rewritten,
                 )
             )
         return found
+
+    def _most(self, group: Group) -> Most:
+        """The peaks of a group's stages, of processes that a poll caught."""
+        found: Most = {}
+        for number in group.stages:
+            for key, value in self.peaks.get(number, {}).items():
+                found[key] = max(value, found.get(key, 0))
+        polled = {who for (who, metric), value in found.items() if metric == "JVMHeapMemory" and value}
+        return {key: value for key, value in found.items() if key[0] in polled}
 
     def _stage(self, number: int, group: Group) -> Stage:
         about = self.stages.get(number, {"RDD Info": [], "Stage Name": ""})
@@ -169,7 +200,8 @@ class Log:
         wide = "exchange" if any(task.shuffled for task in tasks) else ""
         functions = [f"{PYTHON[step]} ({group.line})" for step in steps if step in PYTHON]
         moved = group.needless if wide and "Exchange" in steps and number == self._first_wide(group) else []
-        return Stage(number, steps, wide, group.line, tasks, functions=functions, needless=moved)
+        needs, planned = about.get("Parent IDs", []), about.get("Number of Tasks", len(tasks))
+        return Stage(number, steps, wide, group.line, tasks, "", functions, moved, needs, planned)
 
     def _first_wide(self, group: Group) -> int:
         """The first stage that writes a shuffle."""
@@ -187,6 +219,7 @@ READERS: dict[str, Callable[[Log, Event], None]] = {
     "JobEnd": Log.job_end,
     "StageCompleted": Log.stage_completed,
     "TaskEnd": Log.task_end,
+    "StageExecutorMetrics": Log.stage_executor_metrics,
     "BlockUpdated": Log.block_updated,
     "UnpersistRDD": Log.unpersist_rdd,
     "SQLExecutionStart": Log.sql_execution_start,
@@ -224,11 +257,31 @@ def _task(event: Event) -> Task:
         metrics["Disk Bytes Spilled"],
         metrics["Peak Execution Memory"],
         entered["Bytes Read"] + read["Local Bytes Read"] + read["Remote Bytes Read"],
+        metrics["Shuffle Write Metrics"].get("Shuffle Records Written", 0),
     )
 
 
-def _bytes(text: str) -> int:
-    return int(text[:-1]) * SIZES[text[-1].lower()] if text[-1:].lower() in SIZES else int(text)
+def _measured(stages: list[Stage]) -> list[Stage]:
+    """With the largest partition of each shuffle, where one stage reads it and nothing else."""
+    alone = {stage.needs[0]: stage for stage in stages if len(stage.needs) == 1}
+    found: list[Stage] = []
+    for stage in stages:
+        if (reads := alone.get(stage.number)) and stage.wide:
+            largest = max(task.read for task in reads.tasks)
+            stage = replace(stage, largest=largest, share=1 / len(reads.tasks), even=True)
+        found.append(stage)
+    return found
+
+
+def optimised_in(text: str) -> list[str]:
+    """What differs between the analysed and the optimised plan (spark.sql.ui.explainMode=extended)."""
+    parts = re.split(r"^== (.+) ==$", text, flags=re.MULTILINE)
+    plans = dict(zip(parts[1::2], parts[2::2], strict=False))
+    if {"Analyzed Logical Plan", "Optimized Logical Plan"} <= plans.keys():
+        lines = plans["Analyzed Logical Plan"].strip().splitlines()
+        columns = len(lines) > 1 and not lines[1].startswith((" ", ":", "+"))  # a line before the tree
+        return rewritten(lines[columns:], plans["Optimized Logical Plan"].strip().splitlines())
+    return []
 
 
 def read_log(path: Path) -> list[Facts]:

@@ -7,12 +7,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tuti.systems.spark.doctor.levels import Level, levels_of
 from tuti.systems.spark.engine.scheduler import Job
 from tuti.systems.spark.query import stages as plan_stages
-from tuti.systems.spark.query.plan import Exchange, Filter, Map, Node, Partial, Select, Sort
+from tuti.systems.spark.query.optimise import optimise
+from tuti.systems.spark.query.plan import Exchange, Filter, Map, Node, Partial, Select, Sort, drawn
+from tuti.systems.spark.query.rewritten import rewritten
 
 PASSING = (Select, Filter, Sort, Partial)
 """Steps that do not care where a row lies"""
+INDEX = 1_000_000
+"""Places in the indices of a shuffle that are read to find its largest partition; of larger ones, none"""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Task:
     """Most bytes of memory that it held"""
     read: int = 0
     """Bytes that it read, where that is known"""
+    made: int = 0
+    """Rows that it wrote for the next stage"""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,16 @@ class Stage:
     """Steps that call Python for every row, each with its line"""
     needless: list[str] = field(default_factory=list[str])
     """Shuffles that change nothing for what follows, each with its line"""
+    needs: list[int] = field(default_factory=list[int])
+    """The stages whose shuffles it reads"""
+    planned: int = 0
+    """Its tasks, also those that have not ended yet"""
+    largest: int = 0
+    """Bytes of the largest partition of its shuffle (0: not known)"""
+    share: float = 0.0
+    """The same as a share of all, as it could be told from the first task"""
+    even: bool = False
+    """That share is told as if keys lay evenly"""
 
     def total(self, of: Callable[[Task], float]) -> float:
         """The sum over the tasks."""
@@ -81,6 +98,10 @@ class Facts:
     """Bytes of cached tables that did not fit and went to disk"""
     broadcast: int = 0
     """Bytes of the largest table that was sent to every executor"""
+    levels: list[Level] = field(default_factory=list[Level])
+    """Memory by level"""
+    rewritten: list[str] = field(default_factory=list[str])
+    """What the optimiser changed in the plan"""
 
 
 def facts_of(job: Job, driver: int = 0) -> Facts:
@@ -96,6 +117,8 @@ def facts_of(job: Job, driver: int = 0) -> Facts:
         driver,
         sum(block.size for block in kept),
         sum(Path(block.path).stat().st_size for block in kept if not block.size),
+        levels=levels_of(job),
+        rewritten=rewritten(drawn(job.asked), drawn(optimise(job.asked))) if job.asked else [],
     )
 
 
@@ -112,12 +135,31 @@ def _stage(job: Job, stage: plan_stages.Stage) -> Stage:
         " and ".join(f"{read} ({read.line})" for read in stage.needs),
         [f"{step} ({step.line})" for step in steps if isinstance(step, Map) and step.by_row],
         [f"{read} ({read.line})" for read in stage.needs if read.asked and moved],
+        sorted(stage.needs.values()),
+        stage.tasks,
+        *(_largest(done, root.count) if isinstance(root, Exchange) else (0, 0.0)),
     )
 
 
+def _largest(done: list[dict[str, Any]], count: int) -> tuple[int, float]:
+    """Bytes of a shuffle's largest partition, and its share in the first task's output alone."""
+    if not done or len(done) * count > INDEX:
+        return 0, 0.0
+    sizes = [0] * count
+    share = 0.0
+    for number, order in enumerate(done):
+        index = Path(order["folder"], f"{order['task']}.json")
+        runs: list[list[int]] = json.loads(index.read_text()) if index.exists() else []  # lost: none
+        for run in runs:
+            sizes = [had + end - start for had, start, end in zip(sizes, run, run[1:], strict=False)]
+        if number == 0:
+            share = max(sizes) / max(1, sum(sizes))
+    return max(sizes), share
+
+
 def _task(done: dict[str, Any]) -> Task:
-    spilled, peak, size = done["spilled"], done["peak"], done["read_bytes"]
-    return Task(done["seconds"], done["read"], done.get("bytes", 0), spilled, peak, size)
+    spilled, peak, size, made = done["spilled"], done["peak"], done["read_bytes"], done["rows"]
+    return Task(done["seconds"], done["read"], done.get("bytes", 0), spilled, peak, size, made)
 
 
 def within(node: Node) -> list[Node]:
@@ -138,9 +180,10 @@ def read_facts(path: Path) -> list[Facts]:
 
 
 def facts_from(found: dict[str, Any]) -> Facts:
-    """What `dataclasses.asdict` made of facts."""
+    """What `dataclasses.asdict` made of facts; those of earlier versions lack some."""
     stages: list[Stage] = []
     for stage in found["stages"]:
         tasks = [Task(**task) for task in stage.pop("tasks")]
         stages.append(Stage(tasks=tasks, **stage))
-    return Facts(stages=stages, **{name: value for name, value in found.items() if name != "stages"})
+    levels = [Level(**level) for level in found.pop("levels", [])]
+    return Facts(stages=stages, levels=levels, **{k: v for k, v in found.items() if k != "stages"})

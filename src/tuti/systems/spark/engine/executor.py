@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tuti.run import UserError
+from tuti.run.machine import peak_memory_bytes
 from tuti.systems.spark.engine import operators, shuffle
 from tuti.systems.spark.engine.blocks import Store
 from tuti.systems.spark.engine.hashing import hash_rows
@@ -139,7 +140,7 @@ class Executor:
 
     def obey(self, order: dict[str, Any]) -> dict[str, Any]:
         """One task; the reply tells what it did, or what stood in its way."""
-        self.pool.peak = self.pool.storage
+        self.pool.peak, self.pool.held = self.pool.storage, 0
         began, known = time.monotonic(), {name: b.path for name, b in self.store.blocks.items()}
         scratch = self.folder / "scratch"
         outputs = {int(k): [Path(p) for p in paths] for k, paths in order["outputs"].items()}
@@ -161,8 +162,8 @@ class Executor:
         shutil.rmtree(scratch, ignore_errors=True)
         changed = {n: asdict(b) for n, b in self.store.blocks.items() if known.get(n) != b.path}
         reply |= {"blocks": changed, "read": work.read, "read_bytes": work.read_bytes}
-        reply |= {"spilled": work.means.spilled}
-        return reply | {"seconds": time.monotonic() - began, "peak": self.pool.peak}
+        reply |= {"spilled": work.means.spilled, "rss": peak_memory_bytes(), "storage": self.pool.storage}
+        return reply | {"seconds": time.monotonic() - began, "peak": self.pool.peak, "held": self.pool.held}
 
     def _do(self, work: Work, order: dict[str, Any]) -> dict[str, Any]:
         root, task = work.stage.root, int(order["task"])

@@ -22,11 +22,14 @@ class Pool:
     execution: int = 0
     storage: int = 0
     peak: int = 0
+    held: int = 0
+    """Most bytes of execution alone"""
 
     def take_execution(self, size: int) -> bool:
         """Bytes for a hash table, a sort, a buffer; False: spill what you hold."""
         granted = self._room(size, evictable=self.storage - int(REGION * self.cap))
         self.execution += size * granted
+        self.held = max(self.held, self.execution)
         self.peak = max(self.peak, self.execution + self.storage)
         return granted
 

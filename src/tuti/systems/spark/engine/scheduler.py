@@ -25,7 +25,7 @@ from tuti.systems.spark.engine.executor import Executor
 from tuti.systems.spark.engine.memory import Pool
 from tuti.systems.spark.engine.operators import bounds_of
 from tuti.systems.spark.query.arrow import ipc, pa
-from tuti.systems.spark.query.plan import Exchange, Ranged
+from tuti.systems.spark.query.plan import Exchange, Node, Ranged
 from tuti.systems.spark.query.stages import Stage
 
 ATTEMPTS = 4
@@ -83,6 +83,8 @@ class Job:
     """Called when a task has ended"""
     report: list[Order] = field(default_factory=list[Order])
     """What each task that ended did"""
+    asked: Node | None = None
+    """The plan before it was optimised"""
 
     def __post_init__(self) -> None:
         self.outputs: dict[int, list[Path | None]] = {s.number: [None] * s.tasks for s in self.stages}

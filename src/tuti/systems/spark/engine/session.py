@@ -134,7 +134,7 @@ class Session:
         scratch.mkdir(parents=True, exist_ok=True)
         stages = self.stages(node)
         means = (self.executors, self.pool, scratch, self.shared, self.blocks)
-        return Job(stages, *means, what, limit, self.told)
+        return Job(stages, *means, what, limit, self.told, asked=node)
 
     def run(self, node: Node, what: str, scratch: Path) -> Job:
         """All partitions of a plan; once more from the start where a cached one was lost."""

@@ -6,6 +6,7 @@ A shuffle is left out where rows lie right already: behind a join or a grouping 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tuti.systems.spark.query.expressions import col
 from tuti.systems.spark.query.grouping import grouping
 from tuti.systems.spark.query.plan import (
     Cache,
@@ -110,6 +111,8 @@ def cut(root: Node, kept: Callable[[Cache], bool] = lambda _: False) -> list[Sta
 
     Nothing behind a cache that is `kept` is needed.
     """
+    if isinstance(root, Exchange):  # the result is made by a stage that reads it
+        root = Select((root,), tuple((name, col(name)) for name in root.schema.names))
     stages: list[Stage] = []
 
     def stage(end: Node, inner: Node) -> int:

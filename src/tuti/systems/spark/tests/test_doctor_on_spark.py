@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from tuti.systems.spark.doctor.advice import advice
+from tuti.systems.spark.doctor.facts import Facts
+from tuti.systems.spark.doctor.levels import MB, Level
+from tuti.systems.spark.doctor.predict import predictions
 from tuti.systems.spark.explain import run_program, told
 
 PROGRAM = Path(__file__).with_name("faults_on_spark.py")
@@ -26,11 +29,49 @@ needs_java = pytest.mark.skipif(not shutil.which("java"), reason="needs the prog
 @pytest.mark.parametrize("size", [120_000, pytest.param(300_000, marks=pytest.mark.slow)])
 def test_planted_faults_are_found_and_clean_jobs_left_alone(size: int) -> None:
     found: dict[str, list[str]] = {}
+    jobs: dict[str, Facts] = {}
     for facts in run_program(PROGRAM, str(size)):
         name = facts.what.partition(" (")[0]
         found.setdefault(name, []).extend(advice(facts))
+        jobs[name] = facts
         assert told(1, facts)
     assert found.keys() == {*FAULTS, "clean figures", "clean join", "clean distinct"}
     for name, lines in found.items():
         wanted = FAULTS.get(name)
         assert bool(lines) == bool(wanted) and all(wanted in line for line in lines), (name, lines)
+    check_plans(jobs)
+    check_memory(jobs)
+    check_predictions(jobs, size)
+
+
+def check_plans(jobs: dict[str, Facts]) -> None:
+    """The optimiser's work is told where there is some."""
+    assert "columns pruned: text not computed" in jobs["clean distinct"].rewritten
+    assert not [line for line in jobs["too many"].rewritten if not line.startswith(("-", "+"))]
+    pushed = [line for line in jobs["needless shuffle"].rewritten if line.startswith("filter pushed down")]
+    assert pushed == ["filter pushed down: id > 5 goes below repartitionbyexpression"]
+
+
+def check_memory(jobs: dict[str, Facts]) -> None:
+    """Every level that Spark measures was measured, below its cap."""
+    for facts in jobs.values():
+        levels = levels_of(facts)
+        heap = levels["driver and executor: heap"]
+        assert heap.cap == 800 * MB and 20 * MB < heap.used < heap.cap
+        pool = levels["executor: execution"]
+        assert pool.cap == facts.memory == 300 * MB and 0 <= pool.used <= pool.cap
+    assert 100 * MB < levels_of(jobs["cached"])["executor: storage"].used <= 300 * MB
+    assert levels_of(jobs["python function"])["Python workers"].used > 20 * MB
+
+
+def levels_of(facts: Facts) -> dict[str, Level]:
+    return {level.name: level for level in facts.levels}
+
+
+def check_predictions(jobs: dict[str, Facts], size: int) -> None:
+    """Bytes follow from the first task; a skewed key is not foreseen, and the picture says so."""
+    [skewed] = predictions(jobs["skewed key"])
+    assert 0.8 < skewed.ratio < 1.25 and skewed.measured > 20 * size
+    assert skewed.largest_measured > 4 * skewed.largest_predicted and "as if keys were even" in skewed.note
+    [figures] = predictions(jobs["clean figures"])
+    assert 0.5 < figures.ratio < 2

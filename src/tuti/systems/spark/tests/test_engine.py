@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -366,3 +367,13 @@ def test_ranges_partition_an_order(rows: list[tuple[int | None, int]], count: in
     parts = [ordered(table.filter(pa.array(places == p)), by).to_pylist() for p in range(places.max() + 1)]
     assert [row for part in parts for row in part] == whole
     assert all(len({tuple(row.values()) for row in part}) <= 1 for part in parts[1::2])
+
+
+def test_a_plan_may_end_in_a_shuffle(session: Session, tmp_path: Path) -> None:
+    frame = numbers(session).repartition("k")
+    assert sorted(frame.collect()["n"].to_pylist()) == list(range(1000))
+    assert frame.count() == 1000 and len(session.stages(frame.node)) == 2
+    frame.save(tmp_path / "saved")
+    parts = [pq.read_table(path) for path in sorted((tmp_path / "saved").iterdir())]
+    keys = [set(part["k"].to_pylist()) for part in parts]
+    assert sum(map(len, keys)) == 7 and set.union(*keys) == set(range(7))

@@ -1,0 +1,170 @@
+"""The page `/spark` of Studio: the jobs of a run as pictures, also while they run.
+
+Stages are boxes and shuffles leave them; memory by level is bars; predicted stands beside measured.
+"""
+
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlencode
+
+from tuti import ui
+from tuti.run import UserError, read_events
+from tuti.run.directory import read_config
+from tuti.systems.spark.doctor.advice import advice, size
+from tuti.systems.spark.doctor.event_log import read_log
+from tuti.systems.spark.doctor.facts import Facts, Stage, facts_from
+from tuti.systems.spark.doctor.follow import at_work
+from tuti.systems.spark.doctor.phrases import NAMES, PHRASES
+from tuti.systems.spark.doctor.predict import predictions
+
+RUNS = 30
+"""The newest, to choose from"""
+LOGS = ("local-*", "app-*", "eventlog_v2_*")
+"""As Spark names its event logs: those in the folder of the runs are read too"""
+
+
+def page(runs: Path, query: Mapping[str, str]) -> list[str]:
+    """The parts of the page: runs to choose from, then each job; `query` has `lang` and may have `run`."""
+    told = Told(query["lang"])
+    found = _runs(runs)
+    name = query.get("run") or next(iter(found), "")
+    choice = "".join(f"<li>{_link(one, name, query)}</li>" for one in found)
+    head = [ui.paragraph(told("lead")), f'<nav aria-label="{told("runs")}"><ul>{choice}</ul></nav>']
+    if name not in found:
+        return [*head, ui.paragraph(told("none"))]
+    parts = ["\n".join(head)]
+    try:
+        jobs, working = _jobs(found[name], _state(found[name])), at_work(found[name] / "scratch")
+    except (UserError, LookupError, TypeError, ValueError, AttributeError) as error:
+        return [*parts, ui.paragraph(error, "bad")]
+    parts += [told.job(number, facts) for number, facts in enumerate(jobs, 1)]
+    if working is not None:
+        facts, when = working
+        state = told("at work", time=time.strftime("%H:%M:%S", time.localtime(when)))
+        parts.append(told.job(len(jobs) + 1, facts, state))
+    return parts if len(parts) > 1 else [*parts, ui.paragraph(told("no jobs"))]
+
+
+def _runs(runs: Path) -> dict[str, Path]:
+    """Name → the newest runs of prepare, by themselves or inside of another, and Spark's event logs."""
+    logs = (path for pattern in LOGS for path in runs.glob(pattern))
+    found = [(path.stat().st_mtime, path.name, path) for path in logs]
+    for pattern in ("*/config.json", "*/stages/*/config.json"):
+        for path in runs.glob(pattern):
+            try:
+                about = read_config(path.parent)
+            except (UserError, OSError, ValueError):
+                continue
+            if (about.get("room"), about.get("stage")) == ("spark", "prepare"):
+                name = path.relative_to(runs).parts[0]
+                found.append((path.stat().st_mtime, name, path.parent))
+    return {name: path for _, name, path in sorted(found, reverse=True)[:RUNS]}
+
+
+def _state(path: Path) -> tuple[int, int]:
+    events = path / "events.jsonl"
+    found = (events if events.exists() else path).stat()
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=8)
+def _jobs(folder: Path, state: object) -> list[Facts]:
+    """The jobs that have ended; read again when its events, or the log, are in another state."""
+    if not (folder / "config.json").exists():
+        return read_log(folder)
+    kept = [{k: v for k, v in e.items() if k not in ("event", "time")} for e in read_events(folder, "job")]
+    return [facts_from(event) for event in kept]
+
+
+def _link(name: str, current: str, query: Mapping[str, str]) -> str:
+    here = ' aria-current="page"' if name == current else ""
+    target = ui.escape("?" + urlencode({"run": name, "lang": query["lang"]}))
+    return f'<a href="{target}"{here}>{ui.inline(name)}</a>'
+
+
+class Told:
+    """Jobs in words and pictures, in one language."""
+
+    def __init__(self, language: str) -> None:
+        self.number = 1 if language == "fa" else 0
+        self.direction = "rtl" if language == "fa" else "ltr"
+
+    def __call__(self, key: str, **values: object) -> str:
+        """A phrase of the page, its places filled; what has no phrase stays as it is."""
+        return PHRASES.get(key, (key, NAMES.get(key, key)))[self.number].format(**values)
+
+    def size(self, count: float) -> str:
+        """Bytes; a mark keeps the unit behind its number where lines run right to left."""
+        return "\u200e" * self.number + size(count)
+
+    def job(self, number: int, facts: Facts, state: str = "") -> str:
+        """All about a job, as markup."""
+        title = self("job", number=number, what=facts.what) + (f" · {state}" if state else "")
+        found = advice(facts) if not state else []
+        changed = "\n".join(facts.rewritten)
+        well = "" if found or state else ui.paragraph(self("well"))
+        said = "".join(f"<li>{ui.inline(line)}</li>" for line in found)
+        return "\n".join([
+            f'<h2 dir="auto">{ui.escape(title)}</h2>',
+            '<div class="charts">',
+            ui.graph(self._boxes(facts), title=self("stages"), direction=self.direction),
+            ui.bars(list(self._bars(facts)), title=self("memory"), direction=self.direction),
+            "</div>",
+            f"<h3>{self('advice')}</h3><ul>{said}</ul>" if said else well,
+            self._predicted(facts),
+            ui.folded(self("rewritten"), ui.block(changed, "code")) if changed else "",
+            ui.folded(self("steps"), "".join(map(self._steps, facts.stages))),
+        ])
+
+    def _boxes(self, facts: Facts) -> list[ui.Box]:
+        places = {stage.number: place for place, stage in enumerate(facts.stages)}
+        costs = [stage.total(lambda task: task.seconds) for stage in facts.stages]
+        slowest = costs.index(max(costs)) if len(costs) > 1 and max(costs) > 0 else -1
+        made: list[ui.Box] = []
+        for place, stage in enumerate(facts.stages):
+            seconds = [task.seconds for task in stage.tasks] or [0.0]
+            rows, done = f"{stage.total(lambda task: task.rows):,.0f}", len(stage.tasks)
+            tasks = f"{done}/{stage.planned}" if done < stage.planned else str(done)
+            times = {"sum": f"{sum(seconds):.2f}", "median": f"{statistics.median(seconds):.2f}"}
+            lines = [self("tasks", tasks=tasks, rows=rows)]
+            lines.append(self("seconds", longest=f"{max(seconds):.2f}", **times))
+            reads = [places[need] for need in stage.needs if places.get(need, place) < place]
+            name = self("stage", number=stage.number)
+            mark = self("slowest") if place == slowest else ""
+            made.append(ui.Box(name, lines, self._leaves(stage), reads, mark))
+        return made
+
+    def _leaves(self, stage: Stage) -> list[str]:
+        if not stage.wide:
+            return []
+        moved = self("moved", size=self.size(stage.total(lambda task: task.shuffled)))
+        return [f"{moved} · {stage.line}" if stage.line else moved, stage.wide]
+
+    def _predicted(self, facts: Facts) -> str:
+        rows = [
+            (
+                str(one.stage),
+                *(size(n) for n in (one.predicted, one.measured)),
+                f"{one.ratio:.2f}" if one.measured else "–",
+                *(size(n) if n else "–" for n in (one.largest_predicted, one.largest_measured)),
+                "; ".join(map(self, one.note.split("; "))),
+            )
+            for one in predictions(facts)
+        ]
+        heads = ("stage_", "predicted", "measured", "ratio", "largest predicted", "largest measured", "note")
+        return ui.table(self("shuffles"), list(map(self, heads)), rows) if rows else ""
+
+    def _bars(self, facts: Facts) -> Iterator[ui.Bar]:
+        for level in facts.levels:
+            cap = self.size(level.cap) if level.cap else self("no cap")
+            safe = f" ({self('safe', size=self.size(level.safe))})" if level.safe else ""
+            measured = self("of", used=self.size(level.used), cap=cap) + safe
+            told = measured if level.used >= 0 else self("not measured", cap=cap)
+            yield ui.Bar(self(level.name), told, max(0, level.used), level.cap)
+
+    def _steps(self, stage: Stage) -> str:
+        lines = [*stage.steps, *([f"→ {stage.wide} ({stage.line})"] if stage.wide else [])]
+        return f"<h3>{self('stage', number=stage.number)}</h3>" + ui.block("\n".join(lines), "code")
