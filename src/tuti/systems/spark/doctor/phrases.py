@@ -1,7 +1,10 @@
 """What the page of the room says, in English and in Persian."""
 
 PHRASES = {
-    "lead": ("What each job did, stage by stage, and what to change.", "هر کار، مرحله به مرحله، و آنچه باید تغییر کند."),
+    "lead": (
+        "What each job did, stage by stage, and what to change.",
+        "هر کار، مرحله به مرحله، و آنچه باید تغییر کند.",
+    ),
     "runs": ("Runs and event logs", "اجراها و گزارش‌های اسپارک"),
     "none": ("No such run of prepare yet.", "هنوز چنین اجرایی از prepare نیست."),
     "no jobs": ("This run has no jobs of our engine.", "این اجرا کاری از موتور ما ندارد."),
@@ -12,7 +15,10 @@ PHRASES = {
     "stage_": ("stage", "مرحله"),
     "slowest": ("slowest", "کندترین"),
     "tasks": ("{tasks} tasks, {rows} rows", "{tasks} وظیفه، {rows} سطر"),
-    "seconds": ("{sum} s, median {median}, longest {longest}", "{sum} ثانیه؛ میانه {median}، بیشینه {longest}"),
+    "seconds": (
+        "{sum} s, median {median}, longest {longest}",
+        "{sum} ثانیه؛ میانه {median}، بیشینه {longest}",
+    ),
     "moved": ("{size} moved", "{size} جابه‌جا شد"),
     "advice": ("What to change", "چه را تغییر دهید"),
     "well": ("Nothing to change.", "چیزی برای تغییر نیست."),

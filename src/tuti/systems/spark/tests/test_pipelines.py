@@ -38,7 +38,7 @@ def systems(tmp_path_factory):
             size = -(-len(table) // 3)
             (folder / name).mkdir(exist_ok=True)
             pq.write_table(table.slice(part * size, size), folder / name / f"{part}.parquet")
-    spark = engine_spark.session("local[2]", "1g")
+    spark = engine_spark.session("local[2]", "6g")  # this process, pytest, counts
     before = {key: spark.conf.get(key, None) for key in PLAIN}
     for key, value in PLAIN.items():
         spark.conf.set(key, value)

@@ -11,7 +11,7 @@ from tuti.systems.spark.overlap import runs_of
 from tuti.systems.spark.tests.corpus import rows, run_of, told, write_corpus
 from tuti.systems.spark.why import Why, why
 
-LONG = "A parrot that has learnt one hundred words of Bengal can hold a talk with all who come by its sea."
+LONG = "A parrot who has learnt one hundred words of Bengal can hold a talk with all who come by its old sea."
 
 
 @pytest.fixture(scope="module")
