@@ -26,7 +26,8 @@ needs_java = pytest.mark.skipif(not shutil.which("java"), reason="needs the prog
 
 
 @needs_java
-@pytest.mark.parametrize("size", [120_000, pytest.param(300_000, marks=pytest.mark.slow)])
+@pytest.mark.cluster  # two sessions of Spark, a dozen jobs each: minutes
+@pytest.mark.parametrize("size", [120_000, 300_000])
 def test_planted_faults_are_found_and_clean_jobs_left_alone(size: int) -> None:
     found: dict[str, list[str]] = {}
     jobs: dict[str, Facts] = {}

@@ -171,6 +171,7 @@ def test_memory_that_cannot_be_is_refused():
         shares("local[2]", "9000g")
 
 
+@pytest.mark.cluster
 @needs_java
 def test_a_worker_has_its_share_and_no_more():
     done = run(TOO_MUCH, "100")
@@ -188,6 +189,7 @@ def proportional(process: psutil.Process) -> int:
         return 0
 
 
+@pytest.mark.cluster
 @needs_java
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 def test_all_processes_together_keep_to_the_cap(tmp_path):
