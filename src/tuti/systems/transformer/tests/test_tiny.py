@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tuti.data import read_tokens
 from tuti.infer import document_nats
@@ -19,8 +20,19 @@ from tuti.systems.transformer.tests.grammar import write_corpus
 from tuti.systems.transformer.tests.small import go, packed
 
 
+def yardstick() -> float:
+    """Processor seconds of a fixed piece of work, small products and a loop: what this machine does just now."""
+    began = time.process_time()
+    x = torch.ones(256, 256)
+    for _ in range(1500):
+        torch.mm(x, x)
+    assert sum(number & 1 for number in range(2_000_000)) == 1_000_000
+    return time.process_time() - began
+
+
 @pytest.mark.tiny
 def test_the_tiny_preset_beats_the_best_byte_ngram(tmp_path: Path) -> None:
+    yard = yardstick()
     began = time.process_time()
     grammar = write_corpus(tmp_path / "corpus")
     tokens = packed(tmp_path, tmp_path / "corpus")
@@ -51,5 +63,6 @@ def test_the_tiny_preset_beats_the_best_byte_ngram(tmp_path: Path) -> None:
     assert ours == pytest.approx(0.236, abs=0.03), said  # the figure on the room's page
     assert 0.9 * entropy < ours, said  # below it, held-out text would have been seen
     assert steps[0] == pytest.approx(math.log(valid.vocab), rel=0.1)
-    # 60 s of two idle cores are 120; beside other work the threads wait for each other, and that counts too
-    assert spent <= 180, f"{spent:.0f} processor seconds"
+    # 180 s of a core whose yardstick is .45 s; the same machine was seen at half that speed, hours later
+    yard = (yard + yardstick()) / 2
+    assert spent <= 400 * yard, f"{spent:.0f} processor seconds, yardstick {yard:.2f}"
