@@ -28,11 +28,11 @@ def test_spark_and_in_process_write_the_same_bytes(corpus, tmp_path):
     wanted = hash_folder(ours.folder / "artifacts")
     try:
         for partitions in (1, 3):
-            ways = {"master": "local[2]", "memory": "2500m", "partitions": partitions}
+            ways = {"master": "local[2]", "memory": "4g", "partitions": partitions}
             run = run_of(tmp_path / f"spark-{partitions}", corpus, passage=500, **ways)
             assert hash_folder(run.folder / "artifacts") == wanted
     finally:
-        engine_spark.session("local[2]", "2500m").stop()
+        engine_spark.session("local[2]", "4g").stop()
 
 
 def test_spark_is_not_imported_in_process():
