@@ -1,6 +1,6 @@
 """Near duplicates: ours against datatrove, two processes each, 14 bands of 8 minima over runs of five words.
 
-    python -m venv /tmp/peer && /tmp/peer/bin/pip install 'datatrove[io,processing]'
+    python -m venv /tmp/peer && /tmp/peer/bin/pip install 'datatrove[io,processing]' 'xxhash<4'
     TUTI_DATATROVE=/tmp/peer/bin/python make bench NAME=dedup         # TUTI_MEGABYTES=30 for a quick look
 
 Texts in two scripts, 300 MB; a third of them are copies of another in which words were changed, so that

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENDS = (".", "!", "?", "؟", "…", "”", '"', "»", ":", "۔", "。", "！", "？", "'", "’", ")")
-_SENTENCE = re.compile(r"[^\W\d_][^.!?؟۔。！？]*[.!?؟۔。！？]")
 _BULLET = re.compile(r"\s*(?:[-*+•‣◦○●▪–—]\s|\(?[\d۰-۹]{1,3}[.)]\s)")
 _NUMBERED = re.compile(r"\s*(?:[\divx۰-۹]{1,4}[.)]){1,5}\s", re.IGNORECASE)
 _LETTER = re.compile(r"[^\W\d_]")
+_MIX = 0x5851F42D4C957F2D
+"""Odd, so that multiplying loses nothing (Knuth's MMIX)"""
 _WORD_TRIM = "\"'()[]{}<>«»“”‘’.,;:!?؟،؛*_`#-"
 
 
@@ -26,7 +27,6 @@ class Measures:
         self.text = text
         self.words = text.split()
         self.lines = [line for line in text.split("\n") if line.strip()]
-        self.bare = [word.strip(_WORD_TRIM).lower() for word in self.words]
 
     def share(self, count: float, lines: bool = False) -> float:
         """A count as a share of the words, or of the lines."""
@@ -40,7 +40,8 @@ class Measures:
     @cached_property
     def alphabetic(self) -> float:
         """Share of words with a letter."""
-        return self.share(sum(1 for word in self.words if _LETTER.search(word)))
+        letters = sum(1 for word in self.words if word[0].isalpha() or _LETTER.search(word))
+        return self.share(letters)
 
     @cached_property
     def symbols(self) -> float:
@@ -77,11 +78,15 @@ class Measures:
     @cached_property
     def sentences(self) -> int:
         """Stretches from a letter to a mark that ends a sentence."""
-        return sum(1 for _ in _SENTENCE.finditer(self.text))
+        text = self.text
+        for mark in "!?؟۔。！？":
+            text = text.replace(mark, ".")
+        *ended, _ = text.split(".")
+        return sum(1 for part in ended if _LETTER.search(part))
 
     def stop_words(self, among: frozenset[str]) -> int:
         """How many of these words it has, each counted once (as Gopher does)."""
-        return len(among.intersection(self.bare))
+        return len(among.intersection(word.strip(_WORD_TRIM) for word in set(self.text.lower().split())))
 
     def repeated(self, parts: list[str]) -> tuple[float, float]:
         """Share of parts, and of their characters, that stood there before."""
@@ -104,18 +109,16 @@ class Measures:
 
     @cached_property
     def _numbers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """[words] a number for each distinct word, and its characters."""
-        known: dict[str, int] = {}
-        numbers = [known.setdefault(word, len(known)) for word in self.words]
-        return np.array(numbers, np.int64), np.array(list(map(len, self.words)), np.int64)
+        """[words] a number for each word, equal for equal words (Python's hash); and its characters."""
+        words, count = self.words, len(self.words)
+        return np.fromiter(map(hash, words), np.int64, count), np.fromiter(map(len, words), np.int64, count)
 
     def _grams(self, n: int) -> NDArray[np.int64]:
-        """[words - n + 1] a number for each run of n words, equal for equal runs."""
+        """[words - n + 1] a number for each run of n words, equal for equal runs (by chance: 1 in 2⁶⁴)."""
         numbers, _ = self._numbers
-        runs = numbers[: len(numbers) - n + 1].copy()
+        runs = numbers[: len(numbers) - n + 1]
         for word in range(1, n):
-            runs = runs * len(numbers) + numbers[word : len(numbers) - n + 1 + word]
-            runs = np.unique(runs, return_inverse=True)[1]
+            runs = runs * _MIX + numbers[word : len(numbers) - n + 1 + word]  # wraps
         return runs
 
     def top_gram(self, n: int) -> float:
@@ -123,11 +126,11 @@ class Measures:
         if len(self.words) < n + 1:
             return 0.0
         runs = self._grams(n)
-        counts = np.bincount(runs)
+        values, counts = np.unique(runs, return_counts=True)
         if (most := int(counts.max())) < 2:
             return 0.0
         _, sizes = self._numbers
-        first = int(np.flatnonzero(runs == int(counts.argmax()))[0])
+        first = int(np.isin(runs, values[counts == most]).argmax())
         return most * int(sizes[first : first + n].sum()) / int(sizes.sum())
 
     @cached_property
@@ -139,10 +142,10 @@ class Measures:
             if len(self.words) < n + 1:
                 break
             runs = self._grams(n)
+            if len(np.unique(runs)) == len(runs):
+                break  # longer runs are not repeated either
             again = np.ones(len(runs), bool)
             again[np.unique(runs, return_index=True)[1]] = False
-            if not again.any():
-                break  # longer runs are not repeated either
             covered = np.zeros(len(sizes), bool)
             for word in range(n):
                 covered[word : word + len(runs)] |= again
