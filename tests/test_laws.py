@@ -144,6 +144,20 @@ def test_configs_are_small_and_flat(entry) -> None:
             assert not any(_variants(inner[f.name]) for f in dataclasses.fields(variant)), variant
 
 
+def test_a_stage_that_computes_with_torch_imports_it_with_its_module() -> None:
+    """So that execute pins it; what does without does not carry it in each of its processes."""
+    from tuti import pipelines, systems
+
+    without: set[str] = set()
+    for name, card in {**pipelines.cards(), **systems.cards()}.items():
+        for verb, entry in card.stages.items():
+            module = entry.target.partition(":")[0]
+            code = f"import sys, {module}; sys.exit('torch' not in sys.modules)"
+            if subprocess.run([sys.executable, "-c", code]).returncode:
+                without.add(f"{name} {verb}")
+    assert without == {"spark prepare", "transformer tokenizer"}
+
+
 def test_every_room_keeps_the_card_contract() -> None:
     from tuti import systems
 

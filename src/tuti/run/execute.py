@@ -17,7 +17,7 @@ def execute(stage: Callable[[Any, Run], None], config: Any, run: Run) -> None:
     """
     files.sweep(run.folder)
     files.sweep(run.folder / "artifacts")
-    device = machine.choose_device(run.options.device)
+    device = machine.device_of_stage(run.options.device)
     machine.pin(run.options.seed, run.options.threads)
     run.log("start", stage=stage.__name__, device=device, threads=run.options.threads)
     started = time.monotonic()

@@ -69,15 +69,25 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
+def device_of_stage(wanted: str) -> str:
+    """`choose_device` where torch is there: a stage that computes with it imports it with its module.
+
+    What does without is not made to load it: 200 MB, for each process that is forked.
+    """
+    return "cpu" if wanted == "auto" and "torch" not in sys.modules else choose_device(wanted)
+
+
 def pin(seed: int, threads: int) -> None:
     """Fixes every source of chance and the number of threads, so that equal configs give equal bits."""
     import numpy
-    import torch
 
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    torch.set_num_threads(threads or cores())
+    if "torch" in sys.modules:
+        import torch
+
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads or cores())
 
 
 def peak_memory_bytes() -> int:

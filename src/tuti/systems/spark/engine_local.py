@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tuti.systems.spark.engine import Frame, Session
-from tuti.systems.spark.frames import COUNTS, Function, Pairs
+from tuti.systems.spark.frames import COUNTS, LINES, Function, Pairs, lines_of
 from tuti.systems.spark.query.arrow import Batch, pa
+from tuti.systems.spark.walk import Source
 from tuti.systems.spark.words import Count
 
 LINE = pa.schema([("line", pa.string())])
@@ -26,6 +27,10 @@ class LocalEngine:
             dealt[least].append(line)
             work[least] += size + 1000
         return self.session.items(dealt, _read, LINE, "files")
+
+    def read(self, sources: Sequence[Source], function: Function) -> Frame:
+        """Files of this machine."""
+        return self.mapped(self.listed(lines_of(sources)), function, LINES)
 
     def mapped(self, frame: Frame, function: Function, schema: Any) -> Frame:
         """A narrow step."""

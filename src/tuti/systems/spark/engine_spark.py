@@ -3,13 +3,18 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tuti.run import UserError
-from tuti.systems.spark.frames import COUNTS, Function, Pairs
-from tuti.systems.spark.java import ready
+from tuti.systems.spark.frames import COUNTS, LINES, Function, Pairs, lines_of
+from tuti.systems.spark.java import cause, ready
 from tuti.systems.spark.masters import await_executors, check_master
+from tuti.systems.spark.query.arrow import Batch
+from tuti.systems.spark.remote import address, contents, on_disk
 from tuti.systems.spark.shares import limited, shares
+from tuti.systems.spark.walk import Source
 from tuti.systems.spark.words import Count
 
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ def session(master: str, memory: str) -> "SparkSession":
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
+        "spark.sql.execution.arrow.maxBytesPerBatch": "64m",
         "spark.sql.session.timeZone": "UTC",
         **shares(master, memory),
     }
@@ -42,9 +48,8 @@ def session(master: str, memory: str) -> "SparkSession":
     try:
         spark: SparkSession = builder.getOrCreate()
     except (PySparkException, Py4JError, RuntimeError, OSError) as error:
-        first = next((line for line in str(error).splitlines() if "Exception" in line), str(error))
         raise UserError(
-            f"Spark did not start on {master}: {first[:300]}",
+            f"Spark did not start on {master}: {cause(error)}",
             hint="tuti doctor names the Java that was taken; or leave --master out",
         ) from None  # its trace is Java's
     spark.sparkContext.setLogLevel("ERROR")
@@ -53,16 +58,29 @@ def session(master: str, memory: str) -> "SparkSession":
 
 
 class SparkEngine:
-    """`frames.Engine` on Spark; `pieces`: how many partitions (0: four for each core)."""
+    """`frames.Engine` on Spark; `pieces`: partitions (0: four a core); `remote`: addresses of sources."""
 
-    def __init__(self, spark: "SparkSession", pieces: int) -> None:
-        self.spark = spark
+    def __init__(self, spark: "SparkSession", pieces: int, remote: Sequence[str] = ()) -> None:
+        self.spark, self.remote = spark, remote
         self.pieces = pieces or 4 * spark.sparkContext.defaultParallelism
 
     def listed(self, lines: Sequence[tuple[str, int]]) -> "DataFrame":
         """Spread by Spark, which does not know how much work a line is."""
         frame = self.spark.createDataFrame([(line,) for line, _ in lines], "line string")
         return frame.repartition(max(1, min(self.pieces, len(lines))))
+
+    def read(self, sources: Sequence[Source], function: Function) -> "DataFrame":
+        """Files of all machines at the same paths, and those that Spark's connectors reach."""
+        there = [source for source in sources if address(Path(os.fsdecode(source.path)))]
+        here = [source for source in sources if source not in there]
+        parts = [self.mapped(self.listed(lines_of(here)), function, LINES)] if here else []
+        if there:
+
+            def read(batches: Iterator[Batch]) -> Iterator[Batch]:
+                return function(on_disk(batches))
+
+            parts.append(self.mapped(contents(self.spark, there, self.remote), read, LINES))
+        return reduce(lambda one, other: one.union(other), parts)
 
     def mapped(self, frame: "DataFrame", function: Function, schema: Any) -> "DataFrame":
         """A narrow step."""

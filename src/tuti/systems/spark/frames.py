@@ -1,11 +1,13 @@
 """What the steps of a preparation stand on: what is asked of an engine, and batches of buckets and lines."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from tuti.systems.spark.query.arrow import Batch, pa
+from tuti.systems.spark.walk import Source
 from tuti.systems.spark.words import Count
 
 LINES = pa.schema([("bucket", pa.int32()), ("line", pa.string())])
@@ -25,6 +27,10 @@ class Engine(Protocol):
 
     def listed(self, lines: Sequence[tuple[str, int]]) -> Frame:
         """A frame of these lines (column `line`), spread over partitions by the work that each is."""
+        ...
+
+    def read(self, sources: Sequence[Source], function: Function) -> Frame:
+        """What a function from lines (`listed_in`: the fields of a Source) to LINES makes of files."""
         ...
 
     def mapped(self, frame: Frame, function: Function, schema: Any) -> Frame:
@@ -48,6 +54,12 @@ def buckets_of(engine: Engine, folder: Path) -> Frame:
     """One line for each bucket file of a folder: its path."""
     paths = sorted(folder.resolve().glob("[0-9]*"))
     return engine.listed([(json.dumps(str(path)), path.stat().st_size) for path in paths])
+
+
+def lines_of(sources: Sequence[Source]) -> list[tuple[str, int]]:
+    """A line and its work for each file of this machine."""
+    full = [source._replace(path=os.path.abspath(source.path)) for source in sources]
+    return [(json.dumps([s.name, os.fsdecode(s.path), s.size, s.modified]), s.size) for s in full]
 
 
 def listed_in(batches: Iterable[Batch]) -> Iterator[Any]:

@@ -8,7 +8,6 @@ and a last one takes the edited documents to their new buckets. Source, run and 
 the same paths by all workers.
 """
 
-import json
 import os
 import shutil
 from collections import Counter
@@ -53,14 +52,11 @@ def gather(
     `limit`: the longest text, in characters; `least`: the Jaccard similarity from which documents are near
     duplicates (0: they stay); `runs`: of evaluation sets (`overlap.py`).
     """
-    listed = [(s.name, os.fsdecode(os.path.abspath(s.path)), s.size, s.modified) for s in sources]
-    files = engine.listed([(json.dumps(source), source[2]) for source in listed])
-
     def read(batches: Iterator[Batch]) -> Iterator[Batch]:
         return batches_of(_read(batches, limit, how))
 
     total = Tally()
-    _sort_buckets(engine, engine.mapped(files, read, LINES), scratch / "sorted", total, runs)
+    _sort_buckets(engine, engine.read(sources, read), scratch / "sorted", total, runs)
     if least:
         drop_near(engine, scratch, total, least)
     _cut_repeated(engine, scratch, total)

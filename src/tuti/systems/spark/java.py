@@ -87,3 +87,9 @@ def _launched(java: Path) -> Path:
             (folder / "bin" / "java").write_text(script)
             (folder / "bin" / "java").chmod(0o755)
     return home.absolute()
+
+
+def cause(error: Exception) -> str:
+    """Of an error that Spark told: the line that says what happened; the others are where in Java."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return next((line for line in lines if "Exception" in line), lines[0])[:300]

@@ -31,6 +31,7 @@ from tuti.systems.spark.frames import Engine
 from tuti.systems.spark.gather import count, gather
 from tuti.systems.spark.languages import chosen
 from tuti.systems.spark.overlap import runs_of
+from tuti.systems.spark.remote import address, listed
 from tuti.systems.spark.split import (
     cut_id,
     read_documents,
@@ -39,7 +40,7 @@ from tuti.systems.spark.split import (
     write_documents,
 )
 from tuti.systems.spark.tally import LISTED, Tally
-from tuti.systems.spark.walk import Source, walk
+from tuti.systems.spark.walk import Skip, Source, walk
 from tuti.systems.spark.words import Count, counted
 
 
@@ -70,7 +71,7 @@ class Prepare:
     memory: str = ""
     """Of all processes together, as 4g; "": half of what is free"""
     partitions: Annotated[int, Interval(ge=0, le=100_000)] = 0
-    """Pieces of the work (0: four for each core). The result is the same, byte by byte"""
+    """Pieces of the work (0: four a core, more of a large corpus). The result is the same, byte by byte"""
 
     def cleaning(self) -> Cleaning:
         """How texts are judged and edited; an unknown language is refused."""
@@ -81,8 +82,7 @@ def prepare(config: Prepare, run: Run) -> None:
     """Writes artifacts/documents (Documents) and artifacts/words (WordCounts)."""
     config.cleaning()  # an unknown language is refused before anything is read
     documents, words = (run.folder / "artifacts" / name for name in ("documents", "words"))
-    roots = [config.source] if isinstance(config.source, Path) else list(config.source)
-    sources, skips = walk(roots, exclude=run.folder)
+    sources, skips = _listed(config, run)
     listing = [(source.name, source.size, source.modified) for source in sources]
     run.inputs["source"] = hash_text(json.dumps(listing))
     if documents.exists() and words.exists():
@@ -99,10 +99,37 @@ def prepare(config: Prepare, run: Run) -> None:
                     tally.skip(skip)
                 cut = _documents(config, run, sources, tally, scratch)
             with run.save("words", "WordCounts") as folder:
-                counts = _counts(config, run, documents, scratch, cut)
+                counts = _counts(config, run, documents, scratch, cut, pieces(config, sources))
                 run.log("words", distinct=write_counts(folder / "counts.jsonl", counts))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _roots(config: Prepare) -> list[Path]:
+    return [config.source] if isinstance(config.source, Path) else list(config.source)
+
+
+def _remote(config: Prepare) -> list[str]:
+    return [found for root in _roots(config) if (found := address(root))]
+
+
+def _listed(config: Prepare, run: Run) -> tuple[list[Source], list[Skip]]:
+    """The files of this machine, and of addresses that Spark reaches."""
+    roots = _roots(config)
+    remote = _remote(config)
+    sources, skips = walk([root for root in roots if not address(root)], exclude=run.folder)
+    if remote and not config.master:
+        raise UserError(
+            f"{remote[0]} is no path of this machine; Spark reads it",
+            hint="--master spark://HOST:7077, or yarn, local",
+        )
+    if remote:
+        from tuti.systems.spark import engine_spark
+
+        spark = engine_spark.session(config.master, config.memory)
+        more, passed = listed(spark, remote, several=len(roots) > 1)
+        sources, skips = sources + more, skips + passed
+    return sources, skips
 
 
 def _documents(
@@ -118,7 +145,7 @@ def _documents(
         runs.parent.mkdir(parents=True, exist_ok=True)
         np.save(runs, found := runs_of(config.against, how))
         run.log("against", runs=len(found))
-    with _engine(config, run, scratch) as engine:
+    with _engine(config, run, scratch, pieces(config, sources)) as engine:
         tally.add(gather(engine, sources, scratch, config.passage, how, config.near, runs))
     _check(config, tally)
     cuts = {
@@ -136,24 +163,36 @@ def _documents(
     return cuts["document"]
 
 
-def _counts(config: Prepare, run: Run, documents: Path, scratch: Path, cut: str) -> Iterator[Count]:
+def pieces(config: Prepare, sources: Sequence[Source]) -> int:
+    """Partitions of a shuffle: as asked for, else as many as keep each small (0: few).
+
+    What the search for near duplicates holds of a partition grows with it, whatever the memory.
+    """
+    packed = sum(s.size * (PACKED if s.name.endswith((".gz", ".zst")) else 1) for s in sources)
+    wanted = min(packed // PIECE, MOST)
+    return config.partitions or (wanted if wanted > 4 * cores() else 0)
+
+
+def _counts(
+    config: Prepare, run: Run, documents: Path, scratch: Path, cut: str, partitions: int
+) -> Iterator[Count]:
     """The words of the train split: by the engine while the sorted buckets are there, else from the files."""
     if cut:
-        with _engine(config, run, scratch) as engine:
+        with _engine(config, run, scratch, partitions) as engine:
             yield from count(engine, scratch, cut)
     else:
         yield from counted((row["text"] for row in read_documents(documents, "train")), scratch)
 
 
 @contextmanager
-def _engine(config: Prepare, run: Run, scratch: Path) -> Generator[Engine]:
+def _engine(config: Prepare, run: Run, scratch: Path, partitions: int) -> Generator[Engine]:
     """The engine that was chosen."""
     if config.master:
         from tuti.systems.spark import engine_spark
 
         spark = engine_spark.session(config.master, config.memory)
         run.show(f"prepare: on Spark {spark.version}, {config.master}")
-        yield engine_spark.SparkEngine(spark, config.partitions)
+        yield engine_spark.SparkEngine(spark, partitions, _remote(config))
         return
 
     def told(job: Job) -> None:
@@ -173,7 +212,7 @@ def _engine(config: Prepare, run: Run, scratch: Path) -> Generator[Engine]:
     with Session(
         executors=executors,
         memory=memory,
-        partitions=config.partitions,
+        partitions=partitions,
         folder=scratch,
         told=told,
         ended=ended,
@@ -181,6 +220,10 @@ def _engine(config: Prepare, run: Run, scratch: Path) -> Generator[Engine]:
         yield LocalEngine(session)
 
 
+PIECE, MOST = 25_000_000, 4000
+"""Bytes of text in a partition, and partitions at most"""
+PACKED = 4
+"""Bytes of text in a byte of .gz or .zst"""
 _HINT = (
     "give a folder with texts: .txt .md .html .jsonl (rows with `text`) .parquet (a column `text`), "
     "or program code"
@@ -188,8 +231,7 @@ _HINT = (
 
 
 def _names(config: Prepare) -> str:
-    source = config.source
-    return ", ".join(str(path) for path in ([source] if isinstance(source, Path) else source))
+    return ", ".join(address(path) or str(path) for path in _roots(config))
 
 
 def _found(tally: Tally) -> str:

@@ -34,8 +34,8 @@ NOTICES = re.compile(
     re.IGNORECASE,
 )
 SIGNS = (
-    *("javascript", "cookie", "privacy policy", "terms of", "rights reserved", "newsletter", "log in", "login"),
-    *("sign up", "read more", "share on", "required fields"),
+    *("javascript", "cookie", "privacy policy", "terms of", "rights reserved", "newsletter", "log in"),
+    *("login", "sign up", "read more", "share on", "required fields"),
     *("کوکی", "ثبت", "گذرواژه", "خبرنامه", "محفوظ", "ادامه مطلب"),
 )
 """One of which stands in whatever NOTICES finds"""

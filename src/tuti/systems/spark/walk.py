@@ -44,7 +44,7 @@ def walk(roots: Sequence[Path], exclude: Path | None = None) -> tuple[list[Sourc
         label = (
             ""
             if len(roots) == 1 and root.is_dir()
-            else _unused(root.resolve().name or "root", taken)
+            else unused(root.resolve().name or "root", taken)
         )
         prefix = label and label + "/"
         found = _below(root, prefix, seen, barred) if root.is_dir() else [_file(root, label)]
@@ -56,7 +56,8 @@ def walk(roots: Sequence[Path], exclude: Path | None = None) -> tuple[list[Sourc
     return sources, skips
 
 
-def _unused(name: str, taken: set[str]) -> str:
+def unused(name: str, taken: set[str]) -> str:
+    """A name that is not taken yet, and is now."""
     number, chosen = 2, name
     while chosen in taken:
         chosen, number = f"{name}~{number}", number + 1

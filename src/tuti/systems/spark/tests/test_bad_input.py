@@ -36,6 +36,15 @@ def test_an_empty_folder(tmp_path):
     assert "nothing to read" in refused(tmp_path, tmp_path / "in")
 
 
+def test_an_address_needs_spark(tmp_path):
+    config = Prepare(source=(Path("hdfs://host:8020/texts"),))
+    run = Run.create("spark", "prepare", config, RunOptions(out=tmp_path / "out"))
+    with pytest.raises(UserError) as caught:
+        prepare(config, run)
+    assert "hdfs://host:8020/texts is no path of this machine" in str(caught.value)
+    assert "--master" in str(caught.value)
+
+
 def test_a_folder_of_only_binaries(tmp_path):
     (tmp_path / "in").mkdir()
     for number in range(3):

@@ -119,3 +119,19 @@ def test_a_cluster_writes_the_bytes_that_one_process_writes(tmp_path, cluster):
     assert len(found) == 9 and set(found.values()) == wanted
     worked = (tmp_path / f"worker{number}.log").read_text()
     assert "Launched" in worked or "Asked to launch executor" in worked, worked
+
+
+def test_files_that_spark_reaches_by_address(tmp_path):
+    """file:// goes the way of hdfs://: Spark's connector, bytes, a temporary file."""
+    source = write_every_kind(tmp_path / "in")
+    os.remove(os.fsencode(source) + b"/\xff.txt")  # Java has no name for it
+    ours = run_of(tmp_path / "ours", source, passage=500)
+    done = spark(PREPARED, "local[2]", source.as_uri(), str(tmp_path / "theirs"), "3")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["3", hash_folder(ours.folder / "artifacts")]
+
+
+def test_an_address_that_nobody_answers(tmp_path):
+    done = spark(PREPARED, "local[1]", "hdfs://127.0.0.1:1/texts", str(tmp_path), "1")
+    assert done.returncode and "hdfs://127.0.0.1:1/texts cannot be read by Spark" in done.stderr
+    assert "hint: give the whole address" in done.stderr

@@ -21,7 +21,7 @@ from tuti.systems.transformer.tests.small import go, packed
 
 
 def yardstick() -> float:
-    """Processor seconds of a fixed piece of work, small products and a loop: what this machine does just now."""
+    """Processor seconds of small products and a loop: what this machine does just now."""
     began = time.process_time()
     x = torch.ones(256, 256)
     for _ in range(1500):
