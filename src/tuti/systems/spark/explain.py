@@ -31,11 +31,15 @@ LOGGED = {
     "spark.ui.enabled": "false",
 }
 SQL = """
-import sys
+import os, sys
 from pyspark.sql import SparkSession
 spark = SparkSession.builder.getOrCreate()
+name, line = os.path.basename(sys.argv[1]), 1
 for statement in open(sys.argv[1], encoding="utf-8").read().split(";"):
+    begins = line + statement[: len(statement) - len(statement.lstrip())].count("\\n")
+    line += statement.count("\\n")
     if statement.strip():
+        spark.sparkContext.setLocalProperty("callSite.short", f"statement at {name}:{begins}")
         spark.sql(statement).write.format("noop").mode("overwrite").save()
 spark.stop()
 """
@@ -93,7 +97,7 @@ def run_program(program: Path, *arguments: str) -> list[Facts]:
         }
         if java := find_java():  # a program of our engine needs none
             named["JAVA_HOME"] = str(java[0])
-        command = [sys.executable, str(program), *arguments]
+        command = [sys.executable, "-m", "tuti.systems.spark.doctor.trail", str(program), *arguments]
         if program.suffix == ".sql":
             command = [sys.executable, str(runner), str(program)]
         done = subprocess.run(command, env={**os.environ, **named}, stderr=subprocess.PIPE, text=True)

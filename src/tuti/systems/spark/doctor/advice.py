@@ -10,6 +10,8 @@ from tuti.systems.spark.doctor.facts import Facts, Stage
 
 PARTITION = 128 * 2**20
 """Bytes of a partition at most"""
+ADAPTIVE = 64 * 2**20
+"""Bytes to which Spark, left to choose while it runs, fills a partition: few of them are few on purpose"""
 SKEW = 4.0
 """Largest partition ÷ median one, beyond which one key has too much"""
 SLOW = 0.2
@@ -79,7 +81,8 @@ def _partitions(facts: Facts, stage: Stage) -> Iterator[str]:
     seconds, spilled = stage.total(lambda t: t.seconds), stage.total(lambda t: t.spilled)
     largest = max(max(t.shuffled, t.read) for t in stage.tasks)
     wanted = max(cores, int(count * largest / PARTITION) + 1)
-    if count < cores and seconds > SLOW * 5:
+    chosen = "AQEShuffleRead" in stage.steps and largest < ADAPTIVE
+    if count < cores and seconds > SLOW * 5 and not chosen:
         waiting = f"{count} partition(s) for {cores} cores: {cores - count} wait"
         yield f"stage {stage.number}: {waiting}; make {2 * cores}"
     elif spilled:

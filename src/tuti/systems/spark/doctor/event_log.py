@@ -16,6 +16,7 @@ import zstandard
 from tuti.run import UserError
 from tuti.systems.spark.doctor.facts import Facts, Stage, Task
 from tuti.systems.spark.doctor.levels import bytes_of, levels_of_spark, pool_of
+from tuti.systems.spark.doctor.trail import Call, made_by, read
 from tuti.systems.spark.query.rewritten import rewritten
 
 Event = dict[str, Any]
@@ -41,6 +42,8 @@ class Group:
     stages: list[int] = field(default_factory=list[int])
     needless: list[str] = field(default_factory=list[str])
     rewritten: list[str] = field(default_factory=list[str])
+    trail: list[Call] = field(default_factory=list[Call])
+    """The calls that it came from, of a program that `trail.py` ran"""
     cached: tuple[int, int] = (0, 0)
     """Bytes of cached tables in memory and on disk when it ended"""
 
@@ -55,6 +58,8 @@ class Log:
     tasks: dict[int, list[Event]] = field(default_factory=dict[int, list[Event]])
     metrics: dict[int, str] = field(default_factory=dict[int, str])
     """Accumulator → the operator and figure that it counts"""
+    moves: dict[int, str] = field(default_factory=dict[int, str])
+    """Accumulator → the exchange, or the Python step, that it belongs to, as the plan writes it"""
     broadcast: dict[str, int] = field(default_factory=dict[str, int])
     cores: int = 0
     jobs: dict[int, str] = field(default_factory=dict[int, str])
@@ -132,6 +137,8 @@ class Log:
         group = self.groups.setdefault(f"query {event['executionId']}", Group())
         group.what, _, line = event["description"].partition(" at ")
         group.line = short(line)
+        if trail := read(event.get("details", "")):
+            group.trail, group.line = trail, trail[-1][2]
         self._plan(event["sparkPlanInfo"])
         group.needless = list(needless(event["sparkPlanInfo"]))
         group.rewritten = optimised_in(event.get("physicalPlanDescription", ""))
@@ -143,6 +150,8 @@ class Log:
     def _plan(self, node: Event) -> None:
         for metric in node["metrics"]:
             self.metrics[metric["accumulatorId"]] = f"{node['nodeName']}: {metric['name']}"
+            if node["nodeName"] in PYTHON or "shuffle bytes written" in metric["name"]:
+                self.moves[metric["accumulatorId"]] = node["simpleString"]
         for inner in node["children"]:
             self._plan(inner)
 
@@ -197,11 +206,23 @@ class Log:
         scopes = [json.loads(rdd["Scope"])["name"] for rdd in about["RDD Info"] if rdd.get("Scope")]
         steps = list(dict.fromkeys(reversed(scopes)))
         tasks = [_task(event) for event in self.tasks[number]]
-        wide = "exchange" if any(task.shuffled for task in tasks) else ""
-        functions = [f"{PYTHON[step]} ({group.line})" for step in steps if step in PYTHON]
-        moved = group.needless if wide and "Exchange" in steps and number == self._first_wide(group) else []
+        counted = [one["ID"] for one in about.get("Accumulables", [])]
+        texts = [self.moves[key] for key in counted if key in self.moves]
+        shuffled = any(task.shuffled for task in tasks)
+        written = next((text for text in texts if shuffled and text.startswith("Exchange")), "")
+        calls = {name: text for text in texts if (name := text.partition(" ")[0]) in PYTHON}
+        functions = [
+            f"{PYTHON[step]} ({made_by(group.trail, calls.get(step, '')) or group.line})"
+            for step in steps
+            if step in PYTHON
+        ]
+        first = shuffled and "Exchange" in steps and number == self._first_wide(group)
+        lines = {text: made_by(group.trail, text) for text in group.needless if first}
+        moved = [f"{text} ({line})" if line else text for text, line in lines.items()]
         needs, planned = about.get("Parent IDs", []), about.get("Number of Tasks", len(tasks))
-        return Stage(number, steps, wide, group.line, tasks, "", functions, moved, needs, planned)
+        wide = (plain(written) or "exchange") if shuffled else ""
+        line = made_by(group.trail, written) or group.line
+        return Stage(number, steps, wide, line, tasks, "", functions, moved, needs, planned)
 
     def _first_wide(self, group: Group) -> int:
         """The first stage that writes a shuffle."""
@@ -232,6 +253,12 @@ READERS: dict[str, Callable[[Log, Event], None]] = {
 def short(line: str) -> str:
     """FILE:LINE without the folder; what is inside Spark itself is no line of the program."""
     return "" if line.startswith("NativeMethodAccessor") else line.rpartition("/")[2]
+
+
+def plain(text: str) -> str:
+    """An exchange as a person would write it, without the plan's numbers."""
+    kept = re.sub(r"#\d+L?", "", text).partition(", ENSURE")[0].partition(", REPARTITION")[0]
+    return f"exchange by {kept.removeprefix('Exchange ')}" if kept else ""
 
 
 def needless(node: Event, above: bool = False) -> Iterator[str]:

@@ -1,0 +1,157 @@
+"""Which line of a PySpark program made a shuffle: what its log cannot tell, told by the program as it runs.
+
+    python -m tuti.systems.spark.doctor.trail PROGRAM ARGUMENTS
+
+Every frame of the program remembers the calls that it came from, each with its line. Before a call goes to
+Spark, these become its call site, which Spark writes into the log beside the query.
+"""
+
+import functools
+import inspect
+import json
+import re
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+Call = tuple[str, list[str], str]
+"""A method, what it was given as text, FILE:LINE"""
+KINDS = ("DataFrame", "GroupedData", "DataFrameWriter")
+LATEST = 200
+"""Calls of a frame that are remembered"""
+WINDOW = "PARTITION BY"
+GROUPS = ("groupBy", "groupby", "cube", "rollup", "distinct", "dropDuplicates", "drop_duplicates")
+WIDE = {
+    "REPARTITION": {"repartition", "repartitionByRange", "repartitionById", "sql"},
+    "rangepartitioning": {"orderBy", "sort", "sql"},
+    "hashpartitioning": {*GROUPS, "join", "intersect", "intersectAll", "subtract", "exceptAll", "sql"},
+    "SinglePartition": {"agg", "count", "limit", "offset", "head", "take", "first", "show", "sql"},
+}
+"""What is written of an exchange → the methods that ask for it"""
+
+
+def made_by(trail: Sequence[Call], exchange: str) -> str:
+    """The line of the call that asked for an exchange, or for a step that is no exchange; "": none did.
+
+    Of several that could have, the one that names most of its columns, then the first.
+    """
+    kind = next((name for name in WIDE if name in exchange), "")
+    wanted, words = WIDE.get(kind, set[str]()), _words([exchange])
+    best, line = 0.0, ""
+    for name, given, place in trail:
+        shared = len(words & _words(given))
+        asks = not kind or name in wanted or any(WINDOW in text for text in given)
+        if asks and (score := shared + (0.5 if kind and name in wanted else 0)) > best:
+            best, line = score, place
+    return line
+
+
+def read(details: str) -> list[Call]:
+    """The calls in a call site, if they are there."""
+    try:
+        found: list[Call] = json.loads(details) if details.startswith('[["') else []
+    except ValueError:  # somebody else's call site
+        return []
+    return [(name, given, line) for name, given, line in found]
+
+
+def _words(texts: Sequence[str]) -> set[str]:
+    return set(re.findall(r"\w+", re.sub(r"#\d+L?", "", " ".join(texts))))
+
+
+def _line() -> str:
+    """FILE:LINE of the program's frame that is at work."""
+    frame = inspect.currentframe()
+    while frame:
+        path = Path(frame.f_code.co_filename)
+        if path != Path(__file__) and not {"pyspark", "py4j"} & set(path.parts):
+            return f"{path.name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
+
+
+def _trail(value: Any) -> list[Call]:
+    known: object = getattr(value, "__dict__", None)  # a frame has any attribute that one asks for
+    return cast("dict[str, Any]", known).get("_tuti_trail", []) if isinstance(known, dict) else []
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    """What a call was given, as far as it names columns or counts."""
+    found: list[str] = []
+    for value in values:
+        if isinstance(value, list | tuple):
+            found += _texts(cast("Sequence[Any]", value))
+        elif isinstance(value, str | int):
+            found.append(str(value)[:500])
+        elif type(value).__name__ == "Column":
+            found.append(str(value)[8:-2][:500])
+    return found
+
+
+class Watch:
+    """Wraps the methods of PySpark's classes."""
+
+    def __init__(self) -> None:
+        self.inside = False
+        """A method that calls others is one call"""
+
+    def wrapped(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        """The method; what it makes knows which calls it came from."""
+
+        @functools.wraps(method)
+        def call(this: Any, *given: Any, **named: Any) -> Any:
+            if self.inside or not (line := _line()):
+                return method(this, *given, **named)
+            values = [*given, *named.values()]
+            before = [one for value in (this, *values) for one in _trail(value)]
+            trail = [*before, (name, _texts(values), line)][-LATEST:]
+            self.inside = True
+            try:
+                _say(f"{name} at {line}", json.dumps(trail))
+                made = method(this, *given, **named)
+            finally:
+                self.inside = False
+            if type(made).__name__ in KINDS:
+                made._tuti_trail = trail
+            return made
+
+        return call
+
+    def begin(self) -> None:
+        """From here on, calls are remembered."""
+        from pyspark.sql import DataFrameWriter, SparkSession
+        from pyspark.sql.classic.dataframe import DataFrame
+        from pyspark.sql.group import GroupedData
+
+        for kind in (DataFrame, GroupedData, DataFrameWriter):
+            for name, found in list(vars(kind).items()):
+                if name.startswith("_") or name in ("sparkSession", "schema", "columns", "dtypes"):
+                    continue
+                if isinstance(found, property):
+                    setattr(kind, name, property(self.wrapped(name, cast(Any, found.fget))))
+                elif callable(found):
+                    setattr(kind, name, self.wrapped(name, found))
+        SparkSession.sql = self.wrapped("sql", SparkSession.sql)
+
+
+def _say(short: str, long: str) -> None:
+    from pyspark import SparkContext
+
+    if context := cast(Any, SparkContext)._active_spark_context:
+        context.setLocalProperty("callSite.short", short)
+        context.setLocalProperty("callSite.long", long)
+
+
+def main() -> None:
+    """Runs the program as itself."""
+    program, sys.argv = sys.argv[1], sys.argv[1:]
+    if "pyspark" in Path(program).read_text(encoding="utf-8", errors="replace"):
+        Watch().begin()
+    sys.path[0] = str(Path(program).resolve().parent)
+    runpy.run_path(program, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
