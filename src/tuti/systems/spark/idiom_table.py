@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,11 @@ import numpy as np
 from tuti.systems.spark.engine import col
 from tuti.systems.spark.query.arrow import Table, pa, pc
 
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+pd: Any = import_module("pandas") if find_spec("pandas") else None
+F: Any = import_module("pyspark.sql.functions") if find_spec("pyspark") else None
+DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 WORDS = "Sugar tea Rice bread salt Milk oil figs Dates mint honey Plums walnuts saffron late paid gift of the"
 Program = Callable[[Any, Any], Any]
-
-
-class Later:
-    """A module that is imported when it is first used: neither pandas nor pyspark need be there."""
-
-    def __init__(self, module: str) -> None:
-        self.module = module
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(import_module(self.module), name)
-
-
-pd: Any = Later("pandas")
-F: Any = Later("pyspark.sql.functions")
 
 
 def fresh() -> str:
@@ -42,30 +31,26 @@ def fresh() -> str:
 
 
 def tables(rows: int, seed: int = 0) -> dict[str, Table]:
-    """Sales (`t`), some without an item or a price and most in few shops, and the shops that are known."""
+    """Sales (`t`), most in few shops and some without item or price; and shops, of which not all sell."""
     draw = np.random.default_rng(seed)
     words = np.array(WORDS.split())[draw.integers(0, len(WORDS.split()), (rows, 5))]
-    names = {
-        "shop": draw.integers(0, 40, rows) ** 2 // 40,
-        "item": draw.integers(0, 500, rows) ** 2 // 500,
-    }
-    made = {name: pa.array([f"{name}-{n}" for n in numbers.tolist()]) for name, numbers in names.items()}
+    shop, item = (draw.integers(0, n, rows) ** 2 // n for n in (40, 500))  # the first ones most often
     sales = {
         "id": np.arange(rows),
-        "shop": made["shop"],
-        "item": pc.if_else(pa.array(draw.random(rows) < 0.05), None, made["item"]),
+        "shop": [f"shop-{n}" for n in shop.tolist()],
+        "item": pa.array([f"item-{n}" for n in item.tolist()], mask=draw.random(rows) < 0.05),
         "day": np.array(DAYS)[draw.integers(0, 7, rows)],
         "amount": draw.integers(0, 1000, rows),
         "price": pa.array(draw.integers(1, 400, rows) / 4, mask=draw.random(rows) < 0.1),
         "note": pc.binary_join_element_wise(*map(pa.array, words.T), " "),
     }
-    cities = [(f"shop-{n}", ("Shiraz", "Tabriz", "Yazd")[n % 3]) for n in range(0, 60, 2)]
-    return {"t": pa.table(sales), "shops": pa.table(list(zip(*cities, strict=True)), ["shop", "city"])}
+    known = [{"shop": f"shop-{n}", "city": ("Shiraz", "Tabriz", "Yazd")[n % 3]} for n in range(0, 60, 2)]
+    return {"t": pa.table(sales), "shops": pa.Table.from_pylist(known)}
 
 
 @dataclass(frozen=True)
 class Idiom:
-    """One thing that is done with tables; the name of a lambda's first parameter is `t`, the sales."""
+    """One thing that is done with tables, three times."""
 
     name: str
     shape: str
@@ -82,35 +67,36 @@ IDIOMS = (
         spark=lambda t, shops: t.filter((t.amount > 900) & (t.day == "Fri")),
         ours=lambda t, shops: t.filter((col("amount") > 900) & (col("day") == "Fri")),
     ),
-    Idiom("choose, rename, compute columns", "narrow: each row makes one; columns that are not named are not even read (pandas has read them)",
-        pandas=lambda t, shops: t.rename(columns={"id": "sale"}).assign(sum=t.amount * t.price)[["sale", "sum"]],
+    Idiom("choose, rename, compute columns", "narrow; only columns that are named are read (pandas: all)",
+        pandas=lambda t, shops: t.assign(sale=t.id, sum=t.amount * t.price)[["sale", "sum"]],
         spark=lambda t, shops: t.select(F.col("id").alias("sale"), (t.amount * t.price).alias("sum")),
         ours=lambda t, shops: t.select(sale=col("id"), sum=col("amount") * col("price")),
     ),
-    Idiom("value counts", "wide, but counted before the shuffle: a row for each value and partition moves; pandas drops None unless told",
+    Idiom("value counts", "wide: partly counted before the shuffle; pandas drops None unless told",
         pandas=lambda t, shops: t.item.value_counts(dropna=False).reset_index(),
         spark=lambda t, shops: t.groupBy("item").count(),
         ours=lambda t, shops: t.group_by("item").agg(count=("count", None)),
     ),
-    Idiom("group, several figures", "wide, partly figured before the shuffle; a mean travels as sum and count",
+    Idiom("group, several figures", "wide: partly figured before; a mean travels as sum and count",
         pandas=lambda t, shops: t.groupby("shop", as_index=False).agg(
             n=("price", "count"), sum=("amount", "sum"), mean=("price", "mean"), most=("amount", "max")
         ),
         spark=lambda t, shops: t.groupBy("shop").agg(
-            F.count("price").alias("n"), F.sum("amount").alias("sum"), F.mean("price").alias("mean"),
-            F.max("amount").alias("most"),
+            *(F.count("price").alias("n"), F.sum("amount").alias("sum")),
+            *(F.mean("price").alias("mean"), F.max("amount").alias("most")),
         ),
         ours=lambda t, shops: t.group_by("shop").agg(
             n=("count", "price"), sum=("sum", "amount"), mean=("mean", "price"), most=("max", "amount")
         ),
     ),
     Idiom("groups above a bound (having)", "wide for the groups; the filter behind them is narrow",
-        pandas=lambda t, shops: t.groupby("item", as_index=False, dropna=False)
-            .agg(mean=("amount", "mean")).query("mean > 500"),
+        pandas=lambda t, shops: t.groupby("item", as_index=False, dropna=False).agg(
+            mean=("amount", "mean")
+        ).query("mean > 500"),
         spark=lambda t, shops: t.groupBy("item").agg(F.mean("amount").alias("mean")).filter("mean > 500"),
         ours=lambda t, shops: t.group_by("item").agg(mean=("mean", "amount")).filter(col("mean") > 500),
     ),
-    Idiom("top ten (sort, head)", "wide: into ranges of the order (Spark: ten of each partition, then ten of those)",
+    Idiom("top ten (sort, head)", "wide: into ranges; Spark takes ten of each partition first",
         pandas=lambda t, shops: t.sort_values(["price", "id"], ascending=[False, True]).head(10),
         spark=lambda t, shops: t.orderBy(F.desc("price"), "id").limit(10),
         ours=lambda t, shops: t.sort("price", "id", down={"price"}).take(10),
@@ -120,7 +106,7 @@ IDIOMS = (
         spark=lambda t, shops: t.select("shop", "item").distinct(),
         ours=lambda t, shops: t.select("shop", "item").distinct(),
     ),
-    Idiom("merge, left", "wide: both sides are shuffled by the key (Spark sends a small side to everyone: narrow)",
+    Idiom("merge, left", "wide: both sides by the key (Spark sends a small side to all: narrow)",
         pandas=lambda t, shops: t.merge(shops, on="shop", how="left"),
         spark=lambda t, shops: t.join(shops, "shop", "left"),
         ours=lambda t, shops: t.join(shops, "shop", how="left"),
@@ -142,63 +128,69 @@ IDIOMS = (
             "id", item=col("item").call("coalesce", "?"), price=col("price").call("coalesce", 0.0)
         ),
     ),
-    Idiom("lower case, contains", "narrow; ours hands whole Arrow batches to a kernel, since its expressions have no contains",
+    Idiom("lower case, contains", "narrow; our expressions have no contains: Arrow's, batch by batch",
         pandas=lambda t, shops: t[t.note.str.lower().str.contains("sugar", regex=False)],
         spark=lambda t, shops: t.filter(F.lower("note").contains("sugar")),
         ours=lambda t, shops: t.map_partitions(
-            lambda batches: (b.filter(pc.match_substring(pc.utf8_lower(b["note"]), "sugar")) for b in batches),
+            lambda parts: (b.filter(pc.match_substring(pc.utf8_lower(b["note"]), "sugar")) for b in parts),
             t.node.schema,
         ),
     ),
     Idiom("split, explode, count words", "narrow as far as the words, wide for their counts",
         pandas=lambda t, shops: t.note.str.lower().str.split().explode().value_counts().reset_index(),
-        spark=lambda t, shops: t.select(F.explode(F.split(F.lower("note"), " ")).alias("note"))
-            .groupBy("note").count(),
+        spark=lambda t, shops: t.select(
+            F.explode(F.split(F.lower("note"), " ")).alias("note")
+        ).groupBy("note").count(),
         ours=lambda t, shops: t.flat_map(
-            lambda row: [{"note": word} for word in row["note"].lower().split()], pa.schema([("note", pa.string())])
+            lambda row: [{"note": w} for w in row["note"].lower().split()], pa.schema({"note": pa.string()})
         ).group_by("note").agg(count=("count", None)),
     ),
     Idiom("count what is missing", "wide, but of each partition one row moves",
         pandas=lambda t, shops: t[["item", "price"]].isna().sum().to_frame().T,
         spark=lambda t, shops: t.agg(*(F.count_if(F.isnull(c)).alias(c) for c in ("item", "price"))),
-        ours=lambda t, shops: t.select(**{c: col(c).is_null().call("if_else", 1, 0) for c in ("item", "price")})
-            .group_by().agg(item=("sum", "item"), price=("sum", "price")),
+        ours=lambda t, shops: t.select(
+            **{c: col(c).is_null().call("if_else", 1, 0) for c in ("item", "price")}
+        ).group_by().agg(item=("sum", "item"), price=("sum", "price")),
     ),
     Idiom("describe a column", "wide, but of each partition one row moves",
         pandas=lambda t, shops: t.price.agg(["count", "mean", "min", "max"]).to_frame().T,
-        spark=lambda t, shops: t.agg(*(getattr(F, f)("price").alias(f) for f in ("count", "mean", "min", "max"))),
+        spark=lambda t, shops: t.agg(*(F.expr(f"{f}(price)").alias(f) for f in ("count", "mean", "min", "max"))),
         ours=lambda t, shops: t.group_by().agg(**{f: (f, "price") for f in ("count", "mean", "min", "max")}),
     ),
-    Idiom("a Python function of a column", "narrow, and the dearest of the narrow: in Spark rows go to a Python process and back",
+    Idiom("a Python function of a column", "narrow, but row by row; Spark's go to a Python process and back",
         pandas=lambda t, shops: t[["id"]].assign(mirrored=t.amount.map(lambda n: str(n)[::-1])),
         spark=lambda t, shops: t.select("id", F.udf(lambda n: str(n)[::-1])("amount").alias("mirrored")),
         ours=lambda t, shops: t.select("id", "amount").map(
             lambda row: {"id": row["id"], "mirrored": str(row["amount"])[::-1]},
-            pa.schema([("id", pa.int64()), ("mirrored", pa.string())]),
+            pa.schema({"id": pa.int64(), "mirrored": pa.string()}),
         ),
     ),
-    Idiom("count by two keys (crosstab)", "wide, partly counted before; the second key's values must be known to become columns",
-        pandas=lambda t, shops: pd.crosstab(t.shop, t.day)[list(DAYS)].reset_index(),
-        spark=lambda t, shops: t.groupBy("shop").pivot("day", list(DAYS)).count().fillna(0),
-        ours=lambda t, shops: t.select("shop", **{d: (col("day") == d).call("if_else", 1, 0) for d in DAYS})
-            .group_by("shop").agg(**{d: ("sum", d) for d in DAYS}),
+    Idiom("count by two keys (crosstab)", "wide: partly counted before; the second key's values are named",
+        pandas=lambda t, shops: pd.crosstab(t.shop, t.day)[DAYS].reset_index(),
+        spark=lambda t, shops: t.groupBy("shop").pivot("day", DAYS).count().fillna(0),
+        ours=lambda t, shops: t.select(
+            "shop", **{d: (col("day") == d).call("if_else", 1, 0) for d in DAYS}
+        ).group_by("shop").agg(**{d: ("sum", d) for d in DAYS}),
     ),
-    Idiom("the top row of each group", "wide; ours has no maximum of several columns, so it takes the largest, then those who have it",
-        pandas=lambda t, shops: t.sort_values(["amount", "id"]).drop_duplicates("shop", keep="last")
-            [["shop", "amount", "id"]],
-        spark=lambda t, shops: t.groupBy("shop").agg(F.max(F.struct("amount", "id")).alias("top"))
-            .select("shop", "top.*"),
-        ours=lambda t, shops: t.join(t.group_by("shop").agg(amount=("max", "amount")), "shop", "amount", how="semi")
-            .group_by("shop", "amount").agg(id=("max", "id")),
+    Idiom("the top row of each group", "wide; ours has no maximum of structs: the largest, then who has it",
+        pandas=lambda t, shops: t[["shop", "amount", "id"]].sort_values(
+            ["amount", "id"]
+        ).drop_duplicates("shop", keep="last"),
+        spark=lambda t, shops: t.groupBy("shop").agg(
+            F.max(F.struct("amount", "id")).alias("top")
+        ).select("shop", "top.*"),
+        ours=lambda t, shops: t.join(
+            t.group_by("shop").agg(amount=("max", "amount")), "shop", "amount", how="semi"
+        ).group_by("shop", "amount").agg(id=("max", "id")),
     ),
-    Idiom("a sample that is the same each time", "narrow: the hash of a row decides, no random number",
+    Idiom("a sample that is the same each time", "narrow: a row's hash decides",
         pandas=lambda t, shops: t[t.id.map(lambda n: zlib.crc32(str(n).encode()) % 10 == 0)],
         spark=lambda t, shops: t.filter(F.crc32(t.id.cast("string")) % 10 == 0),
         ours=lambda t, shops: t.filter(lambda row: zlib.crc32(str(row["id"]).encode()) % 10 == 0),
     ),
-    Idiom("write parquet", "narrow: a file for each partition, and never a whole table in memory (pandas holds all of it)",
+    Idiom("write parquet", "narrow: a file for each partition; the whole is in no memory but pandas's",
         # each of the three writers gives None
-        pandas=lambda t, shops: t[t.amount < 500].to_parquet(path := fresh()) or Path(path),
+        pandas=lambda t, shops: t[t.amount < 500].to_parquet(path := fresh(), index=False) or Path(path),
         spark=lambda t, shops: t.filter(t.amount < 500).write.parquet(path := fresh()) or Path(path),
         ours=lambda t, shops: t.filter(col("amount") < 500).save(path := Path(fresh())) or path,
     ),

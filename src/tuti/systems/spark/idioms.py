@@ -4,22 +4,24 @@ import inspect
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 from pydantic import Field
 
 from tuti.run import UserError
-from tuti.systems.spark.idiom_engines import ENGINES, MEMORY, WORKERS, Engine
+from tuti.systems.spark.idiom_engines import ENGINES, Engine
 from tuti.systems.spark.idiom_table import IDIOMS, READING, Idiom, Program, tables
-from tuti.systems.spark.query.arrow import Table, ipc, pa, pq
+from tuti.systems.spark.query.arrow import pq
 
 FILES = 4
 """Parquet files of the sales"""
+HEAD = """{rows:,} rows in {files} files. All results were equal, then each was computed whole and left where it is
+ms: best of {repeats}, reading the files counted in   MB: most at once above what the processes held before
+"""
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,21 @@ class Idioms:
 def idioms(config: Idioms) -> None:
     """Two lines for each idiom: milliseconds and megabytes of each engine, and what is shuffled."""
     if config.show:
-        print("\n\n".join(map(shown, named(config.show))))
-        return
+        return print("\n\n".join(map(shown, named(config.show))))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tuti-idioms-")))
         write(folder, config.rows)
-        started = [stack.enter_context(Engine(name, folder)) for name in ENGINES]
-        engines = {engine: engine.why_not() for engine in started}
-        ready = [engine for engine, why in engines.items() if not why]
+        engines = [stack.enter_context(Engine(name, folder)) for name in ENGINES]
         for idiom in IDIOMS:
-            check(idiom, ready)
-        for line in _table(config, engines):
-            print(line, flush=True)
+            print(f"\rchecked: {idiom.name:40}", end="\r", file=sys.stderr)
+            check(idiom, engines)
+        print(HEAD.format(rows=config.rows, files=FILES, repeats=config.repeats))
+        print(" " * 36, *(f"{engine.name:>10} ms     MB" for engine in engines))
+        for idiom in (READING, *IDIOMS):
+            print(f"{idiom.name:36}", *(measured(e, idiom, config.repeats) for e in engines))
+            print(f"    {idiom.shape}", flush=True)
+        for e in engines:
+            print(f"{e.name}:", e.absent or f"its processes hold {e.held() / 1e6:,.0f} MB at rest")
 
 
 def named(words: str) -> list[Idiom]:
@@ -81,46 +86,21 @@ def write(folder: Path, rows: int) -> None:
 
 
 def check(idiom: Idiom, engines: Sequence[Engine]) -> None:
-    """Refuses an idiom of which the engines make different rows."""
-    first: Table = None
-    for engine in engines:
-        engine.ask("rows", idiom.name)
-        with pa.OSFile(str(engine.rows)) as file:
-            rows = ipc.open_file(file).read_all()
-        first = rows if first is None else first
-        if not same(first, rows):
+    """Refuses an idiom of which the engines make different rows (sums of this data are exact)."""
+    results = {engine.name: engine.ask("rows", idiom.name)[0] for engine in engines if not engine.absent}
+    first = next(iter(results))
+    for name, rows in results.items():
+        if not rows.equals(results[first]):
             raise UserError(
-                f"{idiom.name}: {engine.name} makes other rows than {engines[0].name}",
-                hint="a bug of ours, or a version of pandas or pyspark that computes differently",
+                f"{idiom.name}: {name} makes other rows than {first}",
+                hint="a bug of ours, or a version of pandas or pyspark that computes otherwise",
             )
 
 
-def same(left: Table, right: Table) -> bool:
-    """Equal rows; floats may differ by a billionth."""
-    if left.schema != right.schema or len(left) != len(right):
-        return False
-    pairs = zip(left.columns, right.columns, strict=True)
-    return all(
-        a.equals(b)
-        or (pa.types.is_floating(a.type) and np.allclose(a.to_numpy(), b.to_numpy(), 1e-9, 0, equal_nan=True))
-        for a, b in pairs
-    )
-
-
-def _table(config: Idioms, engines: dict[Engine, str]) -> Iterator[str]:
-    yield f"{config.rows:,} rows in {FILES} files; all results are equal; ms: best of {config.repeats}, reading in it"
-    yield "MB: most at once above what the processes held before"
-    yield " " * 36 + "".join(f"{engine.name:>12} ms     MB" for engine in engines)
-    for idiom in (READING, *IDIOMS):
-        print(f"\r{idiom.name:36}", end="\r", file=sys.stderr)
-        cells = "".join(f"{'not installed' if why else _cell(e, idiom, config.repeats):>22}" for e, why in engines.items())
-        yield f"{idiom.name:36}{cells}"
-        yield f"    {idiom.shape}"
-    for engine, why in engines.items():
-        yield f"{engine.name}: {why}" if why else f"{engine.name}: its processes hold {engine.held() / 1e6:,.0f} MB at rest"
-
-
-def _cell(engine: Engine, idiom: Idiom, repeats: int) -> str:
-    _, peak = engine.ask("memory", idiom.name)  # also the warm-up
+def measured(engine: Engine, idiom: Idiom, repeats: int) -> str:
+    """Milliseconds and megabytes."""
+    if engine.absent:
+        return f"{'not installed':>20}"
+    _, peak = engine.ask("memory", idiom.name)  # the warm-up, too
     best = min(engine.ask("time", idiom.name)[0] for _ in range(repeats))
-    return f"{best * 1e3:,.0f} {peak / 1e6:6,.0f}"
+    return f"{best * 1e3:13,.0f} {peak / 1e6:6,.0f}"
