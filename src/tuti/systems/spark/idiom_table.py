@@ -4,6 +4,9 @@ A program is one expression over two tables, `t` (sales) and `shops`. Prices are
 is whole, so that sums come out the same in whatever order they are made.
 """
 
+# pandas and pyspark have no types: nothing is known of what a lambda inside a program is given
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -136,7 +139,7 @@ IDIOMS = (
             t.node.schema,
         ),
     ),
-    Idiom("split, explode, count words", "narrow as far as the words, wide for their counts",
+    Idiom("split, explode, count words", "wide for the counts; as far as the words it is narrow",
         pandas=lambda t, shops: t.note.str.lower().str.split().explode().value_counts().reset_index(),
         spark=lambda t, shops: t.select(
             F.explode(F.split(F.lower("note"), " ")).alias("note")
@@ -154,7 +157,7 @@ IDIOMS = (
     ),
     Idiom("describe a column", "wide, but of each partition one row moves",
         pandas=lambda t, shops: t.price.agg(["count", "mean", "min", "max"]).to_frame().T,
-        spark=lambda t, shops: t.agg(*(F.expr(f"{f}(price)").alias(f) for f in ("count", "mean", "min", "max"))),
+        spark=lambda t, shops: t.agg(*(F.expr(f"{f}(price) {f}") for f in ("count", "mean", "min", "max"))),
         ours=lambda t, shops: t.group_by().agg(**{f: (f, "price") for f in ("count", "mean", "min", "max")}),
     ),
     Idiom("a Python function of a column", "narrow, but row by row; Spark's go to a Python process and back",
