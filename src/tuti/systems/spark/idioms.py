@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -56,7 +57,7 @@ def idioms(config: Idioms) -> None:
             print(f"\rchecked {number} of {len(IDIOMS)}", end="\r", file=sys.stderr)
             check(idiom, engines)
         print(f"{config.rows:,} rows in {FILES} parquet files; all engines made the same rows of them")
-        print(f"ms: best of {config.repeats}, reading included; MB: most at once, above what was held before\n")
+        print(f"ms: best of {config.repeats}, with reading; MB: most at once above what was held before\n")
         print(" " * 36, *(f"{engine.name:>10} ms     MB" for engine in engines))
         for idiom in (READING, *IDIOMS):
             print(f"{idiom.name:36}", *(measured(e, idiom, config.repeats) for e in engines))
@@ -66,7 +67,7 @@ def idioms(config: Idioms) -> None:
 
 
 def shown(words: str) -> list[str]:
-    """Of each idiom with these words in its name the three programs, as they stand in the file that is run."""
+    """Of each idiom with these words in its name the three programs, as they stand where they are run."""
     found = [idiom for idiom in IDIOMS if words == "all" or words in idiom.name]
     if not found:
         there = "; ".join(idiom.name for idiom in IDIOMS)
@@ -183,7 +184,7 @@ def in_order(table: Table) -> Table:
 
 
 class Engine:
-    """An engine in a process of its own; `absent` says why it could not start."""
+    """An engine in a process of its own."""
 
     def __init__(self, name: str, folder: Path) -> None:
         context = multiprocessing.get_context("spawn")
@@ -191,12 +192,18 @@ class Engine:
         self.process = context.Process(target=work, args=(name, folder, theirs))
         self.process.start()
         theirs.close()
-        self.name, self.absent = name, str(self.told())
+        self.name = name
+
+    @cached_property
+    def absent(self) -> str:
+        """Why it could not start, or nothing, as soon as that is known."""
+        return self.told()
 
     def ask(self, what: str, idiom: str) -> tuple[Any, int]:
         """The answer (`rows`; or seconds), and for `memory` the bytes at most above those before it."""
+        assert not self.absent
         self.pipe.send((what, idiom))
-        self.told()
+        self.told()  # it is at rest
         before = peak = self.held() if what == "memory" else 0
         while what == "memory" and not self.pipe.poll(0.005):
             peak = max(peak, self.held())

@@ -1,7 +1,9 @@
 """Twenty idioms on three engines: the same rows, and what is said of them is so."""
 
+import ast
 import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -67,14 +69,18 @@ def test_results_show_what_is_in_the_tables():
     assert not made["t"].equals(idiom_table.tables(600, seed=1)["t"])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_shown_is_what_ran(name):
-    idiom = next(idiom for idiom in idiom_table.IDIOMS if idiom.name == name)
-    for engine in ENGINES:
-        program = getattr(idiom, engine)
-        again = eval(f"lambda t, shops: ({source(program)})", vars(idiom_table))
-        assert again.__code__.co_code == program.__code__.co_code
-        assert again.__code__.co_names == program.__code__.co_names
+def test_what_is_shown_is_what_runs():
+    tree = ast.parse(Path(idiom_table.__file__).read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.keywords]
+    there = {
+        node.args[0].value: {word.arg: ast.dump(word.value.body) for word in node.keywords}
+        for node in calls
+        if isinstance(node.func, ast.Name) and node.func.id == "Idiom"
+    }
+    assert list(there) == NAMES
+    for idiom in idiom_table.IDIOMS:
+        for engine, body in there[idiom.name].items():
+            assert ast.dump(ast.parse(source(getattr(idiom, engine)), mode="eval").body) == body
 
 
 def test_show(capsys):
