@@ -112,7 +112,7 @@ def test_without_pyspark_the_others_are_measured(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(idioms, "IDIOMS", idiom_table.IDIOMS[:2])
     idioms.idioms(Idioms(rows=20_000, repeats=1))
     out = capsys.readouterr().out
-    rows = {line[:36].strip(): line[36:].split() for line in out.splitlines()[4:] if line[:1] != " "}
+    rows = {line[:36].strip(): line[36:].split() for line in out.splitlines()[5:] if line[:1] != " "}
     for name in ("(reading alone)", *NAMES[:2]):
         pandas, ours = rows[name][:2], rows[name][4:]
         assert rows[name][2:4] == ["not", "installed"], out
