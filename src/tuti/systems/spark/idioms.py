@@ -214,7 +214,7 @@ class Engine:
         self.pipe.send((what, idiom))
         self.told()  # it is at rest
         peak = 0
-        while what == "memory" and not self.pipe.poll(0.005):
+        while what == "memory" and not self.pipe.poll(0.02):
             peak = max(peak, self.held())
         return self.told(), peak - self.at_start
 
