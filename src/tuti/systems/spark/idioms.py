@@ -3,7 +3,6 @@
 Each engine is a process of its own, which does what it is told and is watched from here.
 """
 
-import gc
 import inspect
 import multiprocessing
 import sys
@@ -29,8 +28,8 @@ from tuti.systems.spark.query.arrow import Table, pa, pq
 
 WORKERS, MEMORY, FILES = 2, "2g", 4
 """Tasks at once and the cap of Spark and of our engine (pandas has neither), and files of the sales"""
-Ways = tuple[Callable[[str], Any], Callable[[Any], Any], Callable[[Any], Table], Callable[[], Any]]
-"""Of an engine: a table by its name; all rows computed; a result as Arrow; garbage thrown away"""
+Ways = tuple[Callable[[str], Any], Callable[[Any], Any], Callable[[Any], Table]]
+"""Of an engine: a table by its name; all rows computed; a result as Arrow"""
 
 
 @dataclass(frozen=True)
@@ -53,19 +52,19 @@ def idioms(config: Idioms) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tuti-idioms-")))
         write(folder, config.rows)
         engines = [stack.enter_context(Engine(name, folder)) for name in ENGINES]
-        for number, idiom in enumerate(IDIOMS):
-            print(f"\rchecked {number} of {len(IDIOMS)}", end="\r", file=sys.stderr)
+        print("checking that all engines make the same rows", file=sys.stderr)
+        for idiom in IDIOMS:
             check(idiom, engines)
         print(f"{config.rows:,} rows in {FILES} parquet files; all engines made the same rows of them")
         print(f"ms: best of {config.repeats}, reading included")
-        print("MB: most at once above the start (what Spark's JVM once took it keeps, so its MB only grow)\n")
+        print("MB: most at once above the start (Spark's JVM keeps much of what it once took)\n")
         print(" " * 36, *(f"{engine.name:>10} ms     MB" for engine in engines))
         for idiom in (READING, *IDIOMS):
             print(f"{idiom.name:36}", *(measured(e, idiom, config.repeats) for e in engines))
             print(f"    {idiom.shape}", flush=True)
         for e in engines:
-            held = f"started with {e.at_start / 1e6:,.0f} MB, ends with {e.held() / 1e6:,.0f}"
-            print(f"{e.name}:", e.absent or held)
+            held = "" if e.absent else f"started with {e.at_start / 1e6:,.0f} MB, ends with {e.held() / 1e6:,.0f}"
+            print(f"{e.name}: {e.absent or held}")
 
 
 def shown(words: str) -> list[str]:
@@ -99,10 +98,7 @@ def check(idiom: Idiom, engines: "Sequence[Engine]") -> None:
     first = next(iter(results))
     for name, rows in results.items():
         if not rows.equals(results[first]):
-            raise UserError(
-                f"{idiom.name}: {name} makes other rows than {first}",
-                hint="a bug of ours, or a version of pandas or pyspark that computes otherwise",
-            )
+            raise UserError(f"{idiom.name}: {name} makes other rows than {first}", hint="a bug of ours")
 
 
 def measured(engine: "Engine", idiom: Idiom, repeats: int) -> str:
@@ -114,11 +110,6 @@ def measured(engine: "Engine", idiom: Idiom, repeats: int) -> str:
     return f"{best * 1e3:13,.0f} {peak / 1e6:6,.0f}"
 
 
-def _tidy() -> None:
-    gc.collect()
-    pa.default_memory_pool().release_unused()
-
-
 def _pandas(folder: Path) -> Ways:
     if pd is None:
         raise UserError("pandas is not installed", hint="pip install 'tuti[spark]'")
@@ -126,7 +117,7 @@ def _pandas(folder: Path) -> Ways:
     def arrow(frame: Any) -> Table:
         return pa.Table.from_pandas(frame, preserve_index=False)
 
-    return lambda name: pd.read_parquet(folder / name), lambda frame: frame, arrow, _tidy
+    return lambda name: pd.read_parquet(folder / name), lambda frame: frame, arrow
 
 
 def _spark(folder: Path) -> Ways:
@@ -137,7 +128,7 @@ def _spark(folder: Path) -> Ways:
         frame.write.format("noop").mode("overwrite").save()
 
     made = {name: spark.read.parquet(str(folder / name)) for name in ("t", "shops")}
-    return made.__getitem__, force, lambda frame: frame.toArrow(), spark._jvm.System.gc
+    return made.__getitem__, force, lambda frame: frame.toArrow()
 
 
 def _ours(folder: Path) -> Ways:
@@ -147,7 +138,7 @@ def _ours(folder: Path) -> Ways:
         return found.collect() if isinstance(found, Frame) else pa.Table.from_pylist(found)
 
     made = {name: ours.parquet(sorted((folder / name).iterdir())) for name in ("t", "shops")}
-    return made.__getitem__, lambda f: isinstance(f, Frame) and f.count(), arrow, _tidy
+    return made.__getitem__, lambda f: isinstance(f, Frame) and f.count(), arrow
 
 
 ENGINES = {"pandas": _pandas, "spark": _spark, "ours": _ours}
@@ -162,7 +153,6 @@ def work(name: str, folder: Path, pipe: Connection) -> None:
         pipe.send("")
         while True:
             what, idiom = pipe.recv()
-            pipe.send(ways[3]() if what == "memory" else None)
             pipe.send(answer(programs[idiom], ways, what))
     except UserError as error:
         pipe.send(str(error))
@@ -172,7 +162,7 @@ def work(name: str, folder: Path, pipe: Connection) -> None:
 
 def answer(program: Program, ways: Ways, what: str) -> Any:
     """The rows of a program, or the seconds that it takes to compute them."""
-    read, force, arrow, _ = ways
+    read, force, arrow = ways
     began = time.perf_counter()
     found = program(read("t"), read("shops"))
     if what == "rows":
@@ -212,7 +202,6 @@ class Engine:
         """The answer (`rows`; or seconds), and for `memory` the bytes at most above those at the start."""
         assert not self.absent
         self.pipe.send((what, idiom))
-        self.told()  # it is at rest
         peak = 0
         while what == "memory" and not self.pipe.poll(0.02):
             peak = max(peak, self.held())
