@@ -63,7 +63,7 @@ def idioms(config: Idioms) -> None:
             print(f"{idiom.name:36}", *(measured(e, idiom, config.repeats) for e in engines))
             print(f"    {idiom.shape}", flush=True)
         for e in engines:
-            held = "" if e.absent else f"started with {e.at_start / 1e6:,.0f} MB, ends with {e.held() / 1e6:,.0f}"
+            held = "" if e.absent else f"{e.at_start / 1e6:,.0f} MB at first, {e.held() / 1e6:,.0f} at last"
             print(f"{e.name}: {e.absent or held}")
 
 
@@ -202,7 +202,7 @@ class Engine:
         """The answer (`rows`; or seconds), and for `memory` the bytes at most above those at the start."""
         assert not self.absent
         self.pipe.send((what, idiom))
-        peak = 0
+        peak = self.at_start
         while what == "memory" and not self.pipe.poll(0.02):
             peak = max(peak, self.held())
         return self.told(), peak - self.at_start
