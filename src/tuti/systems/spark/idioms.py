@@ -36,7 +36,7 @@ Ways = tuple[Callable[[str], Any], Callable[[Any], Any], Callable[[Any], Table]]
 class Idioms:
     """Times twenty pandas idioms in pandas, PySpark and our engine, or shows their programs."""
 
-    rows: Annotated[int, Field(ge=100)] = 100_000
+    rows: Annotated[int, Field(ge=100)] = 50_000
     """Sales to make the table of"""
     repeats: Annotated[int, Field(ge=1)] = 2
     """Timed runs of each program, of which the best counts"""
