@@ -20,6 +20,9 @@ CARD = Card(
         "explain": Entry(
             "tuti.systems.spark.explain:explain", "what a Spark job did, and what to change in it"
         ),
+        "idioms": Entry(
+            "tuti.systems.spark.idioms:idioms", "twenty pandas idioms in pandas, PySpark and our engine"
+        ),
     },
     checks={"Spark": "tuti.systems.spark.java:check"},
     pages={"/": "tuti.systems.spark.doctor.picture:page"},

@@ -1,0 +1,128 @@
+"""Twenty idioms on three engines: the same rows, and what is said of them is so."""
+
+import ast
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+
+from tuti.run import UserError
+from tuti.systems.spark import idiom_table, idioms
+from tuti.systems.spark.idioms import ENGINES, Engine, Idioms, answer, check, shown, source, write
+
+needs_java = pytest.mark.skipif(not shutil.which("java"), reason="needs the program java")
+NAMES = [idiom.name for idiom in idiom_table.IDIOMS]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("idioms")
+    write(folder, 600)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pandas_rows(folder):
+    ways = ENGINES["pandas"](folder)
+    return {idiom.name: answer(idiom.pandas, ways, "rows") for idiom in idiom_table.IDIOMS}
+
+
+def test_there_are_twenty_and_each_makes_rows(pandas_rows):
+    assert len(set(NAMES)) == len(NAMES) == len(pandas_rows) == 20
+    assert all(len(rows) for rows in pandas_rows.values())
+    assert len({str(rows.to_pydict()) for rows in pandas_rows.values()}) == 20
+
+
+def test_our_engine_gives_what_pandas_gives_and_shuffles_where_it_is_said(folder, pandas_rows):
+    ways, stages = ENGINES["ours"](folder), list[int]()
+    ways[0]("t").session.ended = lambda job: stages.append(len(job.stages))
+    for idiom in idiom_table.IDIOMS:
+        stages.clear()
+        assert answer(idiom.ours, ways, "rows").equals(pandas_rows[idiom.name]), idiom.name
+        assert (max(stages) > 1) == idiom.shape.startswith("wide"), idiom.name
+        assert idiom.shape.startswith(("wide", "narrow")), idiom.name
+
+
+@pytest.mark.cluster
+@needs_java
+def test_spark_gives_what_pandas_gives(folder, pandas_rows):
+    with Engine("spark", folder) as spark:
+        assert not spark.absent
+        for name in NAMES:
+            assert spark.ask("rows", name)[0].equals(pandas_rows[name]), name
+        seconds, more = spark.ask("memory", NAMES[0])
+        assert seconds > 0 and more >= 0
+        assert spark.held() > 300e6, "a JVM is in it"
+    assert not spark.process.is_alive()
+
+
+def test_results_show_what_is_in_the_tables():
+    """Missing keys, missing numbers, shops without a city: else two engines would agree too easily."""
+    made = idiom_table.tables(600)
+    sales, shops = made["t"], set(made["shops"]["shop"].to_pylist())
+    assert sales["item"].null_count and sales["price"].null_count
+    assert {name in shops for name in sales["shop"].to_pylist()} == {True, False}
+    assert made["t"].equals(idiom_table.tables(600)["t"])
+    assert not made["t"].equals(idiom_table.tables(600, seed=1)["t"])
+
+
+def test_what_is_shown_is_what_runs():
+    tree = ast.parse(Path(idiom_table.__file__).read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.keywords]
+    there = {
+        node.args[0].value: {word.arg: ast.dump(word.value.body) for word in node.keywords}
+        for node in calls
+        if isinstance(node.func, ast.Name) and node.func.id == "Idiom"
+    }
+    assert list(there) == NAMES
+    for idiom in idiom_table.IDIOMS:
+        for engine, body in there[idiom.name].items():
+            assert ast.dump(ast.parse(source(getattr(idiom, engine)), mode="eval").body) == body
+
+
+def test_show(capsys):
+    idioms.idioms(Idioms(show="merge"))
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        '  pandas  t.merge(shops, on="shop", how="left")',
+        '  spark   t.join(shops, "shop", "left")',
+        '  ours    t.join(shops, "shop", how="left")',
+    ]
+    assert len(shown("all")) == 20
+    with pytest.raises(UserError, match="no idiom has 'mergee'.*\nhint: all, or some of: filter rows; "):
+        shown("mergee")
+
+
+def test_other_rows_are_refused():
+    tables = {"one": pa.table({"n": [1.0, 2.0]}), "two": pa.table({"n": [1.0, 2.5]})}
+    engines = [
+        SimpleNamespace(name=name, absent="", ask=lambda what, idiom, rows=rows: (rows, 0))
+        for name, rows in tables.items()
+    ]
+    check(idiom_table.IDIOMS[0], engines[:1])
+    with pytest.raises(UserError, match="filter rows: two makes other rows than one"):
+        check(idiom_table.IDIOMS[0], engines)
+
+
+def test_without_pyspark_the_others_are_measured(monkeypatch, tmp_path, capsys):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['pyspark'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setattr(idioms, "IDIOMS", idiom_table.IDIOMS[:2])
+    idioms.idioms(Idioms(rows=20_000, repeats=1))
+    out = capsys.readouterr().out
+    rows = {line[:36].strip(): line[36:].split() for line in out.splitlines()[5:] if line[:1] != " "}
+    for name in ("(reading alone)", *NAMES[:2]):
+        pandas, ours = rows[name][:2], rows[name][4:]
+        assert rows[name][2:4] == ["not", "installed"], out
+        assert int(pandas[0]) > 0 and int(ours[0]) > 0 and int(pandas[1]) >= 0, out
+    assert "spark: the Spark engine needs pyspark, which is not installed" in out
+
+
+def test_a_process_that_dies_is_told(folder):
+    with Engine("pandas", folder) as engine:
+        assert engine.ask("memory", "drop duplicates")[0] > 0
+        engine.process.kill()
+        with pytest.raises(UserError, match="the process of pandas died"):
+            engine.told()
