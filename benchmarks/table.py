@@ -1,6 +1,10 @@
-"""README's table of benchmarks, made from benchmarks/results: `python benchmarks/table.py` rewrites it."""
+"""The tables of benchmarks in README and in the rooms' pages, made from benchmarks/results.
+
+`python benchmarks/table.py` rewrites them; in a room's page the first mark names its benchmarks.
+"""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -41,15 +45,38 @@ def rows() -> list[str]:
     return lines
 
 
+def compared(names: list[str]) -> list[str]:
+    """Ours and the peer in the unit that was measured."""
+    lines = ["| benchmark | ours | peer | | ratio | range | at least | date |", "|---|---|---|---|---|---|---|---|"]
+    for name in names:
+        found = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+        low, high = found["range"]
+        figures = f"{found['ours']:.3g} | {found['peer']:.3g} | {found['unit']} | {found['ratio']:.2f}"
+        what, bar, _ = BARS[name]
+        lines.append(f"| `{name}`: {what} | {figures} | {low:.2f}–{high:.2f} | {bar:g} | {found['date']} |")
+    return lines
+
+
 def renewed(text: str) -> str:
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + BEGIN + "\n" + "\n".join(rows()) + "\n" + END + after
+    if BEGIN in text:
+        before, _, rest = text.partition(BEGIN)
+        _, _, after = rest.partition(END)
+        text = before + BEGIN + "\n" + "\n".join(rows()) + "\n" + END + after
+    return re.sub(
+        r"(<!-- measured: ([\w -]+) -->\n).*?(<!-- /measured -->)",
+        lambda mark: mark[1] + "\n".join(compared(mark[2].split())) + "\n" + mark[3],
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted(ROOT.glob("src/tuti/systems/*/README.md"))]
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    fresh = renewed(readme.read_text())
-    if "--check" in sys.argv and fresh != readme.read_text():
-        sys.exit("README's table is stale: python benchmarks/table.py")
-    readme.write_text(fresh)
+    for page in pages():
+        fresh = renewed(page.read_text())
+        if "--check" in sys.argv and fresh != page.read_text():
+            sys.exit(f"{page.relative_to(ROOT)} has a stale table: python benchmarks/table.py")
+        page.write_text(fresh)
