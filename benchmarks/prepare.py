@@ -1,6 +1,7 @@
 """The whole preparation: ours against datatrove with the same rules, two processes each.
 
-    python -m venv /tmp/peer && /tmp/peer/bin/pip install 'datatrove[io,processing]' 'xxhash<4' fasteners fasttext-numpy2-wheel
+    python -m venv /tmp/peer
+    /tmp/peer/bin/pip install 'datatrove[io,processing]' 'xxhash<4' fasteners fasttext-numpy2-wheel
     TUTI_DATATROVE=/tmp/peer/bin/python make bench NAME=prepare        # TUTI_MEGABYTES=5 for a quick look
 
 Both read JSON lines, tell the language (lid.176, the same file), ask Gopher's and FineWeb's rules with the

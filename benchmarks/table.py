@@ -47,7 +47,8 @@ def rows() -> list[str]:
 
 def compared(names: list[str]) -> list[str]:
     """Ours and the peer in the unit that was measured."""
-    lines = ["| benchmark | ours | peer | | ratio | range | at least | date |", "|---|---|---|---|---|---|---|---|"]
+    heads = ["benchmark", "ours", "peer", "", "ratio", "range", "at least", "date"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name in names:
         found = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
         low, high = found["range"]

@@ -1,9 +1,10 @@
 """What 10 TB would take on 100 executors, from what each stage of `tuti spark prepare` takes here.
 
-    make bench NAME=terabytes        # rewrites the tables in docs/ten-terabytes.md; TUTI_MEGABYTES=5: a quick look
+    make bench NAME=terabytes        # rewrites the tables in docs/ten-terabytes.md
 
-One executor prepares texts of benchmarks/prepare.py; its tasks' seconds, and the bytes that they wrote for the
-next stage, become rates for a megabyte read. Nothing here has run on 100 executors: the page says what is supposed.
+One executor prepares texts of benchmarks/prepare.py (TUTI_MEGABYTES=5: a quick look); its tasks' seconds, and
+the bytes that they wrote for the next stage, become rates for a megabyte read. Nothing here has run on 100
+executors: the page says what is supposed.
 """
 
 import json
@@ -51,7 +52,8 @@ def measured(megabytes: float) -> tuple[list[Facts], dict[str, object]]:
         config = Prepare((root / "in",), languages="fa,en", memory="2g")
         run = Run.create("spark", "prepare", config, RunOptions(out=root / "run", threads=1))
         prepare(config, run)
-        jobs = [{k: v for k, v in event.items() if k not in ("event", "time")} for event in read_events(run.folder, "job")]
+        events = read_events(run.folder, "job")
+        jobs = [{k: v for k, v in event.items() if k not in ("event", "time")} for event in events]
         stats = json.loads((run.folder / "artifacts" / "documents" / "stats.json").read_text())
     return [facts_from(job) for job in jobs], stats
 
@@ -61,7 +63,7 @@ def rates(jobs: list[Facts], megabytes: float) -> list[tuple[str, float, float]]
     found = list[tuple[str, float, float]]()
     for job in jobs:
         for stage in job.stages:
-            called = [step.rpartition(" by ")[2] for step in stage.steps if step.startswith("map partitions by ")]
+            called = [step.split(" by ")[1] for step in stage.steps if step.startswith("map partitions by ")]
             name = ", ".join(NAMES.get(one, one) for one in called) or "summed and sorted"
             seconds = stage.total(lambda task: task.seconds) / megabytes
             found.append((name, seconds, stage.total(lambda task: task.shuffled) / 1e6 / megabytes))
@@ -69,7 +71,7 @@ def rates(jobs: list[Facts], megabytes: float) -> list[tuple[str, float, float]]
 
 
 def hours(seconds: float, shuffled: float, cores: int) -> tuple[float, float]:
-    """(computing, moving) of a stage over everything: rows go to a disk, over the network, and from a disk."""
+    """(computing, moving) of a stage: rows go to a disk, over the network, and from a disk."""
     computing = seconds * WHOLE / (EXECUTORS * cores)
     moving = shuffled * WHOLE / EXECUTORS * (2 / DISK + 1 / NETWORK)
     return computing / 3600, moving / 3600
@@ -77,8 +79,8 @@ def hours(seconds: float, shuffled: float, cores: int) -> tuple[float, float]:
 
 def tables(found: list[tuple[str, float, float]], kept: float) -> str:
     """The page's tables, in Markdown."""
-    head = "| stage | s for a MB | MB shuffled for a MB | hours, 1 core an executor | hours, 8 cores | hours of moving |"
-    lines = [head, "|---|---|---|---|---|---|"]
+    heads = ["stage", "s for a MB", "MB shuffled for a MB", "hours, 1 core", "hours, 8 cores", "hours moving"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     sums = [0.0, 0.0, 0.0]
     for name, seconds, shuffled in found:
         one, moving = hours(seconds, shuffled, 1)
@@ -86,7 +88,8 @@ def tables(found: list[tuple[str, float, float]], kept: float) -> str:
         sums = [total + more for total, more in zip(sums, (one, eight, moving), strict=True)]
         lines.append(f"| {name} | {seconds:.3f} | {shuffled:.3f} | {one:.1f} | {eight:.1f} | {moving:.2f} |")
     all_seconds, all_shuffled = (sum(row[column] for row in found) for column in (1, 2))
-    total = f"| **all** | {all_seconds:.3f} | {all_shuffled:.3f} | {sums[0]:.1f} | {sums[1]:.1f} | {sums[2]:.2f} |"
+    rates = f"{all_seconds:.3f} | {all_shuffled:.3f}"
+    total = f"| **all** | {rates} | {sums[0]:.1f} | {sums[1]:.1f} | {sums[2]:.2f} |"
     bucket = kept * WHOLE / BUCKETS / 1000
     facts = [
         ["tasks of 128 MB that read", f"{WHOLE / TASK:,.0f}"],
@@ -114,7 +117,8 @@ def main() -> None:
     moving = sum(hours(seconds, shuffled, 1)[1] for _, seconds, shuffled in found)
     stages = [{"stage": n, "s/MB": s, "shuffled": b} for n, s, b in found]
     facts = {"megabytes": megabytes, "kept": kept, "hours_moving": moving, "stages": stages}
-    harness.write("terabytes", ours=one, peer=None, unit="hours, computed", ratio=1, spread=(1, 1), n=1, **facts)
+    bar = {"ratio": 1.0, "spread": (1.0, 1.0), "n": 1}  # an extrapolation has none
+    harness.write("terabytes", ours=one, peer=None, unit="hours, computed", **bar, **facts)
 
 
 if __name__ == "__main__":
