@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from tuti.systems.spark.gz import Gzip
 from tuti.systems.spark.markup import html_pieces
 from tuti.systems.spark.passages import BLOCK, characters, encoding_of, is_text, lines, passages
+from tuti.systems.spark.tally import excerpt
 from tuti.systems.spark.walk import Skip, Source
 from tuti.systems.spark.warc import warc_texts
 
@@ -56,6 +57,15 @@ def read(source: Source, limit: int) -> Iterator[Item]:
     except OSError as error:
         reason = error.strerror or str(error)[:120] or type(error).__name__
         yield Skip(source.name, 0, f"unreadable: {reason}")
+    except (MemoryError, ImportError):  # this machine's faults, not the file's
+        raise
+    except Exception as error:  # whatever it is, it costs one file and not the job
+        yield set_aside(source.name, 0, "reading", error)
+
+
+def set_aside(name: str, n: int, doing: str, error: Exception) -> Skip:
+    """What stands for an item that an error was met in; `doing` says when."""
+    return Skip(name, n, f"{type(error).__name__} in {doing}: {excerpt(str(error))}")
 
 
 def _stream(source: Source, name: str, limit: int) -> Iterator["str | list[Message] | Skip"]:
@@ -148,9 +158,9 @@ def _messages(found: object) -> list[Message]:
             return []
         message = cast(dict[str, object], item)
         role, content = message.get("role"), message.get("content")
-        if role not in ROLES or not isinstance(content, str):
+        if not isinstance(role, str) or role not in ROLES or not isinstance(content, str):
             return []
-        speaker = "system" if role == "developer" else str(role)  # one office, two names
+        speaker = "system" if role == "developer" else role  # one office, two names
         messages.append({"role": speaker, "content": _sound(content)})
     spoken = {message["role"] for message in messages if message["content"].strip()}
     return messages if {"user", "assistant"} <= spoken else []
