@@ -132,8 +132,8 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             there = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
         except OSError as error:
-            reason = error.strerror or error
-            raise UserError(f"no run can be made at {folder}: {reason}", hint="--out NEW, another place") from error
+            reason = f"no run can be made at {folder}: {error.strerror or error}"
+            raise UserError(reason, hint="--out NEW, another place") from error
         if there:
             raise UserError(
                 f"{folder} is no run, and not empty: {', '.join(there[:3])}",

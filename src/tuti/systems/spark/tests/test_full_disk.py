@@ -36,13 +36,15 @@ chance = np.random.default_rng(0)
 texts = [chance.bytes(500).hex() for _ in range(16_000)]
 disk(5)
 with Session(executors=2, memory="520m", partitions=2, folder=folder) as session:
-    frame = session.table(pa.table({"n": np.arange(16_000), "text": texts}), 4).group_by("text").agg(n=("sum", "n"))
+    frame = session.table(pa.table({"n": np.arange(16_000), "text": texts}), 4)
+    frame = frame.group_by("text").agg(n=("sum", "n"))
     for act in (frame.count, frame.collect, lambda: frame.take(3), lambda: frame.save(folder / "out")):
         try:
             act()
             print("whole")
         except UserError as error:
-            print(json.dumps([str(error), [path.name for path in session.scratch.rglob("*") if path.is_file()]]))
+            left = [path.name for path in session.scratch.rglob("*") if path.is_file()]
+            print(json.dumps([str(error), left]))
     print(json.dumps([path.name for path in folder.iterdir()]))
     disk(200, "remount,")
     print(frame.count(), sum(frame.collect()["n"].to_pylist()))
@@ -136,8 +138,8 @@ def refused(out: Path, source: Path) -> str:
 def test_a_place_where_no_run_can_be(tmp_path):
     source = write_corpus(tmp_path / "in", files=1)
     (tmp_path / "letter").write_text("mine")
-    for place in (tmp_path / "letter", tmp_path / "letter" / "run", Path("/proc/no/where"), Path("/dev/null/x")):
-        assert "no run can be made at" in refused(place, source) or "not empty" in refused(place, source)
+    for place in (tmp_path / "letter", tmp_path / "letter" / "run", Path("/proc/no/where")):
+        assert f"no run can be made at {place}: " in refused(place, source)
     assert "is no run, and not empty" in refused(tmp_path, source)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "letter"]
 

@@ -88,7 +88,8 @@ def test_matches_are_those_of_two_loops(data: st.DataObject) -> None:
         ]
         frames = [session.table(side, 1) for side in sides]
         node: Any = frames[0].join(frames[1], "k", how=how).node
-        found = [row for part in joining.joined(sides[0].to_batches(), sides[1], node) for row in part.to_pylist()]
+        parts = joining.joined(sides[0].to_batches(), sides[1], node)
+        found = [row for part in parts for row in part.to_pylist()]
     wanted: list[tuple[Any, ...]] = []
     for a, one in enumerate(left):
         matches = [b for b, other in enumerate(right) if one is not None and one == other]
