@@ -16,6 +16,7 @@ from tuti.systems.spark.warc import warc_texts
 
 LONGEST_ROW = 32_000_000
 """Characters of one JSON row; a longer one is skipped, since it must be held in memory whole."""
+EMPTY = "row with an empty text"
 ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 Message = dict[str, str]
 
@@ -131,7 +132,7 @@ def _whole_json(name: str, text: str) -> Iterator["str | list[Message] | Skip"]:
         return
     rows = cast(list[object], found) if isinstance(found, list) else []
     first = _content(name, 1, rows[0], chat=False) if rows else None
-    if first is not None and not isinstance(first, Skip):
+    if first is not None and (not isinstance(first, Skip) or first.reason == EMPTY):
         yield from (_content(name, n, row, chat=False) for n, row in enumerate(rows, start=1))
     else:
         yield _sound(json.dumps(found, ensure_ascii=False, indent=1)) if "\\u" in text else text
@@ -146,7 +147,7 @@ def _content(name: str, number: int, row: object, *, chat: bool) -> "str | list[
         return _messages(fields.get("messages")) or Skip(name, number, "row without valid messages")
     for key in ("text", "content"):
         if isinstance(text := fields.get(key), str):
-            return _sound(text)
+            return _sound(text) if text else Skip(name, number, EMPTY)
     return Skip(name, number, "row without text")
 
 
