@@ -55,10 +55,7 @@ def deadly(really, mark: Path):
 PLACES = [
     (gather, "rows_of"),
     (gather, "sort_bucket"),
-    (gather, "places"),
     (gather, "edited"),
-    (gather, "_count"),
-    (drop_near, "_documents"),
     (drop_near, "_without"),
 ]
 
