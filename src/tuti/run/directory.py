@@ -128,7 +128,17 @@ class Run:
                 f"{folder} already holds a run",
                 hint="--resume goes on with it; --out NEW starts another",
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            there = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+        except OSError as error:
+            reason = f"no run can be made at {folder}: {error.strerror or error}"
+            raise UserError(reason, hint="--out NEW, another place") from error
+        if there:
+            raise UserError(
+                f"{folder} is no run, and not empty: {', '.join(there[:3])}",
+                hint=f"--out {folder / 'run'}, or another folder that is new or empty",
+            )
         run.write_config(room, stage, config)
         return run
 

@@ -1,7 +1,11 @@
 """The preparation on Apache Spark: the same functions inside `mapInArrow`, on this machine or a cluster."""
 
+import logging
 import os
+import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from pathlib import Path
@@ -53,8 +57,28 @@ def session(master: str, memory: str) -> "SparkSession":
             hint="tuti doctor names the Java that was taken; or leave --master out",
         ) from None  # its trace is Java's
     spark.sparkContext.setLogLevel("ERROR")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupt)
     await_executors(spark, master)
     return spark
+
+
+def _interrupt(*_: object) -> None:
+    """Ctrl-C in place of pyspark's own, which asks the JVM, amid an answer, to cancel, and waits for it."""
+    logging.disable(logging.ERROR)  # py4j would print where it was
+    raise KeyboardInterrupt
+
+
+def _end(context: Any, java: Any) -> None:
+    """Ends the JVM, which ends its workers and sweeps its folders; its tasks would go on to their end."""
+    logging.disable(logging.NOTSET)
+    context.setLogLevel("OFF")  # else every task that it ends is told with a trace
+    java.terminate()
+    try:
+        java.wait(5)
+    except subprocess.TimeoutExpired:
+        java.kill()
+        java.wait()
 
 
 class SparkEngine:
@@ -112,10 +136,14 @@ def _collect(frame: "DataFrame") -> Iterator[Any]:
     """The rows of a frame, one partition at a time; a full disk on a worker is told as such."""
     from pyspark.errors import PySparkException
 
-    frame = frame.persist()
+    context = cast(Any, frame.sparkSession.sparkContext)
+    java, frame = context._gateway.proc, frame.persist()
     try:
         frame.count()
         yield from frame.toLocalIterator()
+    except KeyboardInterrupt:
+        _end(context, java)
+        raise
     except PySparkException as error:
         text = str(error)
         if "MemoryError" in text or "OutOfMemoryError" in text:
@@ -130,4 +158,5 @@ def _collect(frame: "DataFrame") -> Iterator[Any]:
             ) from error
         raise
     finally:
-        frame.unpersist()
+        if java.poll() is None:
+            frame.unpersist()

@@ -12,7 +12,7 @@ _CODE = re.compile(
     r"^\s*(?:@\w|#\s*(?:include|define|if|endif|pragma)|//|/\*|\*/|import\s|from\s\S+\s+import|def\s|class\s|return\b"
     r"|(?:public|private|static|const|let|var|function|export|async|template|using|namespace|struct)\b"
     r"|(?:if|for|while|elif|else|try|except|with|switch)\b.*[:{(]\s*$)"
-    r"|[;{}]\s*$|^\s*[)\]}]+[,;]?\s*$|\w\([^)]*\)\s*[:;,]?\s*$|\w\s(?:=|==|\+=|->|=>|:=)\s\S|\w(?:\.|::|->)\w+\("
+    r"|[;{}]\s*$|^\s*[)\]}]+[,;]?\s*$|\w\([^)]{0,500}\)\s*[:;,]?\s*$|\w\s(?:=|==|\+=|->|=>|:=)\s\S|\w(?:\.|::|->)\w+\("
 )
 
 

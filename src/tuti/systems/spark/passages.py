@@ -14,6 +14,8 @@ _LINE = re.compile(r"(?s:.*)\n")
 _SENTENCE = re.compile(r"(?s:.*)(?:[.!?؟…][\"'»”’)\]]*\s|[。！？])")
 _SPACE = re.compile(r"(?s:.*)\s")
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
+_PLAIN = b"<a \\ud83d +2AA->"
+"""In UTF-7 and Python's escapes half a surrogate pair, which no text may hold"""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
@@ -37,10 +39,11 @@ def _codec(name: str) -> str:
     try:
         found = codecs.lookup(name).name
         "".encode(found)  # refuses codecs that are not text, such as hex
+        plain = codecs.getincrementaldecoder(found)("replace").decode(_PLAIN, final=True)
     except (LookupError, ValueError):
         return "utf-8"
-    # The tag was readable byte by byte, so the page is not what it says.
-    return "utf-8" if found.startswith(("utf-16", "utf-32")) else found
+    # The tag was readable byte by byte, so a page in which ASCII means something else is not what it says.
+    return found if plain == _PLAIN.decode() else "utf-8"
 
 
 def is_text(head: bytes) -> bool:

@@ -10,11 +10,13 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from tuti.systems.spark.gz import Gzip
 from tuti.systems.spark.markup import html_pieces
 from tuti.systems.spark.passages import BLOCK, characters, encoding_of, is_text, lines, passages
+from tuti.systems.spark.tally import excerpt
 from tuti.systems.spark.walk import Skip, Source
 from tuti.systems.spark.warc import warc_texts
 
-LONGEST_ROW = 32_000_000
-"""Characters of one JSON row; a longer one is skipped, since it must be held in memory whole."""
+LONGEST_ROW = 8_000_000
+"""Characters of one JSON row, held in memory whole: as a list of lists it takes thirty bytes for each."""
+EMPTY = "row with an empty text"
 ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 Message = dict[str, str]
 
@@ -56,6 +58,15 @@ def read(source: Source, limit: int) -> Iterator[Item]:
     except OSError as error:
         reason = error.strerror or str(error)[:120] or type(error).__name__
         yield Skip(source.name, 0, f"unreadable: {reason}")
+    except (MemoryError, ImportError):  # this machine's faults, not the file's
+        raise
+    except Exception as error:  # whatever it is, it costs one file and not the job
+        yield set_aside(source.name, 0, "reading", error)
+
+
+def set_aside(name: str, n: int, doing: str, error: Exception) -> Skip:
+    """What stands for an item that an error was met in; `doing` says when."""
+    return Skip(name, n, f"{type(error).__name__} in {doing}: {excerpt(str(error))}")
 
 
 def _stream(source: Source, name: str, limit: int) -> Iterator["str | list[Message] | Skip"]:
@@ -121,7 +132,7 @@ def _whole_json(name: str, text: str) -> Iterator["str | list[Message] | Skip"]:
         return
     rows = cast(list[object], found) if isinstance(found, list) else []
     first = _content(name, 1, rows[0], chat=False) if rows else None
-    if first is not None and not isinstance(first, Skip):
+    if first is not None and (not isinstance(first, Skip) or first.reason == EMPTY):
         yield from (_content(name, n, row, chat=False) for n, row in enumerate(rows, start=1))
     else:
         yield _sound(json.dumps(found, ensure_ascii=False, indent=1)) if "\\u" in text else text
@@ -136,7 +147,7 @@ def _content(name: str, number: int, row: object, *, chat: bool) -> "str | list[
         return _messages(fields.get("messages")) or Skip(name, number, "row without valid messages")
     for key in ("text", "content"):
         if isinstance(text := fields.get(key), str):
-            return _sound(text)
+            return _sound(text) if text else Skip(name, number, EMPTY)
     return Skip(name, number, "row without text")
 
 
@@ -148,9 +159,9 @@ def _messages(found: object) -> list[Message]:
             return []
         message = cast(dict[str, object], item)
         role, content = message.get("role"), message.get("content")
-        if role not in ROLES or not isinstance(content, str):
+        if not isinstance(role, str) or role not in ROLES or not isinstance(content, str):
             return []
-        speaker = "system" if role == "developer" else str(role)  # one office, two names
+        speaker = "system" if role == "developer" else role  # one office, two names
         messages.append({"role": speaker, "content": _sound(content)})
     spoken = {message["role"] for message in messages if message["content"].strip()}
     return messages if {"user", "assistant"} <= spoken else []

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tuti.run import hash_text
 from tuti.systems.spark.clean import Cleaning, clean, is_broken
-from tuti.systems.spark.readers import Dialogue, Passage, read
+from tuti.systems.spark.readers import Dialogue, Passage, read, set_aside
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.walk import Skip, Source
 from tuti.text import has_words, script_of
@@ -56,11 +56,20 @@ def rows_of(source: Source, limit: int, how: Cleaning, tally: Tally) -> Iterator
     for item in read(source, limit):
         if isinstance(item, Skip):
             tally.skip(item)
-        elif isinstance(item, Dialogue):
-            if row := _dialogue(source.name, item, how, tally):
-                yield row
-        elif row := _document(source.name, item, how, tally):
+        elif row := _row(source.name, item, how, tally):
             yield row
+
+
+def _row(name: str, item: Passage | Dialogue, how: Cleaning, tally: Tally) -> Row | None:
+    """The row of one item, or None where a rule dropped it, or an error in cleaning it."""
+    try:
+        if isinstance(item, Dialogue):
+            return _dialogue(name, item, how, tally)
+        return _document(name, item, how, tally)
+    except (OSError, MemoryError, ImportError):  # this machine's faults: on another it would be kept
+        raise
+    except Exception as error:  # whatever it is, it costs one document and not the job
+        return tally.skip(set_aside(name, item.n, "cleaning", error))
 
 
 def _document(name: str, passage: Passage, how: Cleaning, tally: Tally) -> Row | None:

@@ -7,11 +7,11 @@ from typing import Any, BinaryIO, cast
 from warcio.archiveiterator import ArchiveIterator
 from warcio.exceptions import ArchiveLoadFailed
 
-from tuti.systems.spark.markup import html_text
+from tuti.systems.spark.markup import html_pieces
 from tuti.systems.spark.passages import characters, encoding_of
 from tuti.systems.spark.walk import Skip
 
-LONGEST_PAGE = 32_000_000
+LONGEST_PAGE = 8_000_000
 """Bytes of one response; a longer one is skipped, since it must be held in memory whole"""
 KINDS = ("response", "resource", "conversion")
 
@@ -45,4 +45,4 @@ def _text(content: bytes, kind: str) -> str:
     named = f'<meta charset="{charset}">'.encode() + content[:4096]  # the header's word comes first
     encoding = encoding_of(named if charset and markup else content, markup=markup)
     text = "".join(characters(BytesIO(content), encoding))
-    return html_text(text, main=True) if markup else text
+    return "".join(html_pieces([text])) if markup else text

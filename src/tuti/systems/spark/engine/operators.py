@@ -28,6 +28,7 @@ from tuti.systems.spark.query.arrow import (
     table_of,
 )
 from tuti.systems.spark.query.grouping import Grouping
+from tuti.systems.spark.query.joining import joined
 from tuti.systems.spark.query.plan import By, Join
 
 PARTS = 16
@@ -115,9 +116,7 @@ def join(
     with Claim(means.pool) as claim:
         held, whole = _held(waiting, claim, 3, depth)
         if whole:
-            table = table_of(held, schemas[1])
-            for batch in left:
-                yield from _matches(table_of([batch], schemas[0]), table, node)
+            yield from joined(left, table_of(held, schemas[1]), node)
             return
     asides = [means.aside(schema, PARTS) for schema in schemas]
     for aside, side in zip(asides, (left, itertools.chain(held, waiting)), strict=True):
@@ -128,22 +127,6 @@ def join(
     for number in asides[0].filled():
         both = [pieces(aside.read(number)) for aside in asides]
         yield from join(both[0], both[1], node, means, depth + 1)
-
-
-def _matches(left: Table, right: Table, node: Join) -> Iterator[Batch]:
-    """Joins row numbers, then takes the rows: columns of any type may go along."""
-    keys = list(node.on)
-    numbered = [
-        side.select(keys).append_column(name, pa.array(np.arange(len(side))))
-        for side, name in ((left, "\0left"), (right, "\0right"))
-    ]
-    kind = {"left": "left outer", "semi": "left semi", "anti": "left anti"}.get(node.how, "inner")
-    found = numbered[0].join(numbered[1], keys, join_type=kind, use_threads=False)
-    others = [name for name in left.schema.names if name not in keys]
-    columns = left.select(keys + others).take(found["\0left"]).columns
-    if node.how in ("inner", "left"):
-        columns += right.drop_columns(keys).take(found["\0right"]).columns
-    yield from pa.table(columns, schema=node.schema).to_batches()
 
 
 def ordered(table: Table, by: By) -> Table:

@@ -29,6 +29,7 @@ from tuti.systems.spark.query.plan import Exchange, Node, Ranged
 from tuti.systems.spark.query.stages import Stage
 
 ATTEMPTS = 4
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Order = dict[str, Any]
 
 
@@ -40,7 +41,7 @@ def failure(reply: Order, stage: Stage) -> Exception:
     """What a task ended with, as it would have been raised here."""
     if "hint" in reply:
         return UserError(reply["error"], hint=reply["hint"])
-    if reply.get("errno") in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if reply.get("errno") in FULL:
         return OSError(reply["errno"], reply["error"])
     told = f"task {reply['task']} of stage {stage.number} failed: {reply['error']}\n{reply.get('trace', '')}"
     return UserError(told.rstrip(), hint=f"the stage: {'; '.join(stage.steps())}")
@@ -98,11 +99,19 @@ class Job:
     def __enter__(self) -> "Job":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for worker in self.workers:
             worker.process.kill()
             worker.process.join()
             worker.connection.close()
+        if error is not None:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise UserError(
+                f"no space left while writing {self.scratch}",
+                hint="free some space, or name a folder on another disk (--out; Session(folder=…)); "
+                "a run goes on with --resume",
+            ) from error
 
     def result(self, task: int) -> Path:
         """Where the result stage's task writes."""

@@ -84,7 +84,7 @@ class Session:
         self.told, self.ended = told, ended or _written
         self.partitions = partitions or 4 * executors
         self.scratch = Path(tempfile.mkdtemp(prefix="tuti-spark-", dir=folder))
-        self.shared = _in_memory() or self.scratch / "blocks"
+        self.shared = _in_memory(executors * self.pool) or self.scratch / "blocks"
         self.blocks: dict[str, Block] = {}
         pa.array([0])  # with the first array Arrow imports pandas: once here, not in every executor
         self.report: list[Order] = []
@@ -157,8 +157,11 @@ def _written(job: Job) -> None:
         write_facts(facts_of(job), Path(path))
 
 
-def _in_memory() -> Path | None:
-    """A name for a folder in memory; what a session that was killed left there is removed."""
+def _in_memory(size: int) -> Path | None:
+    """A name for a folder in memory that has so much room (a container's has 64 MB, whatever its memory).
+
+    What a session that was killed left there is removed.
+    """
     shared = Path("/dev/shm")
     if not os.access(shared, os.W_OK):
         return None
@@ -169,4 +172,6 @@ def _in_memory() -> Path | None:
             shutil.rmtree(left, ignore_errors=True)
         except PermissionError:  # somebody else's, alive
             continue
+    if shutil.disk_usage(shared).free < size:
+        return None
     return shared / f"tuti-spark-{os.getpid()}-{uuid.uuid4().hex}"
