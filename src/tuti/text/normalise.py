@@ -55,14 +55,23 @@ def normalise(text: str) -> str:
     """
     text = LINE_BREAKS.sub("\n", text)
     text = REMOVED.sub("", text)
+    if text.isascii():  # the rest of its letters is well, and the patterns for them cost time
+        return _laid_out(text)
     text = SURROGATES.sub("\ufffd", text)
     text = PRESENTATION_FORMS.sub(_letters_of, text)
     text = unicodedata.normalize("NFC", text)
     text = ODD_SPACES.sub(" ", text)
-    text = ZWNJ_AT_EDGE.sub("", ZWNJ_RUN.sub("\u200c", text))
-    text = TRAILING.sub("", INNER_SPACES.sub(" ", text))
-    text = BLANK_LINES.sub("\n\n", text).strip("\n")
+    text = _laid_out(ZWNJ_AT_EDGE.sub("", ZWNJ_RUN.sub("\u200c", text)))
     return text.translate(TO_PERSIAN) if FOLDED.search(text) and is_persian(text) else text
+
+
+def _laid_out(text: str) -> str:
+    """Runs of spaces, blanks at line ends, blank lines."""
+    if "  " in text:
+        text = INNER_SPACES.sub(" ", text)
+    if " \n" in (ended := text + "\n") or "\t\n" in ended or "\u3000\n" in ended:
+        text = TRAILING.sub("", text)
+    return BLANK_LINES.sub("\n\n", text).strip("\n")
 
 
 def _letters_of(form: "regex.Match[str]") -> str:

@@ -61,7 +61,7 @@ def steps(raw: str, how: Cleaning) -> Iterator[Text]:
     if is_broken(raw):
         yield now._replace(step="encoding", rule="broken encoding")
         return
-    if "mojibake" in how.edits and SUSPECT.search(raw) and is_bad(raw):
+    if "mojibake" in how.edits and not raw.isascii() and SUSPECT.search(raw) and is_bad(raw):
         yield (now := now._replace(step="mojibake", text=fix_encoding(now.text)))
     yield (now := now._replace(step="normalised", text=normalise(now.text).strip("\n").rstrip()))
     if not has_words(now.text):
@@ -74,7 +74,9 @@ def _judged(now: Text, how: Cleaning) -> Iterator[Text]:
     language, sure = how.identify(now.text)
     yield (now := now._replace(step="language", language=language if sure >= SURE else "und"))
     measures = Measures(now.text)
-    genre = genre_of(measures) if how.genre in ("auto", "any") else how.genre
+    # Where no rule is asked, the form of a text is told only for what depends on it.
+    idle = how.genre == "any" and not how.languages and now.language != "fa"
+    genre = "" if idle else genre_of(measures) if how.genre in ("auto", "any") else how.genre
     yield (now := now._replace(step="genre", genre=genre))
     if how.languages and genre != "code" and now.language not in how.languages:
         yield now._replace(step="languages", rule="another language")

@@ -89,7 +89,7 @@ def _way(
 def _told(last: Text, now: Text) -> str:
     """What a step did; nothing for one that changed nothing."""
     if now.step in ("language", "genre"):
-        return f"{now.step}: {now.language if now.step == 'language' else now.genre}"
+        return f"{now.step}: {now.language if now.step == 'language' else now.genre or 'not asked for'}"
     if now.text == last.text:
         return ""
     return f"{now.step}: {len(last.text)} → {len(now.text)} characters"
