@@ -1,5 +1,6 @@
 """A standalone cluster of two workers on this machine: the same bytes as in one process (`-m cluster`)."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from tuti.run import hash_folder
 from tuti.systems.spark.java import find_java
-from tuti.systems.spark.tests.corpus import run_of, write_every_kind
+from tuti.systems.spark.tests.corpus import run_of, write_corpus, write_every_kind
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 PREPARED = """
@@ -69,6 +70,19 @@ class Cluster:
         places = ["-c", "1", "-m", "2g", "-d", str(self.folder / f"work{number}"), self.address]
         self.start(f"worker{number}", "Successfully registered with master", *places)
 
+    def below_workers(self) -> list[psutil.Process]:
+        return [child for worker in self.started[1:] for child in worker.children(recursive=True)]
+
+    def executor_at_work(self, job: subprocess.Popen[str]) -> psutil.Process:
+        """An executor whose Python workers have begun."""
+        while job.poll() is None:
+            for process in self.below_workers():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if "pyspark.daemon" in process.cmdline() and (parent := process.parent()):
+                        return parent
+            time.sleep(0.05)
+        raise AssertionError(f"it ended before: {job.communicate()}")
+
     def stop(self) -> None:
         """By their ids: workers first, with the executors that they began."""
         for process in reversed(self.started):
@@ -119,6 +133,23 @@ def test_a_cluster_writes_the_bytes_that_one_process_writes(tmp_path, cluster):
     assert len(found) == 9 and set(found.values()) == wanted
     worked = (tmp_path / f"worker{number}.log").read_text()
     assert "Launched" in worked or "Asked to launch executor" in worked, worked
+
+
+def test_an_executor_that_is_killed_changes_no_byte(tmp_path, cluster):
+    source = write_corpus(tmp_path / "in", files=40)
+    ours = run_of(tmp_path / "ours", source, passage=500)
+    for number in (1, 2):
+        cluster.add_worker(number)
+    command = [sys.executable, "-c", PREPARED, cluster.address, str(source), str(tmp_path / "theirs"), "6"]
+    named = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1"}
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=named)
+    victim = cluster.executor_at_work(job)
+    victim.kill()
+    said, why = job.communicate(timeout=600)
+    assert job.returncode == 0, why[-3000:]
+    assert said.split() == ["6", hash_folder(ours.folder / "artifacts")]
+    logs = "".join((tmp_path / f"worker{number}.log").read_text() for number in (1, 2))
+    assert logs.count("Asked to launch executor") >= 3, logs  # two, and one in the place of the killed one
 
 
 def test_files_that_spark_reaches_by_address(tmp_path):
