@@ -1,6 +1,8 @@
 import json
 import random
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,11 +10,12 @@ from hypothesis import strategies as st
 from tuti.run import hash_folder, hash_text
 from tuti.systems.spark import split
 from tuti.systems.spark.card import DataCard, card
+from tuti.systems.spark.prepare import Prepare, pieces
 from tuti.systems.spark.rows import Row, unique
 from tuti.systems.spark.split import cut_id, read_documents
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.tests.corpus import rows, run_of, told, write_corpus
-from tuti.systems.spark.walk import Skip
+from tuti.systems.spark.walk import Skip, Source
 from tuti.systems.spark.words import by_frequency, counted
 from tuti.text import count_words, normalise
 
@@ -194,3 +197,17 @@ def test_tallies_add_up_in_any_partition(events, at):
     left.add(Tally.from_json(tally(events[at:]).to_json()))
     assert left.drops() == whole.drops()
     assert (left.kept, left.files, left.suffixes) == (whole.kept, whole.files, whole.suffixes)
+
+
+def test_a_large_corpus_is_cut_into_more_pieces(monkeypatch):
+    monkeypatch.setattr("tuti.systems.spark.prepare.cores", lambda: 2)
+    texts = Prepare(source=(Path("in"),))
+
+    def pieces_of(name: str, size: int, config: Prepare = texts) -> int:
+        return pieces(config, [Source(name, name.encode(), size, 0)])
+
+    assert pieces_of("a.txt", 2_000_000_000) == 80
+    assert pieces_of("a.txt", 200_000_000) == 0  # eight: the engine's own
+    assert pieces_of("a.jsonl.gz", 100_000_000) == 16
+    assert pieces_of("a.txt", 10**13) == 4000
+    assert pieces_of("a.txt", 10**13, replace(texts, partitions=3)) == 3
