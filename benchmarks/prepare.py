@@ -49,7 +49,7 @@ import datatrove.pipeline.dedup.minhash as minhash
 import datatrove.utils.lid as lid
 import datatrove.utils.word_tokenizers as tokenizers
 source, work, model, stop = sys.argv[1:]
-class AtWhiteSpace(tokenizers.WhitespaceTokenizer):  # datatrove's own is spaCy's, for which each comma is a word
+class AtWhiteSpace(tokenizers.WhitespaceTokenizer):  # its own is spaCy's: a comma is a word
     def word_tokenize(self, text):
         return text.split()
 minhash.load_word_tokenizer = tokenizers.load_word_tokenizer = lambda language: AtWhiteSpace()

@@ -5,8 +5,10 @@ with any number of tasks, the files are the same.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -52,17 +54,24 @@ def edited(path: Path, cuts: Path, tally: Tally) -> Iterator[Row]:
 
 
 def sort_bucket(lines: Iterator[str], path: Path, tally: Tally, runs: Path | None = None) -> None:
-    """Writes one bucket, sorted and deduplicated, whole or not at all (a worker may be tried twice).
+    """Writes one bucket, sorted and deduplicated.
 
     `runs`: of evaluation sets (`overlap.runs_of`), as a file, from which the rows must be apart.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}-{os.getpid()}")
-    with open(partial, "w", encoding="utf-8", newline="\n") as file:
+    with whole(path) as file:
         kept: Iterable[Row] = unique(lines, tally)
         for row in apart(kept, np.load(runs), tally) if runs else kept:
             tally.keep(row.kind, len(row.body.encode()))
-            file.write(row.line() + "\n")
+            file.write((row.line() + "\n").encode())
+
+
+@contextmanager
+def whole(path: Path) -> Generator[BinaryIO]:
+    """A file that is there whole or not at all (a worker may be tried twice, or two at once)."""
+    partial = path.with_name(f".{path.name}-{os.getpid()}")
+    with open(partial, "wb") as file:
+        yield file
     os.replace(partial, path)
 
 

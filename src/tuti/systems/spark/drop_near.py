@@ -1,168 +1,225 @@
-"""Near duplicates dropped from sorted buckets, in two shuffles (`near.py` says by what)."""
+"""Near duplicates dropped from sorted buckets (`near.py` says by what).
+
+    buckets ─ band keys ─┐ by key ┌─ candidates ─┐ by bucket ┌─ paired/   who is to be compared with whom
+    buckets ─ sets/                                              the shingles of those, once, on disk
+    paired/ ─ Jaccard ─ components, joined here ─┐ by component ┌─ all but the first by (name, n)
+
+What travels are numbers of documents: the bucket, and the line there. Held at once are some megabytes of
+text, or the pairs of one bucket; here, two numbers for each document that another is like.
+"""
 
 import json
-import os
 import shutil
+from array import array
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tuti.systems.spark import near
-from tuti.systems.spark.buckets import Spill, iterate_lines
-from tuti.systems.spark.frames import (
-    BATCH,
-    LINES,
-    TALLY,
-    Engine,
-    Pairs,
-    batches_of,
-    buckets_of,
-    paths_in,
-)
+from tuti.systems.spark.buckets import iterate_lines, whole
+from tuti.systems.spark.frames import BATCH, TALLY, Engine, Pairs, buckets_of, lined, paths_in
+from tuti.systems.spark.near import Hashes, Places
 from tuti.systems.spark.query.arrow import Batch, pa
-from tuti.systems.spark.rows import Row, read_row
+from tuti.systems.spark.rows import read_row
 from tuti.systems.spark.tally import Tally
 
-BANDS = pa.schema([("bucket", pa.int32()), ("key", pa.int64()), ("id", pa.string())])
-SETS = pa.schema([("bucket", pa.int32()), ("pair", pa.string()), ("set", pa.binary())])
+BANDS = pa.schema([("bucket", pa.int32()), ("key", pa.int64()), ("document", pa.int64())])
+PAIRS = pa.schema([("bucket", pa.int32()), ("own", pa.int64()), ("other", pa.int64())])
+LINE = 40
+"""Bits of a document's number that are its line; those above are its bucket"""
 
 
 def drop_near(engine: Engine, scratch: Path, total: Tally, least: float) -> None:
-    """Leaves one of each set of near duplicates: the first by (name, n).
+    """Leaves one of each set of near duplicates: the first by (name, n)."""
+    place = scratch.resolve()
+    folder, edits, paired, sets = (place / name for name in ("sorted", "edited", "paired", "sets"))
+    paired.mkdir()
+    sets.mkdir()
 
-    Two shuffles: of band keys, to find candidates, and of the candidates' sets, to compare them. Here are
-    held the pairs that are as similar as that, and nothing of the texts.
-    """
-    folder, edits = scratch / "sorted", scratch / "edited"
     signed = engine.mapped(buckets_of(engine, folder), _signed, BANDS)
-    paired = Spill(scratch / "paired")
-    for bucket, line in engine.lines(engine.mapped(engine.by_bucket(signed), _candidates, LINES)):
-        paired.add(bucket, line)
-    paired.flush()
-    listed = paired.folder.resolve()
-
-    def sets(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return _sets(batches, listed)
-
-    def compare(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return batches_of(_similar(batches, least))
-
-    compared = engine.by_bucket(engine.mapped(buckets_of(engine, folder), sets, SETS))
-    named: dict[str, tuple[str, int]] = {}
-    pairs: list[tuple[str, str]] = []
-    for _, line in engine.lines(engine.mapped(compared, compare, LINES)):
-        both = {row.id: (row.name, row.n) for row in map(read_row, json.loads(line))}
-        named |= both
-        pairs.append(tuple(both))  # type: ignore[arg-type]
-    dropped = {
-        one
-        for group in near.components(pairs)
-        for one in sorted(group, key=named.__getitem__)[1:]
-    }
-    if not dropped:
+    found = engine.by_bucket(engine.mapped(engine.by_bucket(signed), _candidates, PAIRS))
+    list(engine.lines(lined(engine, found, _write_pairs, paired)))
+    list(engine.lines(lined(engine, buckets_of(engine, folder), _write_sets, paired, sets)))
+    edges = array("q")
+    for _, line in engine.lines(lined(engine, buckets_of(engine, paired), _similar, sets, least)):
+        edges.extend(map(int, line.split()))
+    shutil.rmtree(sets)
+    if not edges:
         return
-
-    def rewrite(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return batches_of(_without(batches, dropped, edits.resolve()))
-
+    dropped = _later_ones(engine, place, np.frombuffer(edges, np.int64).reshape(-1, 2))
     edits.mkdir()
     total.kept = {}
-    for _, line in engine.lines(engine.mapped(buckets_of(engine, folder), rewrite, LINES)):
+    for _, line in engine.lines(lined(engine, buckets_of(engine, folder), _without, dropped, edits)):
         total.add(Tally.from_json(line))
     shutil.rmtree(folder)
     edits.rename(folder)
 
 
+def _later_ones(engine: Engine, scratch: Path, edges: Places) -> Path:
+    """The numbers of all documents but the first of each component, sorted, as a file."""
+    alike, dropped = scratch / "alike.npy", scratch / "dropped.npy"
+    np.save(alike, np.stack(near.components(edges)))
+    named = lined(engine, buckets_of(engine, scratch / "sorted"), _members, alike)
+    found = array("q")
+    for _, line in engine.lines(lined(engine, engine.by_bucket(named), _later)):
+        found.append(int(line))
+    np.save(dropped, np.sort(np.frombuffer(found, np.int64)))
+    return dropped
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a bucket with their numbers."""
+    return enumerate(iterate_lines(path), start=int(path.name) << LINE)
+
+
+def _documents(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[Places, list[str]]]:
+    """Numbers and texts of documents, some megabytes at a time."""
+    numbers, texts, size = list[int](), list[str](), 0
+    for number, line in lines:
+        row = read_row(line)
+        if row.kind == "document":
+            numbers.append(number)
+            texts.append(row.body)
+            size += len(row.body)
+        if size > BATCH:
+            yield np.array(numbers), texts
+            numbers, texts, size = [], [], 0
+    if texts:
+        yield np.array(numbers), texts
+
+
 def _signed(batches: Iterable[Batch]) -> Iterator[Batch]:
     """The band keys of the documents of some buckets."""
-    for rows in _documents(batches):
-        keys = near.bands(near.signatures(*near.shingles([row.body for row in rows])))
-        each = np.repeat(np.arange(len(rows)), near.BANDS)
-        ids = pa.array([row.id for row in rows]).take(pa.array(each))
+    for numbers, texts in _documents(numbered for path in paths_in(batches) for numbered in _numbered(path)):
+        keys = near.bands(near.signatures(*near.shingles(texts)))
         buckets = (keys >> np.uint64(56)).astype(np.int32)
-        columns = [buckets.ravel(), keys.astype(np.int64).ravel(), ids]
+        columns = [buckets.ravel(), keys.astype(np.int64).ravel(), np.repeat(numbers, near.BANDS)]
         yield pa.record_batch(columns, schema=BANDS)
-
-
-def _documents(batches: Iterable[Batch]) -> Iterator[list[Row]]:
-    """Documents of buckets, some megabytes at a time."""
-    held: list[Row] = []
-    size = 0
-    for path in paths_in(batches):
-        for row in map(read_row, iterate_lines(path)):
-            if row.kind == "document":
-                held.append(row)
-                size += len(row.body)
-                if size > BATCH:
-                    yield held
-                    held, size = [], 0
-    if held:
-        yield held
 
 
 def _candidates(batches: Iterator[Batch]) -> Iterator[Batch]:
     """Each pair of candidates twice: in the buckets of both documents."""
     table = pa.Table.from_batches(batches, BANDS)
-    keys = table["key"].to_numpy().astype(np.uint64)
-    pairs = near.candidates(keys, table["id"].to_pylist())
-    return batches_of(
-        (int(own[:2], 16), f"{own} {one} {other}") for one, other in pairs for own in (one, other)
-    )
+    for pairs in near.candidates(table["key"].to_numpy(), table["document"].to_numpy()):
+        own, other = np.concatenate([pairs, pairs[:, ::-1]]).T
+        yield pa.record_batch([(own >> LINE).astype(np.int32), own, other], schema=PAIRS)
 
 
-def _sets(batches: Iterable[Batch], paired: Path) -> Iterator[Batch]:
-    """The sets of the documents that have candidates, once for each pair, with what tells who they are."""
-    for path in paths_in(batches):
-        wanted: dict[str, set[str]] = {}
-        listed = paired / path.name
-        for line in iterate_lines(listed) if listed.exists() else ():
-            own, _, pair = line.partition(" ")
-            wanted.setdefault(own, set()).add(pair)
-        rows = [row for row in map(read_row, iterate_lines(path)) if row.id in wanted]
-        rows = [row for row in rows if row.kind == "document"]
-        hashes, starts = near.shingles([row.body for row in rows])
-        columns: list[list[Any]] = [[], [], []]
-        for number, row in enumerate(rows):
-            found = np.unique(hashes[starts[number] : starts[number + 1]]).tobytes()
-            for pair in sorted(wanted[row.id]):
-                named = f"{pair} {row._replace(body='').line()}"
-                for column, value in zip(columns, (int(pair[2:4], 16), named, found), strict=True):
-                    column.append(value)
-        yield pa.record_batch(columns, schema=SETS)
+def _write_pairs(batches: Iterable[Batch], folder: Path) -> Pairs:
+    """Writes the pairs of each bucket, sorted, each once: an array [pairs, 2] of numbers."""
+    for bucket, parts in groupby(_by_bucket(batches), key=lambda part: part[0]):
+        pairs = np.concatenate([part for _, part in parts])
+        pairs = pairs[np.lexsort(pairs.T[::-1])]
+        fresh = np.append(True, (pairs[1:] != pairs[:-1]).any(1))
+        with whole(folder / f"{bucket:03d}") as file:
+            np.save(file, pairs[fresh])
+        yield bucket, "written"
 
 
-def _similar(batches: Iterable[Batch], least: float) -> Pairs:
-    """The pairs whose sets are as similar as `least`, as the two rows without their texts."""
-    waiting: dict[str, tuple[str, bytes]] = {}
-    bucket = -1
+def _by_bucket(batches: Iterable[Batch]) -> Iterator[tuple[int, Places]]:
+    """Batches of PAIRS, cut where another bucket begins."""
     for batch in batches:
-        for number, named, found in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            if number != bucket:
-                waiting, bucket = {}, number
-            one, other, line = named.split(" ", 2)
-            if (before := waiting.pop(f"{one} {other}", None)) is None:
-                waiting[f"{one} {other}"] = (line, found)
-                continue
-            both = [np.frombuffer(content, np.uint64) for content in (before[1], found)]
-            if near.jaccard(*both) >= least:
-                rows = sorted((before[0], line))
-                yield bucket, f"[{', '.join(map(json.dumps, rows))}]"
+        buckets, own, other = (column.to_numpy() for column in batch.columns)
+        for part in np.split(np.stack([own, other], 1), np.flatnonzero(np.diff(buckets)) + 1):
+            if len(part):
+                yield int(part[0, 0]) >> LINE, part
 
 
-def _without(batches: Iterable[Batch], dropped: set[str], folder: Path) -> Pairs:
-    """Writes buckets without the documents that are dropped."""
-    tally = Tally()
+def _write_sets(batches: Iterable[Batch], paired: Path, folder: Path) -> Pairs:
+    """Writes the sets of the documents of each bucket that have candidates, for `_Sets`."""
     for path in paths_in(batches):
-        partial = folder / f".{path.name}-{os.getpid()}"
-        with open(partial, "w", encoding="utf-8", newline="\n") as file:
-            for line in iterate_lines(path):
+        if not (paired / path.name).exists():
+            continue
+        numbers, sizes = np.unique(np.load(paired / path.name)[:, 0]), list[int]()
+        wanted = set(numbers.tolist())
+        with whole(folder / path.name) as file:
+            for _, texts in _documents(one for one in _numbered(path) if one[0] in wanted):
+                hashes, starts = near.shingles(texts)
+                for begin, end in zip(starts, starts[1:], strict=False):
+                    found = np.unique(hashes[begin:end])
+                    sizes.append(len(found))
+                    found.tofile(file)
+        ends = np.cumsum(np.array(sizes, np.int64))
+        with whole(folder / f"{path.name}.places") as file:
+            np.stack([numbers, ends - sizes, ends]).tofile(file)
+        yield int(path.name), "written"
+
+
+class _Sets:
+    """The sets of a bucket's documents, read when they are asked for."""
+
+    def __init__(self, folder: Path, bucket: int) -> None:
+        places = np.fromfile(folder / f"{bucket:03d}.places", np.int64)
+        self.numbers, self.begins, self.ends = places.reshape(3, -1)
+        self.file = open(folder / f"{bucket:03d}", "rb", buffering=0)
+
+    def __getitem__(self, number: int) -> Hashes:
+        place = np.searchsorted(self.numbers, number)
+        begin, end = int(self.begins[place]), int(self.ends[place])
+        self.file.seek(begin * 8)
+        return np.frombuffer(self.file.read((end - begin) * 8), np.uint64)
+
+
+def _similar(batches: Iterable[Batch], sets: Path, least: float) -> Pairs:
+    """Of each bucket's pairs those as similar as `least`, as components: the first number and another."""
+    for path in paths_in(batches):
+        pairs = np.load(path)
+        pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+        own, alike = _Sets(sets, int(path.name)), array("q")
+        pairs = pairs[np.argsort(pairs[:, 1])].tolist()
+        for bucket, part in groupby(pairs, key=lambda pair: pair[1] >> LINE):
+            theirs = _Sets(sets, bucket)
+            for one, other in part:
+                if near.jaccard(own[one], theirs[other]) >= least:
+                    alike.extend((one, other))
+        found = near.components(np.frombuffer(alike, np.int64).reshape(-1, 2))
+        for number, first in zip(*(part.tolist() for part in found), strict=True):
+            if number != first:
+                yield int(path.name), f"{first} {number}"
+
+
+def _members(batches: Iterable[Batch], alike: Path) -> Pairs:
+    """The documents of components, each in its component's bucket: component, name, n, number."""
+    numbers, firsts = np.load(alike, mmap_mode="r")
+    for path in paths_in(batches):
+        own = _of_bucket(numbers, path)
+        first = dict(zip(numbers[own].tolist(), firsts[own].tolist(), strict=True))
+        for number, line in _numbered(path):
+            if number in first:
                 row = read_row(line)
-                if row.kind == "document" and row.id in dropped:
+                yield first[number] >> LINE, json.dumps([first[number], row.name, row.n, number])
+
+
+def _later(batches: Iterable[Batch]) -> Pairs:
+    """The numbers of all documents but the first of each component."""
+    kept: dict[int, list[str | int]] = {}
+    for batch in batches:
+        for first, *place in map(json.loads, batch.column(1).to_pylist()):
+            before = kept.setdefault(first, place)
+            if before is not place:
+                kept[first], later = sorted((before, place))
+                yield int(later[2]) >> LINE, str(later[2])
+
+
+def _without(batches: Iterable[Batch], dropped: Path, folder: Path) -> Pairs:
+    """Writes buckets without the documents that are dropped."""
+    tally, numbers = Tally(), np.load(dropped, mmap_mode="r")
+    for path in paths_in(batches):
+        gone = set(numbers[_of_bucket(numbers, path)].tolist())
+        with whole(folder / path.name) as file:
+            for number, line in _numbered(path):
+                row = read_row(line)
+                if number in gone:
                     tally.drop("near duplicate", row.name, row.n, row.body)
                 else:
                     tally.keep(row.kind, len(row.body.encode()))
-                    file.write(line + "\n")
-        os.replace(partial, folder / path.name)
+                    file.write((line + "\n").encode())
     yield TALLY, tally.to_json()
+
+
+def _of_bucket(numbers: Places, path: Path) -> slice:
+    """Where the numbers of a bucket's documents lie among sorted ones."""
+    begin, end = np.searchsorted(numbers, [int(path.name) << LINE, (int(path.name) + 1) << LINE])
+    return slice(int(begin), int(end))

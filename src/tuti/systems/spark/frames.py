@@ -73,6 +73,11 @@ def paths_in(batches: Iterable[Batch]) -> Iterator[Path]:
     return map(Path, listed_in(batches))
 
 
+def lined(engine: Engine, frame: Frame, function: Callable[..., Pairs], *given: Any) -> Frame:
+    """A narrow step to buckets and lines; what is `given` goes along to the workers."""
+    return engine.mapped(frame, lambda batches: batches_of(function(batches, *given)), LINES)
+
+
 def batches_of(pairs: Pairs) -> Iterator[Batch]:
     """Pairs as Arrow batches of bounded size."""
     buckets: list[int] = []

@@ -20,13 +20,13 @@ from tuti.systems.spark.clean import Cleaning
 from tuti.systems.spark.drop_near import drop_near
 from tuti.systems.spark.frames import (
     COUNTS,
-    LINES,
     TALLY,
     Engine,
     Frame,
     Pairs,
     batches_of,
     buckets_of,
+    lined,
     listed_in,
     paths_in,
 )
@@ -68,13 +68,8 @@ def _sort_buckets(
 ) -> None:
     """The shuffle, and one file for each bucket; only what is kept now counts as kept."""
     folder.mkdir(parents=True)
-    target = folder.resolve()
-
-    def write(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return batches_of(_write(batches, target, runs))
-
     total.kept = {}
-    for _, line in engine.lines(engine.mapped(engine.by_bucket(lines), write, LINES)):
+    for _, line in engine.lines(lined(engine, engine.by_bucket(lines), _write, folder.resolve(), runs)):
         total.add(Tally.from_json(line))
 
 
@@ -82,26 +77,15 @@ def _cut_repeated(engine: Engine, scratch: Path, total: Tally) -> None:
     """Cuts out paragraphs that stand in an earlier document. The cuts are few beside the corpus."""
     folder, edits = scratch / "sorted", scratch / "edited"
 
-    def find(batches: Iterator[Batch]) -> Iterator[Batch]:
-        rows = (row for path in paths_in(batches) for row in map(read_row, iterate_lines(path)))
-        return batches_of(place for row in rows for place in places(row))
-
-    def compare(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return batches_of(cut for _, lines in _grouped(batches) for cut in repeated(lines))
-
-    found = engine.mapped(buckets_of(engine, folder), find, LINES)
+    found = engine.by_bucket(lined(engine, buckets_of(engine, folder), _find))
     cuts = Spill(scratch / "cuts")
-    for bucket, line in engine.lines(engine.mapped(engine.by_bucket(found), compare, LINES)):
+    for bucket, line in engine.lines(lined(engine, found, _repeated)):
         cuts.add(bucket, line)
     cuts.flush()
     if not any(cuts.folder.iterdir()):
         return
-    listed = cuts.folder.resolve()
-
-    def edit(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return batches_of(_edit(batches, listed))
-
-    _sort_buckets(engine, engine.mapped(buckets_of(engine, folder), edit, LINES), edits, total)
+    rows = lined(engine, buckets_of(engine, folder), _edit, cuts.folder.resolve())
+    _sort_buckets(engine, rows, edits, total)
     shutil.rmtree(folder)
     edits.rename(folder)
 
@@ -132,6 +116,15 @@ def _write(batches: Iterable[Batch], folder: Path, runs: Path | None) -> Pairs:
         else:
             sort_bucket(lines, folder / f"{bucket:03d}", tally, runs)
     yield TALLY, tally.to_json()
+
+
+def _find(batches: Iterable[Batch]) -> Pairs:
+    rows = (row for path in paths_in(batches) for row in map(read_row, iterate_lines(path)))
+    return (place for row in rows for place in places(row))
+
+
+def _repeated(batches: Iterable[Batch]) -> Pairs:
+    return (cut for _, lines in _grouped(batches) for cut in repeated(lines))
 
 
 def _edit(batches: Iterable[Batch], cuts: Path) -> Pairs:

@@ -8,7 +8,7 @@ with J^r, one of b bands at least with 1 - (1 - J^r)^b (Leskovec, Rajaraman & Ul
 Datasets, section 3.4). What agrees by chance is no duplicate yet: candidates are compared by their sets.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,28 +101,23 @@ def bands(minima: Hashes) -> Hashes:
     return keys
 
 
-def candidates(keys: Hashes, ids: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of ids, the smaller first, whose bands agree; each pair once.
+def candidates(keys: Places, documents: Places) -> Iterator[Places]:
+    """Pairs of documents, the smaller number first, that share a key: arrays [pairs, 2], some pairs twice.
 
     In a crowd each document is paired with the first one and the next: equals are still found all.
     """
-    order = np.lexsort((np.asarray(ids), keys))
-    edges = np.flatnonzero(np.concatenate([[True], keys[order][1:] != keys[order][:-1], [True]]))
-    seen: set[tuple[str, str]] = set()
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
-        if end - start > 1:
-            group = {ids[int(place)] for place in order[start:end]}
-            seen.update(_paired(sorted(group)))
-    yield from sorted(seen)
-
-
-def _paired(group: list[str]) -> Iterator[tuple[str, str]]:
-    if len(group) > CROWD:
-        yield from zip(group, group[1:], strict=False)
-        yield from ((group[0], other) for other in group[2:])
-        return
-    for number, one in enumerate(group):
-        yield from ((one, other) for other in group[number + 1 :])
+    order = np.lexsort((documents, keys))
+    keys, documents = keys[order], documents[order]
+    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
+    sizes = np.diff(np.append(starts, len(keys)))
+    first, crowded = np.repeat(starts, sizes), np.repeat(sizes > CROWD, sizes)
+    for step in range(1, min(CROWD, int(sizes.max(initial=0)))):
+        shared = first[step:] == first[:-step]
+        if step > 1:
+            shared &= ~crowded[step:]
+        yield np.stack([documents[:-step][shared], documents[step:][shared]], 1)
+    others = np.flatnonzero(crowded & (np.arange(len(keys)) > first + 1))
+    yield np.stack([documents[first[others]], documents[others]], 1)
 
 
 def jaccard(one: Hashes, other: Hashes) -> float:
@@ -131,20 +126,17 @@ def jaccard(one: Hashes, other: Hashes) -> float:
     return shared / max(1, len(one) + len(other) - shared)
 
 
-def components(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
-    """Sets of ids that pairs connect, in order (union and find)."""
-    parent: dict[str, str] = {}
+def components(pairs: Places) -> tuple[Places, Places]:
+    """The documents of pairs [n, 2], sorted, and for each the smallest number that pairs connect it with.
 
-    def root(one: str) -> str:
-        while (above := parent.setdefault(one, one)) != one:
-            parent[one] = parent[above]
-            one = parent[one]
-        return one
-
-    for pair in pairs:
-        low, high = sorted(map(root, pair))
-        parent[high] = low
-    found: dict[str, list[str]] = {}
-    for one in sorted(parent):
-        found.setdefault(root(one), []).append(one)
-    return list(found.values())
+    Each round takes the smaller root of each pair for both, then follows roots to their end.
+    """
+    documents, ends = np.unique(pairs, return_inverse=True)
+    ends, root = ends.reshape(-1, 2), np.arange(len(documents))
+    while True:
+        roots = root[ends]
+        if (roots[:, 0] == roots[:, 1]).all():
+            return documents, documents[root]
+        np.minimum.at(root, roots.max(1), roots.min(1))
+        while (further := root[root]).tobytes() != root.tobytes():
+            root = further

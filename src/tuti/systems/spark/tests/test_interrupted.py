@@ -56,6 +56,10 @@ PLACES = [
     (gather, "rows_of"),
     (gather, "sort_bucket"),
     (gather, "edited"),
+    (drop_near, "_write_pairs"),
+    (drop_near, "_write_sets"),
+    (drop_near, "_similar"),
+    (drop_near, "_later"),
     (drop_near, "_without"),
 ]
 

@@ -91,19 +91,45 @@ def test_bands_find_what_they_should() -> None:
         assert abs(found[own].mean() - wanted.mean()) < 4 * error + 0.01
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("abcdefgh")), max_size=12))
-def test_components_are_what_can_be_reached(pairs: list[tuple[str, str]]) -> None:
+NUMBERS = st.integers(0, 12)
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=20))
+def test_components_are_what_can_be_reached(pairs: list[tuple[int, int]]) -> None:
     sets = [{one} for one in {one for both in pairs for one in both}]
     for one, other in pairs:
         joined = [found for found in sets if one in found or other in found]
         sets = [found for found in sets if found not in joined] + [set().union(*joined)]
-    assert near.components(pairs) == sorted(sorted(found) for found in sets)
+    documents, first = near.components(np.array(pairs, np.int64).reshape(-1, 2))
+    wanted = sorted((one, min(found)) for found in sets for one in found)
+    assert list(zip(documents.tolist(), first.tolist(), strict=True)) == wanted
+
+
+ROWS = st.lists(st.tuples(st.integers(-3, 3), NUMBERS), max_size=40, unique=True)
+
+
+@given(ROWS, st.sampled_from([2, 4, 32]))
+def test_candidates_share_a_key(rows: list[tuple[int, int]], crowd: int) -> None:
+    """All pairs of a group that is no crowd; of a crowd, the first with each and each with the next."""
+    groups: dict[int, list[int]] = {}
+    for key, document in sorted(rows):
+        groups.setdefault(key, []).append(document)
+    wanted: set[tuple[int, int]] = set()
+    for group in groups.values():
+        if len(group) > crowd:
+            wanted |= set(zip(group, group[1:], strict=False)) | {(group[0], one) for one in group[1:]}
+        else:
+            wanted |= set(combinations(group, 2))
+    columns = np.array(rows, np.int64).reshape(-1, 2).T
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near, "CROWD", crowd)
+        found = [tuple(pair) for pairs in near.candidates(*columns) for pair in pairs.tolist()]
+    assert set(found) == wanted
 
 
 def test_a_crowd_costs_no_square() -> None:
-    ids = [f"{n:032x}" for n in range(2000)]
-    found = list(near.candidates(np.zeros(2000, np.uint64), ids))
-    assert len(found) < 4000 and len(near.components(found)) == 1
+    found = np.concatenate(list(near.candidates(np.zeros(2000, np.int64), np.arange(2000))))
+    assert len(found) < 4000 and not near.components(found)[1].any()
 
 
 @pytest.fixture(scope="module")
