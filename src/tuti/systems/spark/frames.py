@@ -75,7 +75,12 @@ def paths_in(batches: Iterable[Batch]) -> Iterator[Path]:
 
 def lined(engine: Engine, frame: Frame, function: Callable[..., Pairs], *given: Any) -> Frame:
     """A narrow step to buckets and lines; what is `given` goes along to the workers."""
-    return engine.mapped(frame, lambda batches: batches_of(function(batches, *given)), LINES)
+
+    def step(batches: Iterator[Batch]) -> Iterator[Batch]:
+        return batches_of(function(batches, *given))
+
+    step.__name__ = function.__name__.strip("_")  # which plans show
+    return engine.mapped(frame, step, LINES)
 
 
 def batches_of(pairs: Pairs) -> Iterator[Batch]:
