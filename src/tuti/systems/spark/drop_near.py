@@ -41,6 +41,8 @@ def drop_near(engine: Engine, scratch: Path, total: Tally, least: float) -> None
     signed = engine.mapped(buckets_of(engine, folder), _signed, BANDS)
     found = engine.by_bucket(engine.mapped(engine.by_bucket(signed), _candidates, PAIRS))
     list(engine.lines(lined(engine, found, _write_pairs, paired)))
+    if not any(paired.iterdir()):
+        return
     list(engine.lines(lined(engine, buckets_of(engine, folder), _write_sets, paired, sets)))
     edges = array("q")
     for _, line in engine.lines(lined(engine, buckets_of(engine, paired), _similar, sets, least)):
