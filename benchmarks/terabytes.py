@@ -37,11 +37,9 @@ NAMES = {
     "write_pairs": "those pairs, each once",
     "write_sets": "the sets of candidates",
     "similar": "compared exactly",
-    "members": "near duplicates named",
-    "later": "all but the first of each set",
     "without": "near duplicates taken out",
     "find": "long paragraphs found",
-    "repeated": "all places but the first",
+    "repeated": "all places but one",
     "edit": "paragraphs cut out",
     "words": "words counted",
 }

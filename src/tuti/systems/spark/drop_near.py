@@ -2,13 +2,12 @@
 
     buckets ─ band keys ─┐ by key ┌─ candidates ─┐ by bucket ┌─ paired/   who is to be compared with whom
     buckets ─ sets/                                              the shingles of those, once, on disk
-    paired/ ─ Jaccard ─ components, joined here ─┐ by component ┌─ all but the first by (name, n)
+    paired/ ─ Jaccard ─ components, joined here ─ all but the first of each
 
 What travels are numbers of documents: the bucket, and the line there. Held at once are some megabytes of
 text, or the pairs of one bucket; here, two numbers for each document that another is like.
 """
 
-import json
 import shutil
 from array import array
 from collections.abc import Iterable, Iterator
@@ -32,7 +31,7 @@ LINE = 40
 
 
 def drop_near(engine: Engine, scratch: Path, total: Tally, least: float) -> None:
-    """Leaves one of each set of near duplicates: the first by (name, n)."""
+    """Leaves one of each set of near duplicates: that with the smallest id, whatever files are called."""
     place = scratch.resolve()
     folder, edits, paired, sets = (place / name for name in ("sorted", "edited", "paired", "sets"))
     paired.mkdir()
@@ -50,25 +49,14 @@ def drop_near(engine: Engine, scratch: Path, total: Tally, least: float) -> None
     shutil.rmtree(sets)
     if not edges:
         return
-    dropped = _later_ones(engine, place, np.frombuffer(edges, np.int64).reshape(-1, 2))
+    documents, first = near.components(np.frombuffer(edges, np.int64).reshape(-1, 2))
+    np.save(dropped := place / "dropped.npy", documents[documents != first])
     edits.mkdir()
     total.kept = {}
     for _, line in engine.lines(lined(engine, buckets_of(engine, folder), _without, dropped, edits)):
         total.add(Tally.from_json(line))
     shutil.rmtree(folder)
     edits.rename(folder)
-
-
-def _later_ones(engine: Engine, scratch: Path, edges: Places) -> Path:
-    """The numbers of all documents but the first of each component, sorted, as a file."""
-    alike, dropped = scratch / "alike.npy", scratch / "dropped.npy"
-    np.save(alike, np.stack(near.components(edges)))
-    named = lined(engine, buckets_of(engine, scratch / "sorted"), _members, alike)
-    found = array("q")
-    for _, line in engine.lines(lined(engine, engine.by_bucket(named), _later)):
-        found.append(int(line))
-    np.save(dropped, np.sort(np.frombuffer(found, np.int64)))
-    return dropped
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, str]]:
@@ -182,34 +170,12 @@ def _similar(batches: Iterable[Batch], sets: Path, least: float) -> Pairs:
                 yield int(path.name), f"{first} {number}"
 
 
-def _members(batches: Iterable[Batch], alike: Path) -> Pairs:
-    """The documents of components, each in its component's bucket: component, name, n, number."""
-    numbers, firsts = np.load(alike, mmap_mode="r")
-    for path in paths_in(batches):
-        own = _of_bucket(numbers, path)
-        first = dict(zip(numbers[own].tolist(), firsts[own].tolist(), strict=True))
-        for number, line in _numbered(path):
-            if number in first:
-                row = read_row(line)
-                yield first[number] >> LINE, json.dumps([first[number], row.name, row.n, number])
-
-
-def _later(batches: Iterable[Batch]) -> Pairs:
-    """The numbers of all documents but the first of each component."""
-    kept: dict[int, list[str | int]] = {}
-    for batch in batches:
-        for first, *place in map(json.loads, batch.column(1).to_pylist()):
-            before = kept.setdefault(first, place)
-            if before is not place:
-                kept[first], later = sorted((before, place))
-                yield int(later[2]) >> LINE, str(later[2])
-
-
 def _without(batches: Iterable[Batch], dropped: Path, folder: Path) -> Pairs:
     """Writes buckets without the documents that are dropped."""
     tally, numbers = Tally(), np.load(dropped, mmap_mode="r")
     for path in paths_in(batches):
-        gone = set(numbers[_of_bucket(numbers, path)].tolist())
+        begin, end = np.searchsorted(numbers, [int(path.name) << LINE, (int(path.name) + 1) << LINE])
+        gone = set(numbers[begin:end].tolist())
         with whole(folder / path.name) as file:
             for number, line in _numbered(path):
                 row = read_row(line)
@@ -219,9 +185,3 @@ def _without(batches: Iterable[Batch], dropped: Path, folder: Path) -> Pairs:
                     tally.keep(row.kind, len(row.body.encode()))
                     file.write((line + "\n").encode())
     yield TALLY, tally.to_json()
-
-
-def _of_bucket(numbers: Places, path: Path) -> slice:
-    """Where the numbers of a bucket's documents lie among sorted ones."""
-    begin, end = np.searchsorted(numbers, [int(path.name) << LINE, (int(path.name) + 1) << LINE])
-    return slice(int(begin), int(end))

@@ -3,7 +3,7 @@
     files ─ read, clean ─┐ shuffle by bucket ┌─ one of each content, sorted ─ buckets on disk
             narrow                             narrow
 
-Where paragraphs stand in more than one document, a shuffle of their hashes finds all places but the first,
+Where paragraphs stand in more than one document, a shuffle of their hashes finds all places but one,
 and a last one takes the edited documents to their new buckets. Source, run and this package must be seen at
 the same paths by all workers.
 """
@@ -74,7 +74,7 @@ def _sort_buckets(
 
 
 def _cut_repeated(engine: Engine, scratch: Path, total: Tally) -> None:
-    """Cuts out paragraphs that stand in an earlier document. The cuts are few beside the corpus."""
+    """Cuts out paragraphs that stand in another document. The cuts are few beside the corpus."""
     folder, edits = scratch / "sorted", scratch / "edited"
 
     found = engine.by_bucket(lined(engine, buckets_of(engine, folder), _find))

@@ -1,12 +1,12 @@
-"""Paragraphs that stand in more than one document: kept where they come first, cut out elsewhere.
+"""Paragraphs that stand in more than one document: kept in that of the smallest id, cut out elsewhere.
 
 Licence headers, page furniture, texts quoted whole: a model learns them by heart, and held-out text that
 repeats them measures memory. Deduplication by paragraph goes back to CCNet (Wenzek et al. 2020, section 3.1);
 here only paragraphs of `LEAST` characters count, so that refrains, verses and short code lines stay.
 """
 
-import json
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from tuti.run import hash_text
 from tuti.systems.spark.rows import Row, document_row
@@ -40,28 +40,27 @@ def key_of(paragraph: str) -> str:
 
 
 def places(row: Row) -> Iterator[tuple[int, str]]:
-    """(bucket, line) of each paragraph of a document: its key, and where it stands."""
+    """(bucket, line) of each paragraph of a document: its key, and the document's id."""
     if row.kind == "document":
         for key in sorted({key for text in paragraphs(row.body) if (key := key_of(text))}):
-            yield int(key[:2], 16), json.dumps((key, row.name, row.n, row.id), ensure_ascii=False)
+            yield int(key[:2], 16), f"{key} {row.id}"
 
 
 def repeated(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """(bucket of the document, line) of each paragraph that stands in an earlier document, by (name, n).
+    """(bucket of the document, line) of each paragraph that stands in another document, of a smaller id.
 
     Memory: the places of one bucket of keys, 1/256 of all.
     """
-    found = sorted((key, name, n, document) for key, name, n, document in map(json.loads, lines))
-    for first, later in zip(found, found[1:], strict=False):
-        if first[0] == later[0]:
-            key, document = later[0], later[3]
-            yield int(document[:2], 16), json.dumps((document, key))
+    for first, later in pairwise(sorted(lines)):
+        key, document = later.split()
+        if first.startswith(key):
+            yield int(document[:2], 16), later
 
 
 def without(rows: Iterable[Row], lines: Iterable[str], tally: Tally) -> Iterator[Row]:
     """The rows of a bucket without their repeated paragraphs; one that nothing is left of is dropped."""
     cut: dict[str, set[str]] = {}
-    for document, key in map(json.loads, lines):
+    for key, document in map(str.split, lines):
         cut.setdefault(document, set()).add(key)
     for row in rows:
         if row.kind != "document" or row.id not in cut:

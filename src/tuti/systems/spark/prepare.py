@@ -4,8 +4,9 @@
     sets → near duplicates → long paragraphs that stand in another document → split by hash →
     Documents, WordCounts
 
-Every rule is a function of content and file names, so any engine with any number of partitions writes the
-same bytes. What was left out is counted and listed in drops.json.
+Which texts survive, and in which order, depends on content alone (and on what a file's suffix says of its
+format), so any engine with any number of partitions writes the same bytes. What was left out is counted and
+listed in drops.json.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The pure functions between reading and writing: the same ones run in-process and under PySpark.
 
-A row's place in the output depends on its content alone, a duplicate's survivor on names alone; so any
-number of partitions, in any order, gives the same bytes.
+A row's place in the output depends on its content alone; of equal ones the first by file name gives it its
+source. So any number of partitions, in any order, gives the same bytes.
 """
 
 import json

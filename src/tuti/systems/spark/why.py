@@ -83,7 +83,7 @@ def _way(
     if not kept:
         yield from _beside_others(asked, last, f"{name}#{n}", documents)
     elif kept[0]["text"] != last.text.strip("\n").rstrip():
-        yield "repeated paragraph: some of its paragraphs stand in an earlier document and were cut out"
+        yield "repeated paragraph: some of its paragraphs stand in another document and were cut out"
 
 
 def _told(last: Text, now: Text) -> str:

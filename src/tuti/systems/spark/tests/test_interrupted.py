@@ -59,7 +59,6 @@ PLACES = [
     (drop_near, "_write_pairs"),
     (drop_near, "_write_sets"),
     (drop_near, "_similar"),
-    (drop_near, "_later"),
     (drop_near, "_without"),
 ]
 

@@ -1,6 +1,7 @@
 """Near duplicates: the arrays against loops over sets, and planted pairs in a corpus."""
 
 import random
+import shutil
 from itertools import combinations
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuti.run import hash_folder
+from tuti.run import hash_folder, hash_text
 from tuti.systems.spark import near
-from tuti.systems.spark.tests.corpus import rows, run_of, told
+from tuti.systems.spark.tests.corpus import rows, run_of, told, write_every_kind
 
 WORD = st.sampled_from(["a", "B,", "گل", "«گل»", "می\u200cرود", "--", "x1"])
 TEXT = st.lists(WORD, max_size=14).map(" ".join)
@@ -145,17 +146,36 @@ def corpus(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_first_of_near_duplicates_stays(corpus: Path, tmp_path: Path) -> None:
+def test_one_of_near_duplicates_stays(corpus: Path, tmp_path: Path) -> None:
     """One word in a hundred leaves J = .9: one of each pair stays. One in six leaves .1: both stay."""
     run = run_of(tmp_path / "a", corpus, min_bytes=1000)
     names = {row["source"] for split in ("train", "valid") for row in rows(run, f"{split}-00.jsonl")}
-    wanted = {f"a{n:02d}.txt#1" for n in range(40)} | {f"b{n:02d}.txt#1" for n in range(20, 40)}
-    assert names == wanted
+    files = sorted(corpus.iterdir(), key=lambda path: hash_text(path.read_text()))
+    first = {path.stem[1:]: path.name for path in reversed(files)}
+    wanted = {first[f"{n:02d}"] for n in range(20)} | {p.name for p in files if int(p.stem[1:]) >= 20}
+    assert names == {f"{name}#1" for name in wanted} and len(names) == 60
     rule = told(run, "drops")["rules"]["near duplicate"]
-    assert rule["count"] == 20 and rule["examples"][0]["source"] == "b00.txt#1"
+    assert rule["count"] == 20 and rule["examples"][0]["source"][1:] == "00.txt#1"
     for partitions, executors in ((1, 1), (8, 3)):
         ways = {"partitions": partitions, "threads": executors, "memory": "1g"}
         again = run_of(tmp_path / f"run-{partitions}", corpus, min_bytes=1000, **ways)
         assert hash_folder(run.folder / "artifacts") == hash_folder(again.folder / "artifacts")
     kept = run_of(tmp_path / "off", corpus, min_bytes=1000, near=0)
     assert "near duplicate" not in told(kept, "drops")["rules"]
+
+
+def test_names_decide_no_survivor(corpus: Path, tmp_path: Path) -> None:
+    """The same files under other names, in another order, in one folder: the same texts, in their order."""
+    one, other = write_every_kind(tmp_path / "one"), tmp_path / "other"
+    shutil.copytree(corpus, one, dirs_exist_ok=True)
+    other.mkdir()
+    files = sorted((path for path in one.rglob("*") if path.is_file()), reverse=True)
+    for number, path in enumerate(files):
+        shutil.copy(path, other / f"{number:03d}{''.join(path.suffixes)}")
+    runs = [run_of(tmp_path / f"run-{source.name}", source) for source in (one, other)]
+    for name in ("train-00", "valid-00", "dialogues-train", "dialogues-valid"):
+        texts = [[row | {"source": ""} for row in rows(run, f"{name}.jsonl")] for run in runs]
+        assert texts[0] and texts[0] == texts[1]
+    dropped = [{name: rule["count"] for name, rule in told(run, "drops")["rules"].items()} for run in runs]
+    assert dropped[0] == dropped[1]
+    assert {"duplicate", "near duplicate", "repeated paragraph"} <= dropped[0].keys()
