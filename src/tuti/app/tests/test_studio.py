@@ -144,7 +144,8 @@ def test_a_form_left_as_it_is_asks_for_no_path_outside(tmp_path: Path) -> None:
         for entry in card.stages.values():
             kind = config_type(entry.load())
             made = fields_of(kind)
-            build(kind, made, {e.name: str(tmp_path) for e in made if e.required}, [tmp_path])
+            filled = {e.name: str(tmp_path) for e in made if e.required}
+            assert isinstance(build(kind, made, filled, [tmp_path]), kind)
 
 
 def test_forms_reach_no_path_outside_their_folders(tmp_path: Path) -> None:

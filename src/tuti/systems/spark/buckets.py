@@ -17,34 +17,6 @@ from tuti.systems.spark.paragraphs import without
 from tuti.systems.spark.rows import Row, read_row, unique
 from tuti.systems.spark.tally import Tally
 
-HELD = 32_000_000
-"""Characters held back before the buckets on disk are appended to."""
-
-
-class Spill:
-    """Lines on their way to the bucket files of a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.folder.mkdir(parents=True)
-        self.held: dict[int, list[str]] = {}
-        self.size = 0
-
-    def add(self, bucket: int, line: str) -> None:
-        """Takes one line; now and then writes what has gathered."""
-        self.held.setdefault(bucket, []).append(line)
-        self.size += len(line)
-        if self.size > HELD:
-            self.flush()
-
-    def flush(self) -> None:
-        """Appends what is held to the bucket files."""
-        for bucket, lines in sorted(self.held.items()):
-            path = self.folder / f"{bucket:03d}"
-            with open(path, "a", encoding="utf-8", newline="\n") as file:
-                file.writelines(line + "\n" for line in lines)
-        self.held, self.size = {}, 0
-
 
 def edited(path: Path, cuts: Path, tally: Tally) -> Iterator[Row]:
     """The rows of a sorted bucket without their repeated paragraphs."""

@@ -5,12 +5,14 @@
     paired/ ─ Jaccard ─ components, joined here ─ all but the first of each
 
 What travels are numbers of documents: the bucket, and the line there. Held at once are some megabytes of
-text, or the pairs of one bucket; here, two numbers for each document that another is like.
+text, the band keys of a partition, or the pairs of a bucket; here, two numbers for each document that is like
+another.
 """
 
 import shutil
 from array import array
 from collections.abc import Iterable, Iterator
+from io import FileIO
 from itertools import groupby
 from pathlib import Path
 
@@ -137,19 +139,19 @@ def _write_sets(batches: Iterable[Batch], paired: Path, folder: Path) -> Pairs:
         yield int(path.name), "written"
 
 
-class _Sets:
-    """The sets of a bucket's documents, read when they are asked for."""
+class _Sets(FileIO):
+    """The file of a bucket's sets, of which one is read when it is asked for."""
 
     def __init__(self, folder: Path, bucket: int) -> None:
+        super().__init__(folder / f"{bucket:03d}")
         places = np.fromfile(folder / f"{bucket:03d}.places", np.int64)
         self.numbers, self.begins, self.ends = places.reshape(3, -1)
-        self.file = open(folder / f"{bucket:03d}", "rb", buffering=0)
 
     def __getitem__(self, number: int) -> Hashes:
         place = np.searchsorted(self.numbers, number)
         begin, end = int(self.begins[place]), int(self.ends[place])
-        self.file.seek(begin * 8)
-        return np.frombuffer(self.file.read((end - begin) * 8), np.uint64)
+        self.seek(begin * 8)
+        return np.frombuffer(self.read((end - begin) * 8), np.uint64)
 
 
 def _similar(batches: Iterable[Batch], sets: Path, least: float) -> Pairs:
@@ -157,13 +159,13 @@ def _similar(batches: Iterable[Batch], sets: Path, least: float) -> Pairs:
     for path in paths_in(batches):
         pairs = np.load(path)
         pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-        own, alike = _Sets(sets, int(path.name)), array("q")
-        pairs = pairs[np.argsort(pairs[:, 1])].tolist()
-        for bucket, part in groupby(pairs, key=lambda pair: pair[1] >> LINE):
-            theirs = _Sets(sets, bucket)
-            for one, other in part:
-                if near.jaccard(own[one], theirs[other]) >= least:
-                    alike.extend((one, other))
+        pairs, alike = pairs[np.argsort(pairs[:, 1])].tolist(), array("q")
+        with _Sets(sets, int(path.name)) as own:
+            for bucket, part in groupby(pairs, key=lambda pair: pair[1] >> LINE):
+                with _Sets(sets, bucket) as theirs:
+                    for one, other in part:
+                        if near.jaccard(own[one], theirs[other]) >= least:
+                            alike.extend((one, other))
         found = near.components(np.frombuffer(alike, np.int64).reshape(-1, 2))
         for number, first in zip(*(part.tolist() for part in found), strict=True):
             if number != first:

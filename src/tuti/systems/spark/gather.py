@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from tuti.systems.spark.buckets import Spill, edited, iterate_lines, sort_bucket
+from tuti.systems.spark.buckets import edited, iterate_lines, sort_bucket, whole
 from tuti.systems.spark.clean import Cleaning
 from tuti.systems.spark.drop_near import drop_near
 from tuti.systems.spark.frames import (
@@ -75,16 +75,14 @@ def _sort_buckets(
 
 def _cut_repeated(engine: Engine, scratch: Path, total: Tally) -> None:
     """Cuts out paragraphs that stand in another document. The cuts are few beside the corpus."""
-    folder, edits = scratch / "sorted", scratch / "edited"
-
+    folder, edits, cuts = scratch / "sorted", scratch / "edited", scratch.resolve() / "cuts"
+    cuts.mkdir()
     found = engine.by_bucket(lined(engine, buckets_of(engine, folder), _find))
-    cuts = Spill(scratch / "cuts")
-    for bucket, line in engine.lines(lined(engine, found, _repeated)):
-        cuts.add(bucket, line)
-    cuts.flush()
-    if not any(cuts.folder.iterdir()):
+    repeats = engine.by_bucket(lined(engine, found, _repeated))
+    list(engine.lines(lined(engine, repeats, _write_cuts, cuts)))
+    if not any(cuts.iterdir()):
         return
-    rows = lined(engine, buckets_of(engine, folder), _edit, cuts.folder.resolve())
+    rows = lined(engine, buckets_of(engine, folder), _edit, cuts)
     _sort_buckets(engine, rows, edits, total)
     shutil.rmtree(folder)
     edits.rename(folder)
@@ -125,6 +123,13 @@ def _find(batches: Iterable[Batch]) -> Pairs:
 
 def _repeated(batches: Iterable[Batch]) -> Pairs:
     return (cut for _, lines in _grouped(batches) for cut in repeated(lines))
+
+
+def _write_cuts(batches: Iterable[Batch], folder: Path) -> Pairs:
+    for bucket, lines in _grouped(batches):
+        with whole(folder / f"{bucket:03d}") as file:
+            file.writelines(f"{line}\n".encode() for line in lines)
+        yield bucket, "written"
 
 
 def _edit(batches: Iterable[Batch], cuts: Path) -> Pairs:

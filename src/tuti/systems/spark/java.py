@@ -79,8 +79,8 @@ def _asked(java: str) -> tuple[Path, int] | None:
 
 def _launched(java_home: Path) -> Path:
     """That JAVA_HOME; where jlink left the module out, one in the cache whose `java` is not asked for it."""
-    listed = java_home / "release"
-    modules = re.search(r'MODULES="(.+)"', listed.read_text()) if listed.exists() else None
+    release = java_home / "release"
+    modules = re.search(r'MODULES="(.+)"', release.read_text()) if release.exists() else None
     if not modules or ASKED_FOR in modules[1].split():
         return java_home
     script = LAUNCHER % shlex.quote(str(java_home / "bin" / "java"))

@@ -138,5 +138,5 @@ def components(pairs: Places) -> tuple[Places, Places]:
         if (roots[:, 0] == roots[:, 1]).all():
             return documents, documents[root]
         np.minimum.at(root, roots.max(1), roots.min(1))
-        while (further := root[root]).tobytes() != root.tobytes():
+        while ((further := root[root]) != root).any():
             root = further

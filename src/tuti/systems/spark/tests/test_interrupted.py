@@ -55,6 +55,7 @@ def deadly(really, mark: Path):
 PLACES = [
     (gather, "rows_of"),
     (gather, "sort_bucket"),
+    (gather, "_write_cuts"),
     (gather, "edited"),
     (drop_near, "_write_pairs"),
     (drop_near, "_write_sets"),

@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import hash_folder
-from tuti.systems.spark import buckets
 from tuti.systems.spark.paragraphs import LEAST, key_of, paragraphs, places, repeated, without
 from tuti.systems.spark.rows import Row, document_row
 from tuti.systems.spark.tally import Tally
@@ -71,7 +70,7 @@ def test_dialogues_are_left_alone() -> None:
     assert not list(places(row))
 
 
-def test_headers_are_cut_out_of_a_corpus_and_counted(tmp_path, monkeypatch) -> None:
+def test_headers_are_cut_out_of_a_corpus_and_counted(tmp_path) -> None:
     corpus = write_corpus(tmp_path / "in")
     first, second = (text.strip() for text in LONG[:2])
     for number in range(6):
@@ -90,6 +89,5 @@ def test_headers_are_cut_out_of_a_corpus_and_counted(tmp_path, monkeypatch) -> N
     assert [sum(long in text for text in found.values()) for long in (first, second)] == [1, 1]
     assert told(run, "drops")["rules"]["repeated paragraph"]["count"] == 12
     assert sum(part["documents"] for part in told(run, "stats")["splits"].values()) == len(found)
-    monkeypatch.setattr(buckets, "HELD", 300)
-    again = run_of(tmp_path / "b", corpus)
+    again = run_of(tmp_path / "b", corpus, partitions=3)
     assert hash_folder(run.folder / "artifacts") == hash_folder(again.folder / "artifacts")
