@@ -38,4 +38,4 @@ class Card:
     presets: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     """Stage → scale → `"module:function"` that returns the stage's config."""
     claims: str = ""
-    """`"module:NAME"` of the room's rows for the ledger in docs/claims.md."""
+    """The package whose `claims.toml` holds the room's rows for the ledger in docs/claims.md."""

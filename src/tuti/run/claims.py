@@ -1,9 +1,9 @@
 """A row of the ledger docs/claims.md: what a source says, and what became of it here."""
 
+import tomllib
 from dataclasses import dataclass
-from typing import Literal, cast
-
-from tuti.run.card import Entry
+from importlib.resources import files
+from typing import Any, Literal, get_args
 
 Status = Literal[
     "computed exactly",
@@ -28,10 +28,22 @@ class Claim:
     """What we found or do; for a source that errs, what is right"""
 
     def __post_init__(self) -> None:
+        assert self.status in get_args(Status), f"{self.claim!r} is said to be {self.status!r}"
         shown = self.status in ("computed exactly", "reproduced in small")
         assert bool(self.command) or not shown, f"{self.claim!r} is said to be {self.status}"
 
 
-def load_claims(target: str) -> tuple[Claim, ...]:
-    """The rows that a card names as `"module:NAME"`; none where it names nothing."""
-    return cast(tuple[Claim, ...], Entry(target, "").load()) if target else ()
+def load_claims(package: str) -> tuple[Claim, ...]:
+    """The rows of `claims.toml` in the package that a card names; none where it names nothing."""
+    if not package:
+        return ()
+    table = tomllib.loads((files(package) / "claims.toml").read_text("utf-8"))
+    assert table.keys() == {"claim"}, f"{package}: claims.toml holds {sorted(table)}"
+    return tuple(_claim(row) for row in table["claim"])
+
+
+def _claim(row: dict[str, Any]) -> Claim:
+    needed = {"claim", "source", "status"}
+    assert needed <= row.keys() <= needed | {"command", "ours"}, f"a row has the keys {sorted(row)}"
+    assert all(isinstance(text, str) and text for text in row.values()), f"not all are texts: {row}"
+    return Claim(**row)

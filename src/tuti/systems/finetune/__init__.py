@@ -12,5 +12,5 @@ CARD = Card(
         "adapt": Entry(f"{_HERE}.adapt:adapt", "go on training a pretrained model on your text"),
     },
     presets={"sft": {"tiny": f"{_HERE}.presets:tiny"}},
-    claims=f"{_HERE}.claims:CLAIMS",
+    claims=_HERE,
 )

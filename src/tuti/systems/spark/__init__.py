@@ -32,5 +32,5 @@ CARD = Card(
             "small": "tuti.systems.spark.presets:small",
         }
     },
-    claims="tuti.systems.spark.claims:CLAIMS",
+    claims="tuti.systems.spark",
 )

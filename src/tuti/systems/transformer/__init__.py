@@ -12,5 +12,5 @@ CARD = Card(
         "pretrain": Entry(f"{_HERE}.pretrain:pretrain", "train a decoder on packed tokens"),
     },
     presets={"pretrain": {"tiny": f"{_HERE}.presets:tiny"}},
-    claims=f"{_HERE}.claims:CLAIMS",
+    claims=_HERE,
 )
