@@ -1,56 +1,11 @@
-"""What the page of the room says, in English and in Persian."""
+"""What the page of the room says, in English and in Persian, as it stands in phrases.toml."""
 
-PHRASES = {
-    "lead": (
-        "What each job did, stage by stage, and what to change.",
-        "هر کار، مرحله به مرحله، و آنچه باید تغییر کند.",
-    ),
-    "runs": ("Runs and event logs", "اجراها و گزارش‌های اسپارک"),
-    "none": ("No such run of prepare yet.", "هنوز چنین اجرایی از prepare نیست."),
-    "no jobs": ("This run has no jobs of our engine.", "این اجرا کاری از موتور ما ندارد."),
-    "job": ("Job {number}: {what}", "کار {number}: {what}"),
-    "at work": ("at work, as of {time}", "در حال اجرا، تا {time}"),
-    "stages": ("Stages and shuffles", "مرحله‌ها و جابه‌جایی‌ها"),
-    "stage": ("stage {number}", "مرحلهٔ {number}"),
-    "stage_": ("stage", "مرحله"),
-    "slowest": ("slowest", "کندترین"),
-    "tasks": ("{tasks} tasks, {rows} rows", "{tasks} وظیفه، {rows} سطر"),
-    "seconds": (
-        "{sum} s, median {median}, longest {longest}",
-        "{sum} ثانیه؛ میانه {median}، بیشینه {longest}",
-    ),
-    "moved": ("{size} moved", "{size} جابه‌جا شد"),
-    "advice": ("What to change", "چه را تغییر دهید"),
-    "well": ("Nothing to change.", "چیزی برای تغییر نیست."),
-    "shuffles": ("Shuffles, predicted from their first task", "جابه‌جایی‌ها، با پیش‌بینی از نخستین وظیفه"),
-    "predicted": ("predicted", "پیش‌بینی"),
-    "measured": ("measured", "سنجیده"),
-    "ratio": ("ratio", "نسبت"),
-    "largest predicted": ("largest partition, predicted", "بزرگ‌ترین بخش، پیش‌بینی"),
-    "largest measured": ("largest partition, measured", "بزرگ‌ترین بخش، سنجیده"),
-    "note": ("supposed", "با این فرض"),
-    "memory": ("Memory by level: most used, of what it may hold", "حافظه در هر سطح: بیشترین مصرف از سقف"),
-    "of": ("{used} of {cap}", "{used} از {cap}"),
-    "safe": ("safe: {size}", "امن: {size}"),
-    "no cap": ("no cap of its own", "بی‌سقفِ جداگانه"),
-    "not measured": ("{cap}, not measured by itself", "{cap}، جداگانه سنجیده نشده"),
-    "rewritten": ("What the optimiser changed", "آنچه بهینه‌ساز تغییر داد"),
-    "steps": ("The steps of each stage", "گام‌های هر مرحله"),
+import tomllib
+from pathlib import Path
+
+_TABLES = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text("utf-8"))
+PHRASES: dict[str, tuple[str, str]] = {
+    name: (both["en"], both["fa"]) for name, both in _TABLES["phrases"].items()
 }
-NAMES = {
-    "groups as many as in the first task": "شمار گروه‌ها همانندِ نخستین وظیفه",
-    "what passes as in the first task": "گذشتنِ سطرها همانندِ نخستین وظیفه",
-    "largest: at least, as if keys were even": "بزرگ‌ترین بخش: دست‌کم، گویی کلیدها یکنواخت‌اند",
-    "driver: process": "راننده: فرایند",
-    "driver and executor: heap": "راننده و مجری: پشتهٔ حافظه",
-    "driver: heap": "راننده: پشتهٔ حافظه",
-    "executor: heap": "مجری: پشتهٔ حافظه",
-    "executor: process (Python itself)": "مجری: فرایند (خودِ پایتون)",
-    "executor: reserved": "مجری: کنارگذاشته",
-    "executor: user": "مجری: برنامهٔ کاربر",
-    "executor: execution": "مجری: اجرا",
-    "executor: storage": "مجری: نگه‌داری",
-    "executor: overhead": "مجری: سربار",
-    "Python workers": "کارگرهای پایتون",
-}
+NAMES: dict[str, str] = _TABLES["names"]
 """What the doctor names in English, in Persian"""
