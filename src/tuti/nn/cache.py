@@ -39,6 +39,7 @@ class KVCache:
         head_dim: int,
         slots: int,
         length: int,
+        window: int | None = None,
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
@@ -49,6 +50,8 @@ class KVCache:
             self.store = torch.zeros(shape, dtype=dtype, device=device)
         self.lengths = [0] * slots
         self.length = length
+        self.seen = window
+        """Tokens back that attention sees, itself included (None: all); older ones stay stored"""
 
     @property
     def bytes(self) -> int:
@@ -98,11 +101,14 @@ class CacheWindow:
     @cached_property
     def mask(self) -> Float[Tensor, "batch 1 time source"] | None:
         """0 where a new token may see, -inf elsewhere; None where that goes without saying."""
-        even = min(self.starts) == max(self.starts)
-        if self.fresh or (even and self.time == 1):
+        even, far = min(self.starts) == max(self.starts), self.cache.seen
+        if self.fresh or (even and self.time == 1 and (far is None or self.end <= far)):
             return None
         device = self.cache.store.device
-        seen = torch.arange(self.end, device=device) <= self.positions[:, :, None]
+        keys, queries = torch.arange(self.end, device=device), self.positions[:, :, None]
+        seen = keys <= queries
+        if far is not None:
+            seen &= keys > queries - far
         mask = torch.zeros(seen.shape, dtype=self.cache.store.dtype, device=device)
         return mask.masked_fill_(~seen, float("-inf"))[:, None]
 
@@ -133,7 +139,7 @@ class CacheWindow:
             keys[slot, :, start : start + count] = k[row, :count].transpose(0, 1)
             values[slot, :, start : start + count] = v[row, :count].transpose(0, 1)
         if self.fresh:
-            return causal_attend(q, k, v)
+            return causal_attend(q, k, v, window=self.cache.seen)
         return attend(
             q, keys[self.rows, :, : self.end], values[self.rows, :, : self.end], self.mask
         )

@@ -1,11 +1,11 @@
-"""A Llama-shaped decoder (Touvron et al. 2023): pre-norm blocks of attention and SwiGLU."""
+"""A Llama-shaped decoder (Touvron et al. 2023): pre-norm blocks of attention and SwiGLU, or of experts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -15,17 +15,24 @@ from torch import Tensor, nn
 from tuti.nn.attention import Attention, document_mask
 from tuti.nn.cache import CacheWindow, KVCache
 from tuti.nn.dropout import Dropout, Masks
-from tuti.nn.loss import each_nll, summed_nll
+from tuti.nn.loss import IGNORE, each_nll, summed_nll
 from tuti.nn.mlp import MLP
+from tuti.nn.moe import MoE, Routing, among_all, among_chosen
 from tuti.nn.norm import RMSNorm
 from tuti.nn.rope import document_positions, rope_table
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+Balance = Callable[[Sequence[Routing]], Tensor]
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """The shape of a decoder; `rope_scaling` has `rope_type` linear or llama3 and its numbers."""
+    """The shape of a decoder; `rope_scaling` has `rope_type` linear or llama3 and its numbers.
+
+    experts: feed-forward layers a block chooses from, 0 for the one that all tokens take; `active` of
+    them a token, `shares` their weights: a softmax among the chosen (Mixtral) or among all.
+    window: tokens back that attention sees, itself included (None: all).
+    """
 
     vocab: int
     width: int
@@ -39,24 +46,45 @@ class DecoderConfig:
     norm_eps: float = 1e-5
     tied: bool = True
     rope_scaling: Mapping[str, Any] | None = None
+    experts: int = 0
+    active: int = 2
+    shares: Literal["chosen", "all"] = "chosen"
+    window: int | None = None
+    qkv_bias: bool = False
+    qk_norm: bool = False
 
     def __post_init__(self) -> None:
         sizes = (self.vocab, self.width, self.layers, self.heads, self.kv_heads, self.hidden)
         assert min(*sizes, self.context) > 0, self
         assert self.heads % self.kv_heads == 0, f"{self.heads} heads, {self.kv_heads} kv heads"
         assert self.head_dim > 0 and self.head_dim % 2 == 0, f"odd head_dim {self.head_dim}"
+        assert 0 <= self.active <= self.experts or not self.experts, (self.active, self.experts)
 
     @property
     def matrix_parameters(self) -> int:
         """Parameters that a token is multiplied with: the blocks' matrices and the read-out."""
         heads = (2 * self.heads + 2 * self.kv_heads) * self.head_dim
-        return self.layers * self.width * (heads + 3 * self.hidden) + self.vocab * self.width
+        feed_forward = 3 * self.hidden * (self.active if self.experts else 1) + self.experts
+        return self.layers * self.width * (heads + feed_forward) + self.vocab * self.width
+
+    @property
+    def active_parameters(self) -> int:
+        """Parameters that one token's pass takes part of; a tied embedding counted once."""
+        embedding = 0 if self.tied else self.vocab * self.width
+        norms = (2 * self.layers + 1) * self.width + 2 * self.qk_norm * self.layers * self.head_dim
+        biases = self.qkv_bias * self.layers * (self.heads + 2 * self.kv_heads) * self.head_dim
+        return self.matrix_parameters + embedding + norms + biases
 
     @property
     def parameters(self) -> int:
-        """All parameters, a tied embedding counted once."""
-        embedding = 0 if self.tied else self.vocab * self.width
-        return self.matrix_parameters + embedding + (2 * self.layers + 1) * self.width
+        """All parameters, those of experts that a token does not meet included."""
+        idle = max(0, self.experts - self.active)
+        return self.active_parameters + self.layers * idle * 3 * self.hidden * self.width
+
+    @property
+    def cache_values(self) -> int:
+        """Numbers that one token leaves in the cache: a key and a value per layer and key-value head."""
+        return 2 * self.layers * self.kv_heads * self.head_dim
 
     def flops_per_token(self, context: int) -> float:
         """Forward and backward FLOPs of one of `context` tokens under causal attention.
@@ -77,9 +105,15 @@ class Block(nn.Module):
         c = config
         self.layer = layer
         self.attention_norm = RMSNorm(c.width, c.norm_eps)
-        self.attention = Attention(c.width, c.heads, c.kv_heads, c.head_dim, layer)
+        norm = c.norm_eps if c.qk_norm else None
+        self.attention = Attention(
+            c.width, c.heads, c.kv_heads, c.head_dim, layer, c.window, bias=c.qkv_bias, norm_eps=norm
+        )
         self.mlp_norm = RMSNorm(c.width, c.norm_eps)
-        self.mlp = MLP(c.width, c.hidden)
+        weigh = among_chosen if c.shares == "chosen" else among_all
+        self.mlp: MLP | MoE = MLP(c.width, c.hidden)
+        if c.experts:
+            self.mlp = MoE(c.width, c.hidden, c.experts, c.active, weigh=weigh)
 
     def forward(
         self,
@@ -88,10 +122,12 @@ class Block(nn.Module):
         mask: Float[Tensor, "batch 1 time time"] | None,
         past: CacheWindow | None,
         drop: Masks | None = None,
+        journal: list[Routing] | None = None,
     ) -> Float[Tensor, "batch time dim"]:
         read = self.attention(self.attention_norm(x), table, mask, past)
         x = x + (read if drop is None else drop(read, 2 * self.layer))
-        thought = self.mlp(self.mlp_norm(x))
+        normed = self.mlp_norm(x)
+        thought = self.mlp(normed, journal) if isinstance(self.mlp, MoE) else self.mlp(normed)
         return x + (thought if drop is None else drop(thought, 2 * self.layer + 1))
 
 
@@ -99,6 +135,7 @@ class Decoder(nn.Module):
     """Token ids → final, normalised hidden states; `logits` reads them out.
 
     Without a generator, weights come from torch's global one. `blocks` are the units for FSDP2.
+    `balance`, e.g. `Penalty()`, is what the routing of a batch costs a token while experts are trained.
     """
 
     def __init__(self, config: DecoderConfig, generator: torch.Generator | None = None):
@@ -108,6 +145,7 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = RMSNorm(config.width, config.norm_eps)
         self.head = None if config.tied else nn.Linear(config.width, config.vocab, bias=False)
+        self.balance: Balance | None = None
         self._tables: dict[tuple[torch.device, torch.dtype], Tensor] = {}
         self.initialise(generator)
 
@@ -121,7 +159,7 @@ class Decoder(nn.Module):
         small = 0.02 / math.sqrt(2 * c.layers)
         for name, p in self.named_parameters():
             if p.dim() == 1:
-                nn.init.ones_(p)
+                nn.init.constant_(p, 0.0 if name.endswith("bias") else 1.0)
                 continue
             std = small if name.endswith(("output.weight", "down.weight")) else 0.02
             if name == "embedding.weight" and c.tied:
@@ -139,7 +177,7 @@ class Decoder(nn.Module):
         """An empty cache for `slots` sequences of at most `length` tokens each."""
         c, w = self.config, self.embedding.weight
         return KVCache(
-            c.layers, c.kv_heads, c.head_dim, slots, length, dtype=w.dtype, device=w.device
+            c.layers, c.kv_heads, c.head_dim, slots, length, c.window, dtype=w.dtype, device=w.device
         )
 
     def table(self, length: int, like: Tensor) -> Float[Tensor, "time 2 planes"]:
@@ -162,6 +200,7 @@ class Decoder(nn.Module):
         positions: Tensor | None = None,
         documents: Tensor | None = None,
         cache: CacheWindow | None = None,
+        journal: list[Routing] | None = None,
     ) -> Tensor: ...
     @overload
     def forward(
@@ -184,6 +223,7 @@ class Decoder(nn.Module):
         targets: Int[Tensor, "batch time"] | None = None,
         loss: Loss = summed_nll,
         dropout: Dropout | None = None,
+        journal: list[Routing] | None = None,
     ) -> Tensor:
         """Hidden states [B, T, D] after the last norm; with `targets`, loss(hidden, readout, targets).
 
@@ -191,35 +231,60 @@ class Decoder(nn.Module):
         cache: `KVCache.window(...)`; ids are the new tokens (see cache.py).
         targets: the loss belongs to the forward pass so that DDP and FSDP2, which hook it, see all.
         dropout: zeroes channels of what each attention and each feed-forward layer adds.
+        journal: takes the routing of each layer of experts.
         """
+        x = self.embedding(ids)
+        table, mask = self._placed(x, positions, documents, cache)
+        drop = None
+        if dropout is not None:
+            drop = dropout.masks(2 * len(self.blocks), self.config.width, x.dtype)
+        balanced = self.balance if targets is not None and torch.is_grad_enabled() else None
+        if journal is None and balanced is not None:
+            journal = []
+        for block in self.blocks:
+            x = block(x, table, mask, cache, drop, journal)
+        x = self.norm(x)
+        if cache is not None:
+            cache.commit()
+        if targets is None:
+            return x
+        nats = loss(x, self.readout, targets)
+        if balanced is not None and journal:
+            nats = nats + _gradient_only(balanced(journal) * (targets != IGNORE).sum())
+        return nats
+
+    def _placed(
+        self,
+        x: Float[Tensor, "batch time dim"],
+        positions: Int[Tensor, "batch time"] | None,
+        documents: Int[Tensor, "batch time"] | None,
+        cache: CacheWindow | None,
+    ) -> tuple[Float[Tensor, "#batch time 2 planes"], Float[Tensor, "batch 1 time time"] | None]:
+        """Each token's angles, and what hides other documents from it."""
         if documents is not None and bool((documents == documents[:, :1]).all()):
             documents = None  # one document a row: plain causal attention, which is faster
-        x = self.embedding(ids)
-        mask = None if documents is None else document_mask(documents, x.dtype)
+        mask = None if documents is None else document_mask(documents, x.dtype, self.config.window)
         if cache is not None:
             assert documents is None and positions is None, "a cache knows its positions"
             positions = cache.positions
         elif positions is None and documents is not None:
             positions = document_positions(documents)
         if positions is None:
-            table = self.table(ids.shape[1], x)[None, : ids.shape[1]]
+            table = self.table(x.shape[1], x)[None, : x.shape[1]]
         else:
             end = cache.end if cache is not None else int(positions.max()) + 1
             full = self.table(end, x)
             table = full[positions.clamp(max=full.shape[0] - 1)]
-        drop = None
-        if dropout is not None:
-            drop = dropout.masks(2 * len(self.blocks), self.config.width, x.dtype)
-        for block in self.blocks:
-            x = block(x, table, mask, cache, drop)
-        x = self.norm(x)
-        if cache is not None:
-            cache.commit()
-        return x if targets is None else loss(x, self.readout, targets)
+        return table, mask
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Unnormalised log-probabilities of the next token."""
         return F.linear(hidden, self.readout)
+
+
+def _gradient_only(penalty: Tensor) -> Tensor:
+    """0 with the penalty's gradient: the loss that is reported stays the likelihood."""
+    return penalty - penalty.detach()
 
 
 def nll(

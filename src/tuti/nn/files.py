@@ -1,4 +1,4 @@
-"""Decoders on disk: the folder config.json + model.safetensors that Hugging Face's Llama uses.
+"""Decoders on disk: the folder config.json + model.safetensors that Hugging Face uses.
 
 Nothing here unpickles. A damaged, truncated or hostile file ends in a UserError before memory
 is allocated for what it claims to hold.
@@ -19,7 +19,7 @@ from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariable
 from torch import Tensor
 
 from tuti.nn.decoder import Decoder, DecoderConfig
-from tuti.nn.llama import config_from_llama, config_to_llama, llama_parts, to_llama
+from tuti.nn.hugging_face import config_from_hf, config_to_hf, hf_parts, to_hf
 from tuti.run import UserError, atomic_write, disk_errors
 
 LARGEST_JSON = 2**26  # bytes; the index of a sharded model is the longest
@@ -123,7 +123,7 @@ def save_decoder(
     state: Mapping[str, Tensor] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write config.json and model.safetensors, which transformers loads as LlamaForCausalLM.
+    """Write config.json and model.safetensors, which transformers loads by its Auto classes.
 
     dtype: of the weights in the file; as they are if None. extra: more keys for config.json, such
     as eos_token_id. state: the whole state dict where `model` holds only a shard of it (FSDP2).
@@ -132,10 +132,10 @@ def save_decoder(
     folder.mkdir(parents=True, exist_ok=True)
     given = model.state_dict() if state is None else state
     kind = given["embedding.weight"].dtype if dtype is None else dtype
-    config = config_to_llama(model.config, kind) | dict(extra or {})
+    config = config_to_hf(model.config, kind) | dict(extra or {})
     tensors = {
         name: tensor.detach().to("cpu", kind, copy=True).contiguous()
-        for name, tensor in to_llama(given, model.config).items()
+        for name, tensor in to_hf(given, model.config).items()
     }
     write_safetensors(folder / "model.safetensors", tensors)
     atomic_write(folder / "config.json", json.dumps(config, indent=2) + "\n")
@@ -152,9 +152,12 @@ def fill(config: DecoderConfig, weights: Mapping[str, Tensor]) -> Decoder:
 def load_decoder(
     folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> Decoder:
-    """Read a Hugging Face Llama folder (one safetensors file or shards) as a Decoder."""
+    """Read a Hugging Face folder of a known family (one safetensors file or shards) as a Decoder.
+
+    One tensor of the file at a time: no more memory than the model takes, and the largest of them.
+    """
     folder = Path(folder)
-    config = config_from_llama(read_json(folder / "config.json"))
+    config = config_from_hf(read_json(folder / "config.json"))
     path = folder / "model.safetensors"
     if not path.exists() and (folder / "model.safetensors.index.json").exists():
         path = folder / "model.safetensors.index.json"
@@ -171,7 +174,7 @@ def _read_parts(
     tensors: Tensors, config: DecoderConfig, dtype: torch.dtype, device: torch.device | str
 ) -> Iterator[tuple[str, Tensor]]:
     """Our parameters from the file's tensors, all names and shapes checked before any is read."""
-    expected = list(llama_parts(config))
+    expected = list(hf_parts(config))
     for _, parts in expected:
         for part, shape in parts:
             tensors.check(part, shape)
@@ -183,6 +186,9 @@ def _read_parts(
             hint="config.json and the weights are of different models",
         )
     for name, parts in expected:
-        pieces = [tensors.read(part).to(device, dtype) for part, _ in parts]
         # A copy, even of one piece: the file may be changed or deleted while the model lives.
-        yield name, torch.cat(pieces)
+        rows = [shape[0] for _, shape in parts]
+        whole = torch.empty(sum(rows), *parts[0][1][1:], dtype=dtype, device=device)
+        for place, (part, _) in zip(whole.split(rows), parts, strict=True):
+            place.copy_(tensors.read(part))
+        yield name, whole

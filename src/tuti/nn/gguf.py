@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tuti.nn.decoder import Decoder, DecoderConfig
 from tuti.nn.files import AGAIN, fill
-from tuti.nn.llama import config_from_llama, llama_parts, number
+from tuti.nn.hugging_face import config_from_hf, hf_parts, number
 from tuti.run import UserError
 
 SCALARS = dict(zip(range(13), "BbHhIif?sxQqd", strict=True))  # s string, x array: not scalars
@@ -201,7 +201,7 @@ def _config(file: GGUFFile) -> DecoderConfig:
     if kind != "none":
         factor = _short(f, "llama.rope.scaling.factor", 1.0, 1e6)
         table["rope_scaling"] = {"rope_type": kind, "factor": factor}
-    config = config_from_llama(table)
+    config = config_from_hf(table)
     turned = f.get("llama.rope.dimension_count", config.head_dim)
     if turned != config.head_dim:
         raise UserError(f"partial rotary embedding ({turned} channels) is not supported")
@@ -220,7 +220,7 @@ def _weights(
     for i in range(config.layers):
         for ggml, hugging in NAMES.items():
             theirs[f"model.layers.{i}.{hugging}.weight"] = f"blk.{i}.{ggml}.weight"
-    expected = list(llama_parts(config))
+    expected = list(hf_parts(config))
     for name, shape in (part for _, parts in expected for part in parts):
         found = file.places.get(theirs[name])
         if found is None:

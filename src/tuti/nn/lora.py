@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from tuti.nn.decoder import Decoder, DecoderConfig
 from tuti.nn.files import open_safetensors, read_json, write_safetensors
-from tuti.nn.llama import number
+from tuti.nn.hugging_face import number
 from tuti.run import UserError, atomic_write
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tuti.nn import Decoder, DecoderConfig, read_gguf
 from tuti.nn.gguf import NAMES, OUTER
-from tuti.nn.llama import to_llama
+from tuti.nn.hugging_face import to_hf
 from tuti.run import UserError
 
 CONFIG = DecoderConfig(40, 32, 2, 4, 2, 8, 32, 64, rope_theta=5e4, tied=True)
@@ -49,7 +49,7 @@ def write(path: Path, model: Decoder, kind: Kind = Kind.F32, **fields: Any) -> N
     writer.add_chat_template("{{ messages }}")
     for key, value in fields.items():
         writer.add_key_value(key, *value)
-    for name, tensor in to_llama(model.state_dict(), c).items():
+    for name, tensor in to_hf(model.state_dict(), c).items():
         ours = {v: k for k, v in OUTER.items()}.get(name)
         if ours is None:
             _, _, layer, rest = name.split(".", 3)

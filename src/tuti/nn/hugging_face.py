@@ -1,6 +1,8 @@
-"""Hugging Face's Llama spelling: config.json ↔ DecoderConfig, tensor names ↔ ours.
+"""Hugging Face's spelling of Llama and its kin: config.json ↔ DecoderConfig, tensor names ↔ ours.
 
-Foreign files are hostile: every number is checked against a cap before anything is allocated.
+A family is Llama with something added: Mistral a window, Mixtral experts, Qwen2 biases, Qwen3 norms of
+queries and keys, Qwen3-MoE these and experts. Foreign files are hostile: every number is checked against
+a cap before anything is allocated.
 """
 
 from __future__ import annotations
@@ -24,7 +26,22 @@ CAPS = {
     "num_key_value_heads": 2**10,
     "head_dim": 2**12,
     "max_position_embeddings": 2**27,
+    "num_local_experts": 2**12,
+    "num_experts": 2**12,
+    "num_experts_per_tok": 2**8,
+    "moe_intermediate_size": 2**18,
+    "sliding_window": 2**27,
 }
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("LlamaForCausalLM", {"rms_norm_eps": 1e-6, "max_position_embeddings": 2048}),
+    "mistral": ("MistralForCausalLM", {"num_key_value_heads": 8, "sliding_window": 4096}),
+    "mixtral": ("MixtralForCausalLM", {"num_key_value_heads": 8, "rope_theta": 1e6, "rms_norm_eps": 1e-5}),
+    "qwen2": ("Qwen2ForCausalLM", {}),
+    "qwen3": ("Qwen3ForCausalLM", {"head_dim": 128}),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", {"norm_topk_prob": False}),
+}
+"""model_type → transformers' class, and what stands for a key that config.json leaves out"""
+DEFAULTS = {"rms_norm_eps": 1e-6, "max_position_embeddings": 32768}
 
 
 def number(table: Mapping[str, Any], key: str, low: int | float, high: int | float) -> int | float:
@@ -34,7 +51,7 @@ def number(table: Mapping[str, Any], key: str, low: int | float, high: int | flo
     if not fine or not low <= cast(float, value) <= high:
         raise UserError(
             f"{key} is {str(value)[:60]!r}; it must be a number from {low:g} to {high:g}",
-            hint="the model's configuration is damaged or not a Llama's; fetch it again",
+            hint="the model's configuration is damaged or not of a kind that loads here; fetch it again",
         )
     return cast(int | float, value)
 
@@ -77,15 +94,18 @@ def _rope(table: Mapping[str, Any]) -> tuple[float, dict[str, Any] | None]:
     return theta, scaling
 
 
-def config_from_llama(table: Mapping[str, Any]) -> DecoderConfig:
-    """A transformers LlamaConfig, as read from config.json, checked."""
-    hint = "models whose config.json says model_type llama load here, unquantised, without biases"
-    if table.get("model_type") != "llama":
-        kind = str(table.get("model_type"))[:40]
-        raise UserError(f"this is a model of type {kind!r}, not 'llama'", hint=hint)
-    for key in ("attention_bias", "mlp_bias", "quantization_config"):
+def config_from_hf(table: Mapping[str, Any]) -> DecoderConfig:
+    """A transformers configuration of one of `FAMILIES`, as read from config.json, checked."""
+    family = str(table.get("model_type"))[:40]
+    hint = f"these load here, unquantised: {', '.join(FAMILIES)}"
+    if family not in FAMILIES:
+        raise UserError(f"this is a model of type {family!r}, which is not supported", hint=hint)
+    table = DEFAULTS | FAMILIES[family][1] | dict(table)
+    for key in ("attention_bias", "mlp_bias", "quantization_config", "use_sliding_window", "mlp_only_layers"):
         if table.get(key):
             raise UserError(f"config.json has {key}, which is not supported", hint=hint)
+    if table.get("decoder_sparse_step", 1) != 1:
+        raise UserError("a decoder_sparse_step other than 1 is not supported", hint=hint)
     if table.get("hidden_act", "silu") not in ("silu", "swish"):
         act = str(table.get("hidden_act"))[:40]
         raise UserError(f"hidden_act {act!r} is not supported; silu is", hint=hint)
@@ -104,7 +124,9 @@ def config_from_llama(table: Mapping[str, Any]) -> DecoderConfig:
             hint="check config.json",
         )
     theta, scaling = _rope(table)
-    eps = table.get("rms_norm_eps", 1e-6)
+    window = None
+    if family in ("mistral", "mixtral") and table.get("sliding_window") is not None:
+        window = whole(table, "sliding_window")
     return DecoderConfig(
         vocab=whole(table, "vocab_size"),
         width=width,
@@ -112,16 +134,33 @@ def config_from_llama(table: Mapping[str, Any]) -> DecoderConfig:
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        hidden=whole(table, "intermediate_size"),
-        context=whole({"max_position_embeddings": 2048} | dict(table), "max_position_embeddings"),
+        context=whole(table, "max_position_embeddings"),
         rope_theta=theta,
-        norm_eps=float(number({"rms_norm_eps": eps}, "rms_norm_eps", 0.0, 1.0)),
+        norm_eps=float(number(table, "rms_norm_eps", 0.0, 1.0)),
         tied=bool(table.get("tie_word_embeddings", False)),
         rope_scaling=scaling,
+        window=window,
+        qkv_bias=family == "qwen2",
+        qk_norm=family in ("qwen3", "qwen3_moe"),
+        **_experts(family, table),
     )
 
 
-def config_to_llama(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]:
+def _experts(family: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of experts: how many, how wide, how many a token takes, and their weights."""
+    if family not in ("mixtral", "qwen3_moe"):
+        return {"hidden": whole(table, "intermediate_size")}
+    count, hidden = "num_local_experts", "intermediate_size"
+    if family == "qwen3_moe":
+        count, hidden = "num_experts", "moe_intermediate_size"
+    experts, active = whole(table, count), whole(table, "num_experts_per_tok")
+    if active > experts:
+        raise UserError(f"a token takes {active} of {experts} experts", hint="check config.json")
+    shares = "chosen" if table.get("norm_topk_prob", True) else "all"
+    return {"hidden": whole(table, hidden), "experts": experts, "active": active, "shares": shares}
+
+
+def config_to_hf(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]:
     """config.json for transformers 5 (rope_parameters, dtype) and 4 (rope_theta, torch_dtype)."""
     c = config
     if c.width % c.heads:
@@ -133,9 +172,10 @@ def config_to_llama(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]
     scaling = None if c.rope_scaling is None else dict(c.rope_scaling)
     rope = {"rope_type": "default"} | (scaling or {}) | {"rope_theta": c.rope_theta}
     name = str(dtype).removeprefix("torch.")
+    family = family_of(c)
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        "architectures": [FAMILIES[family][0]],
+        "model_type": family,
         "vocab_size": c.vocab,
         "hidden_size": c.width,
         "intermediate_size": c.hidden,
@@ -156,47 +196,89 @@ def config_to_llama(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]
         "eos_token_id": None,
         "dtype": name,
         "torch_dtype": name,
+        **_own_keys(family, c),
     }
+
+
+def family_of(config: DecoderConfig) -> str:
+    """The model_type whose additions to Llama these are; an error where no family has all of them."""
+    c = config
+    found = {
+        (False, False, False): "mistral" if c.window else "llama",
+        (True, False, False): "mixtral",
+        (False, True, False): "qwen2",
+        (False, False, True): "qwen3",
+        (True, False, True): "qwen3_moe",
+    }.get((c.experts > 0, c.qkv_bias, c.qk_norm))
+    windowed = c.window is None or found in ("mistral", "mixtral")
+    if found is None or not windowed or (found == "mixtral" and c.shares != "chosen"):
+        raise UserError(
+            "no model of transformers has all that this one has",
+            hint="experts with weights among the chosen and no biases or norms of heads make a Mixtral",
+        )
+    return found
+
+
+def _own_keys(family: str, c: DecoderConfig) -> dict[str, Any]:
+    """What only this family's config.json says."""
+    own: dict[str, Any] = {}
+    if family in ("mistral", "mixtral"):
+        own["sliding_window"] = c.window
+    if family == "mixtral":
+        own |= {"num_local_experts": c.experts, "num_experts_per_tok": c.active}
+    if family == "qwen3_moe":
+        own |= {"num_experts": c.experts, "num_experts_per_tok": c.active, "decoder_sparse_step": 1}
+        own |= {"moe_intermediate_size": c.hidden, "norm_topk_prob": c.shares == "chosen"}
+    return own
 
 
 Part = tuple[str, tuple[int, ...]]  # a tensor's name and its shape in the file
 
 
-def llama_parts(config: DecoderConfig) -> Iterator[tuple[str, list[Part]]]:
+def hf_parts(config: DecoderConfig) -> Iterator[tuple[str, list[Part]]]:
     """(our parameter, the file's tensors that stacked by rows make it), for every parameter."""
     c = config
-    q, kv = c.heads * c.head_dim, c.kv_heads * c.head_dim
     yield "embedding.weight", [("model.embed_tokens.weight", (c.vocab, c.width))]
     for i in range(c.layers):
         ours, theirs = f"blocks.{i}.", f"model.layers.{i}."
         yield ours + "attention_norm.weight", [(theirs + "input_layernorm.weight", (c.width,))]
-        yield (
-            ours + "attention.qkv.weight",
-            [
-                (theirs + "self_attn.q_proj.weight", (q, c.width)),
-                (theirs + "self_attn.k_proj.weight", (kv, c.width)),
-                (theirs + "self_attn.v_proj.weight", (kv, c.width)),
-            ],
-        )
-        yield ours + "attention.output.weight", [(theirs + "self_attn.o_proj.weight", (c.width, q))]
+        yield from _attention_parts(c, ours + "attention.", theirs + "self_attn.")
         yield ours + "mlp_norm.weight", [(theirs + "post_attention_layernorm.weight", (c.width,))]
-        yield (
-            ours + "mlp.gate_up.weight",
-            [
-                (theirs + "mlp.gate_proj.weight", (c.hidden, c.width)),
-                (theirs + "mlp.up_proj.weight", (c.hidden, c.width)),
-            ],
-        )
-        yield ours + "mlp.down.weight", [(theirs + "mlp.down_proj.weight", (c.width, c.hidden))]
+        yield from _mlp_parts(c, ours + "mlp.", theirs)
     yield "norm.weight", [("model.norm.weight", (c.width,))]
     if not c.tied:
         yield "head.weight", [("lm_head.weight", (c.vocab, c.width))]
 
 
-def to_llama(state: Mapping[str, Tensor], config: DecoderConfig) -> dict[str, Tensor]:
+def _attention_parts(c: DecoderConfig, ours: str, theirs: str) -> Iterator[tuple[str, list[Part]]]:
+    rows = {"q": c.heads * c.head_dim, "k": c.kv_heads * c.head_dim, "v": c.kv_heads * c.head_dim}
+    yield ours + "qkv.weight", [(f"{theirs}{x}_proj.weight", (n, c.width)) for x, n in rows.items()]
+    if c.qkv_bias:
+        yield ours + "qkv.bias", [(f"{theirs}{x}_proj.bias", (n,)) for x, n in rows.items()]
+    for norm in ("q_norm", "k_norm") if c.qk_norm else ():
+        yield f"{ours}{norm}.weight", [(f"{theirs}{norm}.weight", (c.head_dim,))]
+    yield ours + "output.weight", [(theirs + "o_proj.weight", (c.width, rows["q"]))]
+
+
+def _mlp_parts(c: DecoderConfig, ours: str, theirs: str) -> Iterator[tuple[str, list[Part]]]:
+    """One layer, or a router and its experts, each under its family's names."""
+    gate, up, down, inside = "gate_proj", "up_proj", "down_proj", "mlp."
+    if family_of(c) == "mixtral":
+        gate, up, down, inside = "w1", "w3", "w2", "block_sparse_moe."
+    theirs += inside
+    if c.experts:
+        yield ours + "router.weight", [(theirs + "gate.weight", (c.experts, c.width))]
+    for i in range(max(1, c.experts)):
+        one = f"experts.{i}." if c.experts else ""
+        names = [(f"{theirs}{one}{name}.weight", (c.hidden, c.width)) for name in (gate, up)]
+        yield f"{ours}{one}gate_up.weight", names
+        yield f"{ours}{one}down.weight", [(f"{theirs}{one}{down}.weight", (c.width, c.hidden))]
+
+
+def to_hf(state: Mapping[str, Tensor], config: DecoderConfig) -> dict[str, Tensor]:
     """Our state dict under Hugging Face's names, fused matrices taken apart (as views)."""
     out: dict[str, Tensor] = {}
-    for name, parts in llama_parts(config):
+    for name, parts in hf_parts(config):
         row = 0
         for part, shape in parts:
             out[part] = state[name][row : row + shape[0]]

@@ -1,0 +1,226 @@
+"""Sparse mixture of experts: each token is sent to k of E feed-forward layers (Shazeer et al. 2017).
+
+As in Mixtral (Jiang et al. 2024, section 2.1): y = Σ softmax(topk(x W_gᵀ))_e · SwiGLU_e(x), the sum over
+the k chosen experts. Tokens are sorted by expert, so that an expert reads its rows as one matrix and is
+read only if it has some; no token is dropped unless a capacity is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tuti.nn.mlp import MLP, swiglu
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Where one layer sent N tokens: scores of all E experts, and the k chosen with their weights."""
+
+    logits: Float[Tensor, "tokens experts"]
+    weights: Float[Tensor, "tokens k"]
+    chosen: Int[Tensor, "tokens k"]
+    """Expert by number; E stands for nobody: that place of the token was dropped, its weight is 0"""
+
+    @property
+    def load(self) -> Float[Tensor, " experts"]:
+        """Tokens that each expert got."""
+        experts = self.logits.shape[1]
+        return torch.bincount(self.chosen.flatten(), minlength=experts + 1)[:experts].float()
+
+
+Weigh = Callable[[Tensor, Tensor], Tensor]
+Dispatch = Callable[[Tensor, Routing, Sequence[MLP]], Tensor]
+
+
+def among_chosen(
+    logits: Float[Tensor, "tokens experts"], chosen: Int[Tensor, "tokens k"]
+) -> Float[Tensor, "tokens k"]:
+    """Mixtral's weights: a softmax over the chosen scores, which sum to 1."""
+    return logits.gather(1, chosen).softmax(-1, dtype=_wide(logits)).to(logits.dtype)
+
+
+def among_all(
+    logits: Float[Tensor, "tokens experts"], chosen: Int[Tensor, "tokens k"]
+) -> Float[Tensor, "tokens k"]:
+    """The chosen ones' shares of a softmax over all experts (Switch, Qwen3 without normalisation)."""
+    return logits.softmax(-1, dtype=_wide(logits)).gather(1, chosen).to(logits.dtype)
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+class Router(nn.Module):
+    """Scores each expert by a dot product and takes the k best.
+
+    `bias`, which only a rule such as `Nudge` makes, is added for the choice alone, not for the weights.
+    """
+
+    bias: Tensor | None
+
+    def __init__(self, width: int, experts: int, k: int, weigh: Weigh = among_chosen):
+        super().__init__()
+        assert 1 <= k <= experts, (k, experts)
+        self.weight = nn.Parameter(torch.empty(experts, width))
+        self.register_buffer("bias", None)
+        self.k, self.weigh = k, weigh
+        nn.init.normal_(self.weight, 0.0, 0.02)
+
+    def forward(self, x: Float[Tensor, "tokens dim"]) -> Routing:
+        logits = F.linear(x, self.weight)
+        scores = logits.detach() if self.bias is None else logits.detach() + self.bias
+        chosen = scores.topk(self.k, -1).indices
+        return Routing(logits, self.weigh(logits, chosen), chosen)
+
+
+def within_capacity(routing: Routing, capacity: float) -> Routing:
+    """Each expert takes its first ⌈capacity · k N / E⌉ tokens, others lose it (Fedus et al. 2022, 2.2)."""
+    experts, flat = routing.logits.shape[1], routing.chosen.flatten()
+    most = math.ceil(capacity * flat.numel() / experts)
+    order = flat.argsort(stable=True)
+    first = torch.searchsorted(flat[order], flat)  # where the expert's rows begin
+    late = (order.argsort() - first >= most).view_as(routing.chosen)
+    return replace(
+        routing,
+        weights=routing.weights.masked_fill(late, 0.0),
+        chosen=routing.chosen.masked_fill(late, experts),
+    )
+
+
+def by_expert(
+    x: Float[Tensor, "tokens dim"], routing: Routing, experts: Sequence[MLP]
+) -> Float[Tensor, "tokens dim"]:
+    """Each expert that has tokens is called once, with all of them; the others cost nothing.
+
+    An idle expert gets no gradient, not zeros, unless processes must agree on what has one.
+    """
+    chosen = routing.chosen.flatten()
+    order = chosen.argsort(stable=True)
+    counts = cast(list[int], torch.bincount(chosen, minlength=len(experts) + 1).tolist())
+    rows = x[order // routing.chosen.shape[1]]
+    parts: Sequence[Tensor] = rows.split_with_sizes(counts)  # the last: nobody's
+    together = torch.is_grad_enabled() and dist.is_initialized()
+    pairs = zip(experts, parts[:-1], strict=True)
+    made = [expert(part) for expert, part in pairs if len(part) or together]
+    return _weighted(torch.cat([*made, torch.zeros_like(parts[-1])]), order, routing)
+
+
+def grouped(
+    x: Float[Tensor, "tokens dim"], routing: Routing, experts: Sequence[MLP]
+) -> Float[Tensor, "tokens dim"]:
+    """The same by grouped products, one launch for all experts: the way of a GPU."""
+    chosen = routing.chosen.flatten()
+    order = chosen.argsort(stable=True)
+    counts = torch.bincount(chosen, minlength=len(experts) + 1)
+    ends = counts[:-1].cumsum(0).to(torch.int32)
+    gate_up = torch.stack([expert.gate_up.weight for expert in experts])
+    down = torch.stack([expert.down.weight for expert in experts])
+    rows = x[order // routing.chosen.shape[1]]
+    hidden = swiglu(F.grouped_mm(rows, gate_up.transpose(1, 2), offs=ends))
+    made = F.grouped_mm(hidden, down.transpose(1, 2), offs=ends)
+    kept = torch.arange(len(rows), device=x.device) < ends[-1]  # what lies past the last end is not written
+    return _weighted(torch.where(kept[:, None], made, 0.0), order, routing)
+
+
+def _weighted(
+    made: Float[Tensor, "rows dim"], order: Int[Tensor, " rows"], routing: Routing
+) -> Float[Tensor, "tokens dim"]:
+    """Rows in the experts' order back to their tokens, and each token's weighted sum."""
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=order.device)
+    by_token = made[place].view(*routing.chosen.shape, made.shape[1])
+    return torch.bmm(routing.weights[:, None], by_token)[:, 0]
+
+
+class MoE(nn.Module):
+    """E experts, each an MLP, and the router that sends a token to k of them.
+
+    `dispatch` carries tokens to experts and back: `by_expert`, `grouped`, or `expert_parallel.across`;
+    None takes the first on a processor and the second on a GPU.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        experts: int,
+        k: int,
+        *,
+        weigh: Weigh = among_chosen,
+        dispatch: Dispatch | None = None,
+        capacity: float | None = None,
+    ):
+        super().__init__()
+        self.router = Router(width, experts, k, weigh)
+        self.experts = nn.ModuleList(MLP(width, hidden) for _ in range(experts))
+        self.dispatch, self.capacity = dispatch, capacity
+
+    def forward(
+        self, x: Float[Tensor, "*batch dim"], journal: list[Routing] | None = None
+    ) -> Float[Tensor, "*batch dim"]:
+        """y [.., D]; the routing is appended to `journal`, for balance and for those who look on."""
+        rows = x.flatten(0, -2)
+        routing = self.router(rows)
+        if journal is not None:
+            journal.append(routing)
+        if self.capacity is not None:
+            routing = within_capacity(routing, self.capacity)
+        dispatch = self.dispatch or (grouped if x.is_cuda else by_expert)
+        return dispatch(rows, routing, cast(Sequence[MLP], self.experts)).view_as(x)
+
+
+def load_balancing(journal: Sequence[Routing]) -> Float[Tensor, ""]:
+    """E · Σ_e f_e P_e, layers together: k when tokens spread evenly, up to E when one expert takes all.
+
+    f_e is the share of tokens that chose e (they sum to k) and P_e the mean probability that the router
+    gives it (Fedus et al. 2022, equation 4; for k = 2 as Zoph et al. 2022). Only P has a gradient.
+    """
+    logits = torch.cat([routing.logits for routing in journal]).float()
+    load = torch.stack([routing.load for routing in journal]).sum(0)
+    return logits.shape[1] * (load / len(logits) * logits.softmax(-1).mean(0)).sum()
+
+
+def router_z(journal: Sequence[Routing]) -> Float[Tensor, ""]:
+    """The mean of logsumexp(logits)², which keeps scores small (Zoph et al. 2022, equation 5)."""
+    logits = torch.cat([routing.logits for routing in journal]).float()
+    return logits.logsumexp(-1).square().mean()
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What unbalanced routing costs, in nats a token. Mixtral's is not disclosed; these are usual."""
+
+    balance: float = 0.01
+    """Weight of `load_balancing`"""
+    z: float = 0.001
+    """Weight of `router_z`"""
+
+    def __call__(self, journal: Sequence[Routing]) -> Float[Tensor, ""]:
+        return self.balance * load_balancing(journal) + self.z * router_z(journal)
+
+
+@dataclass(frozen=True)
+class Nudge:
+    """Balance without a penalty: an expert with too few tokens gets a higher bias for the choice.
+
+    b_e += rate · sign(mean load - load_e) after each update (Wang et al. 2024, algorithm 1; DeepSeek-V3).
+    """
+
+    rate: float = 0.001
+
+    @torch.no_grad()
+    def __call__(self, routers: Sequence[Router], journal: Sequence[Routing]) -> None:
+        """One update of all layers' biases from the routings of its batches, each layer's in turn."""
+        for number, router in enumerate(routers):
+            load = torch.stack([r.load for r in journal[number :: len(routers)]]).sum(0)
+            step = self.rate * (load.mean() - load).sign()
+            router.bias = step if router.bias is None else router.bias + step
