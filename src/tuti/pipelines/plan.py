@@ -16,6 +16,7 @@ import torch
 from tuti.nn import Decoder, DecoderConfig, LoRA, add_lora, load_decoder, nll
 from tuti.run import UserError
 from tuti.systems.finetune.methods import Lora, optimiser_of
+from tuti.systems.transformer.pretrain import Scratch, decoder_config
 from tuti.train import Muon, Optimiser, as_dtype
 
 CONTEXT = 256
@@ -61,16 +62,8 @@ class Forecast:
 def shape(width: int, layers: int, vocab: int) -> DecoderConfig:
     """The decoder of a rung of the ladder."""
     heads = max(4, width // 64)
-    return DecoderConfig(
-        vocab=vocab,
-        width=width,
-        layers=layers,
-        heads=heads,
-        kv_heads=max(k for k in range(1, heads // 2 + 1) if heads % k == 0),
-        head_dim=width // heads,
-        hidden=-(-8 * width // 3 // 32) * 32,
-        context=CONTEXT,
-    )
+    kv_heads = max(k for k in range(1, heads // 2 + 1) if heads % k == 0)
+    return decoder_config(Scratch(width, layers, heads, kv_heads), CONTEXT, vocab)
 
 
 def vocabulary(corpus_bytes: int) -> int:

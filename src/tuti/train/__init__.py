@@ -13,3 +13,4 @@ from tuti.train.optimisers import Optimiser as Optimiser
 from tuti.train.parts import Parts as Parts
 from tuti.train.parts import batch_loss as batch_loss
 from tuti.train.schedules import Trapezoid as Trapezoid
+from tuti.train.updates import train as train
