@@ -33,13 +33,7 @@ from tuti.systems.spark.gather import count, gather
 from tuti.systems.spark.languages import chosen
 from tuti.systems.spark.overlap import runs_of
 from tuti.systems.spark.remote import address, listed
-from tuti.systems.spark.split import (
-    cut_id,
-    read_documents,
-    sorted_rows,
-    write_counts,
-    write_documents,
-)
+from tuti.systems.spark.split import cut_id, read_documents, sorted_rows, write_counts, write_documents
 from tuti.systems.spark.tally import LISTED, Tally
 from tuti.systems.spark.walk import Skip, Source, walk
 from tuti.systems.spark.words import Count, counted
