@@ -173,7 +173,7 @@ class Api:
                 asked = Asked(ids, rule, one.loaded.ends, score=echo and logprobs is not None)
                 jobs.append(Job(asked, TextStyle(tokenizer, logprobs is not None)))
             if echo:
-                text = prompt if isinstance(prompt, str) else _decoded(one, ids)
+                text = prompt if isinstance(prompt, str) else tokenizer.decode(ids)
                 whole = text.encode("utf-8", "replace").decode()
                 jobs[-body.choices :] = [replace(j, echo=whole) for j in jobs[-body.choices :]]
         return await self._respond(request, body, one, jobs, read)
@@ -195,10 +195,6 @@ class Api:
             chunks = _stream(jobs, tickets, inbox, envelope, read if counted else None)
             return StreamingResponse(chunks, media_type="text/event-stream")
         return await _unless_gone(request, _whole(jobs, tickets, inbox, envelope, read))
-
-
-def _decoded(one: Served, ids: Sequence[int]) -> str:
-    return one.loaded.tokenizer.decode(ids)
 
 
 def _cancel(tickets: Sequence[Ticket]) -> None:

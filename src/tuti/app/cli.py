@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tuti import pipelines, systems
 from tuti.app.house import VERBS
-from tuti.run import Card, Entry, UserError
+from tuti.run import Card, Entry, UserError, red
 
 USAGE = 2
 
@@ -20,15 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _dispatch(words)
-    except UsageError as error:
-        print(f"{_red('error:')} {error}", file=sys.stderr)
-        code = USAGE
     except UserError as error:
-        print(f"{_red('error:')} {error}", file=sys.stderr)
-        code = 1
+        print(f"{red('error:')} {error}", file=sys.stderr)
+        code = USAGE if isinstance(error, UsageError) else 1
     except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
         hint = "hint: name another place, or change its permissions"
-        print(f"{_red('error:')} {error}\n{hint}", file=sys.stderr)
+        print(f"{red('error:')} {error}\n{hint}", file=sys.stderr)
         code = 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -117,8 +114,3 @@ def room_help(name: str, card: Card) -> str:
             lines += [f"{kind}:"]
             lines += [f"  tuti {name} {verb:<12} {entry.help}" for verb, entry in entries.items()]
     return "\n".join(lines)
-
-
-def _red(text: str) -> str:
-    plain = bool(os.environ.get("NO_COLOR")) or not sys.stderr.isatty()
-    return text if plain else f"\x1b[31m{text}\x1b[0m"

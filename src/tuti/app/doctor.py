@@ -19,7 +19,8 @@ import tyro
 
 from tuti import pipelines, systems
 from tuti.app.invoke import config_type
-from tuti.run import Entry, Run, RunOptions, UserError, config_from_json, find_artifact
+from tuti.run import Run, RunOptions, UserError, config_from_json, find_artifact
+from tuti.run.card import load
 from tuti.run.directory import as_object, read_config
 from tuti.run.machine import choose_device, cores, pin
 
@@ -202,7 +203,7 @@ def checked(name: str, target: str) -> "Row":
     from tuti.train.doctor import Row
 
     try:
-        return Row(name, True, str(Entry(target, "").load()()), "")
+        return Row(name, True, str(load(target)()), "")
     except UserError as error:
         return Row(name, False, error.what, "", error.hint)
 

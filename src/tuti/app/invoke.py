@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib
 import os
 import typing
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import tyro
 
 from tuti import pipelines
 from tuti.run import Entry, Run, RunOptions, UserError, config_from_json, execute, finished
+from tuti.run.card import load
 from tuti.run.directory import read_config
 from tuti.run.lineage import check_config
 
@@ -25,12 +25,6 @@ def config_type(function: Callable[..., Any]) -> type[Any]:
     hints = typing.get_type_hints(function)
     hints.pop("return", None)
     return next(iter(hints.values()))
-
-
-def preset_config(target: str) -> Any:
-    """The config that the preset function at `"module:function"` returns."""
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)()
 
 
 def invoke(
@@ -55,15 +49,11 @@ def invoke(
     else:
         default = _preset(name, _scale(words), presets)
         parsed = _parse(_with_options(kind), words, name, default, entry.help)
-        config: Any = check_config(kind, _fields(parsed.config))
+        config: Any = check_config(kind, vars(parsed.config))
         options = parsed.options
         run = Run.follow(options) if follows else Run.create(room, verb, config, options)
     execute(function, config, run)
     return run
-
-
-def _fields(config: Any) -> dict[str, Any]:
-    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
 
 
 def _with_options(kind: type[Any]) -> type[Any]:
@@ -88,7 +78,7 @@ def _preset(name: str, scale: str, presets: dict[str, str]) -> Any:
     if scale in ("tiny", "small", "paper") and scale not in presets:
         have = f"it has {', '.join(presets)}" if presets else "leave out --scale"
         raise UserError(f"{name} has no preset of the size {scale}", hint=have)
-    return preset_config(presets[scale]) if scale in presets else None
+    return load(presets[scale])() if scale in presets else None
 
 
 def _scale(words: list[str]) -> str:

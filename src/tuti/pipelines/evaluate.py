@@ -17,10 +17,10 @@ from tuti.infer import PackedDecoder
 from tuti.nn import Decoder, load_decoder
 from tuti.pipelines import scores
 from tuti.pipelines.scores import Row, Section, Texts
-from tuti.run import Run, UserError, find_artifact
+from tuti.run import Run, UserError, find_artifact, red
 from tuti.run.directory import read_config
 from tuti.run.machine import choose_device
-from tuti.systems.finetune.held_out import WORSE, answer, red
+from tuti.systems.finetune.held_out import WORSE, answer
 from tuti.systems.finetune.material import Material, gather
 from tuti.text import ChatTemplate
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from tuti.run.card import Entry
+from tuti.run.card import load
 
 Status = Literal[
     "computed exactly",
@@ -34,4 +34,4 @@ class Claim:
 
 def load_claims(target: str) -> tuple[Claim, ...]:
     """The rows that a card names as `"module:NAME"`; none where it names nothing."""
-    return cast(tuple[Claim, ...], Entry(target, "").load()) if target else ()
+    return cast(tuple[Claim, ...], load(target)) if target else ()

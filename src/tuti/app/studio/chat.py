@@ -33,7 +33,7 @@ def register_chat(place: Place) -> None:
     def chat_page(lang: str = "en", model: str = "", other: str = "") -> None:
         speech = language(lang)
         with web.frame(speech, "/chat", speech("chat")):
-            chat_panel(place.voices, speech, model, other)
+            Panel(place.voices, speech, model, other)
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,8 @@ class Column:
         self.log.run_method("scrollTo", 0, 10_000_000)
 
 
-def chat_panel(voices: Voices, speech: Language, model: str = "", other: str = "") -> "Panel":
-    """The whole chat inside a page: models, conversations, the message and its buttons."""
-    return Panel(voices, speech, model, other)
-
-
 class Panel:
-    """Two columns of which the second may be empty, and one message for both."""
+    """The whole chat inside a page: two columns of which the second may be empty, one message for both."""
 
     def __init__(self, voices: Voices, speech: Language, model: str, other: str) -> None:
         self.voices, self.speech = voices, speech
@@ -217,10 +212,8 @@ class Panel:
             return
         self.problem.set_text("")
         try:
-            temperature, length = (
-                _number(self.temperature.value, 0, 2),
-                _number(self.length.value, 1, 4096),
-            )
+            temperature = _number(self.temperature.value, 0, 2)
+            length = _number(self.length.value, 1, 4096)
             if self.model.value is None:
                 raise UserError(self.speech("no_models"))
         except UserError as error:
@@ -242,12 +235,6 @@ class Panel:
         """Begins both conversations anew."""
         for column in self.columns:
             column.clear()
-
-    def renew(self, model: str) -> None:
-        """Offers a model that has just come into being, and chooses it."""
-        names = self.voices.names()
-        self.model.set_options(names, value=model if model in names else None)
-        self.other.set_options([self.speech("no_second"), *names])
 
 
 def _number(value: Any, low: float, high: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from nicegui import ui
 
-from tuti.app.invoke import config_type, preset_config
+from tuti.app.invoke import config_type
 from tuti.app.studio import web
 from tuti.app.studio.fields import Field, build, fields_of
 from tuti.app.studio.gallery import all_cards
@@ -16,6 +16,7 @@ from tuti.app.studio.place import Place
 from tuti.app.studio.stream import list_runs
 from tuti.app.studio.strings import Language, language
 from tuti.run import Card, RunOptions, UserError
+from tuti.run.card import load
 
 Values = dict[str, Callable[[], Any]]
 """Field → how to read what is typed in it."""
@@ -50,7 +51,7 @@ def register_form(place: Place) -> None:
 def _fields(card: Card, stage: str, preset: str) -> tuple[type, list[Field]]:
     kind = config_type(card.stages[stage].load())
     targets = card.presets.get(stage, {})
-    defaults = preset_config(targets[preset]) if preset in targets else None
+    defaults = load(targets[preset])() if preset in targets else None
     return kind, fields_of(kind, defaults)
 
 
