@@ -8,8 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tuti import pipelines, systems
-from tuti.app.house import VERBS
+from tuti import systems
+from tuti.app.house import VERBS, all_cards
 from tuti.run import Card, Entry, UserError, red
 
 USAGE = 2
@@ -63,7 +63,7 @@ def _find(words: list[str]) -> tuple[str, str, Entry | None, Card | None, list[s
     first = words[0]
     if first in VERBS:
         return "tuti", first, VERBS[first], None, words[1:]
-    groups = {**pipelines.cards(), **systems.cards()}
+    groups = all_cards()
     for name, card in groups.items():
         if first in card.verbs:
             return name, first, card.verbs[first], card, words[1:]
@@ -95,7 +95,7 @@ def overview() -> str:
 
     lines = [f"tuti {__version__} — teach a language model from your own text", "", "commands:"]
     verbs = dict(VERBS)
-    for card in {**pipelines.cards(), **systems.cards()}.values():
+    for card in all_cards().values():
         verbs |= card.verbs
     lines += [f"  {name:<12} {entry.help}" for name, entry in sorted(verbs.items())]
     lines += ["", "rooms:"]

@@ -49,7 +49,8 @@ def invoke(
     else:
         default = _preset(name, _scale(words), presets)
         parsed = _parse(_with_options(kind), words, name, default, entry.help)
-        config: Any = check_config(kind, vars(parsed.config))
+        fields: dict[str, Any] = vars(parsed.config)
+        config: Any = check_config(kind, fields)
         options = parsed.options
         run = Run.follow(options) if follows else Run.create(room, verb, config, options)
     execute(function, config, run)

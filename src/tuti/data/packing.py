@@ -36,6 +36,11 @@ class Batch:
         """Positions that count in the loss."""
         return int((self.targets != IGNORED).sum())
 
+    @property
+    def numbers(self) -> Tensor:
+        """`documents`; zeros where there is one document a row."""
+        return torch.zeros_like(self.ids) if self.documents is None else self.documents
+
     def to(self, device: str) -> "Batch":
         """The same batch on a device."""
         moved = {

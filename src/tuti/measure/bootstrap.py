@@ -34,13 +34,11 @@ def mean_interval(
     return ratio_interval(numbers, np.ones(len(numbers)), draws=draws, level=level, seed=seed)
 
 
-def paired_interval(
-    ours: ArrayLike, theirs: ArrayLike, *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
-) -> Interval:
+def paired_interval(ours: ArrayLike, theirs: ArrayLike, *, seed: int = 0) -> Interval:
     """The mean of ours minus theirs, item by item, the pairs resampled together."""
     first, second = _numbers(ours), _numbers(theirs)
     assert len(first) == len(second), (len(first), len(second))
-    return mean_interval(first - second, draws=draws, level=level, seed=seed)
+    return mean_interval(first - second, seed=seed)
 
 
 def ratio_interval(

@@ -85,26 +85,6 @@ def ngram_document_bits(
     return bits
 
 
-def ngram_entropy_estimate(sample: Sequence[bytes], limit: int = 2_000_000) -> float:
-    """Bits per byte to expect of a text, within seconds: order-5 Witten-Bell on `limit` bytes.
-
-    The sample is cut into passages, evenly thinned to the limit; every tenth one is held out. Where the
-    text is larger than the limit, a model trained on all of it does better than this.
-    """
-    total = sum(map(len, sample))
-    size = max(1, min(4_000, total // 20))
-    passages = [
-        document[at : at + size] for document in sample for at in range(0, len(document), size)
-    ]
-    share = min(1.0, limit / max(1, total))
-    kept = [passage for i, passage in enumerate(passages) if int((i + 1) * share) > int(i * share)]
-    train = [passage for i, passage in enumerate(kept) if i % 10 != 9]
-    held_out = kept[9::10]
-    queries = _queries(train, held_out)
-    [(_, _, p)] = _probabilities(_pack(train), queries, ("witten-bell",), {5})
-    return float(-np.log2(p).mean())
-
-
 def _queries(train: Sequence[bytes], held_out: Sequence[bytes]) -> Grams:
     """The packed held-out grams, once both texts are known to hold something."""
     for name, documents in (("training", train), ("held-out", held_out)):

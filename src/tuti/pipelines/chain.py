@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ class Chain:
             self.parent.log("skipped", stage=name)
             return run
         if not same or not self.fresh:
-            _discard(folder)
+            if folder.exists():
+                shutil.rmtree(folder)
             folder.mkdir(parents=True)
             run.write_config(room, stage.__name__, config)
         self.fresh = False
@@ -49,10 +51,3 @@ class Chain:
         """Points `artifacts/<name>` of the pipeline's run at a stage's artifact."""
         atomic_link(self.parent.folder / "artifacts" / name, target)
         self.parent.log("promoted", name=name, target=os.path.relpath(target, self.parent.folder))
-
-
-def _discard(folder: Path) -> None:
-    import shutil
-
-    if folder.exists():
-        shutil.rmtree(folder)

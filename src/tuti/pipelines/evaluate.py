@@ -5,10 +5,11 @@ Pretraining is judged by held-out bits per byte, sft by the held-out dialogue lo
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from annotated_types import Ge
 from tyro.conf import Positional
 
@@ -20,7 +21,7 @@ from tuti.pipelines.scores import Row, Section, Texts
 from tuti.run import Run, UserError, find_artifact, red
 from tuti.run.directory import read_config
 from tuti.run.machine import choose_device
-from tuti.systems.finetune.held_out import WORSE, answer
+from tuti.systems.finetune.held_out import WORSE, answer, dialogue_nats
 from tuti.systems.finetune.material import Material, gather
 from tuti.text import ChatTemplate
 
@@ -142,11 +143,7 @@ def measure(config: Evaluate, device: str, seed: int, show: Show) -> Row:
     tokens = read_tokens(find_artifact(config.tokens, "Tokens"), "valid")
     texts = Texts(documents, tokens, tokens.leading(config.held_out, config.held_out_tokens))
     names = {"base": config.base, "pretrained": config.pretrained, "tuned": config.tuned}
-    models = {
-        name: find_artifact(path, "LanguageModel")
-        for name, path in names.items()
-        if path is not None
-    }
+    models = {name: find_artifact(path, "LanguageModel") for name, path in names.items() if path}
     nats: dict[str, scores.Nats] = {}
     for name, folder in models.items():
         show(f"evaluate: {name}, {texts.count} held-out documents")
@@ -165,16 +162,12 @@ def measure(config: Evaluate, device: str, seed: int, show: Show) -> Row:
     if config.samples:
         show(f"evaluate: {config.samples} samples of the {chosen} model")
         sections += _samples(config, models[chosen], documents, texts, device, chosen == "tuned")
-    kept = [section.as_dict() for section in sections if section.rows]
+    kept = [asdict(section) for section in sections if section.rows]
     return {"sections": kept, "verdicts": verdicts, "warnings": warnings, "model": chosen}
 
 
 def _open(folder: Path, device: str) -> Decoder:
     return load_decoder(folder, device=device).eval()
-
-
-def _verdict(row: Row, improved: bool) -> Row:
-    return row | {"promoted": improved}
 
 
 def _pretrain_verdict(texts: Texts, nats: dict[str, scores.Nats]) -> Row:
@@ -183,7 +176,7 @@ def _pretrain_verdict(texts: Texts, nats: dict[str, scores.Nats]) -> Row:
     row, difference = scores.change(
         "held-out bits per byte", before, nats["pretrained"], texts.bytes, True
     )
-    return _verdict(row, difference.value < 0)
+    return row | {"promoted": difference.value < 0}
 
 
 def _answers(
@@ -226,9 +219,7 @@ def _compare(
     context: int,
     models: Sequence[Decoder],
 ) -> tuple[list[Section], Row]:
-    import numpy as np
-
-    before, after = (scores.answers(model, dialogues) for model in models)
+    before, after = (dialogue_nats(model, dialogues) for model in models)
     said = np.asarray([dialogue.predictions for dialogue in dialogues])
     row, difference = scores.change(
         "held-out dialogue loss (nats a token)", before, after, said, False
@@ -238,7 +229,7 @@ def _compare(
     (old, kept), (new, _) = (scores.choose(model, template, asked, context) for model in models)
     if kept:
         sections.append(scores.choice_section(old, new, kept))
-    return sections, _verdict(row, difference.value < 0)
+    return sections, row | {"promoted": difference.value < 0}
 
 
 def _samples(

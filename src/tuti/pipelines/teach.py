@@ -101,14 +101,11 @@ def lessons(
 
 def promote(chain: Chain, figures: Path, taught: Path, tuned: Path, base: Path | None) -> None:
     """Points the run's model at the last step that made its own measure better."""
-    better = base is None or promoted(figures, "pretrain")
-    if not better:
-        assert base is not None
+    if base is not None and not promoted(figures, "pretrain"):
         chain.promote("model", base)
-    elif promoted(figures, "sft"):
-        chain.promote("model", tuned / "artifacts" / "model")
     else:
-        chain.promote("model", taught / "artifacts" / "model")
+        better = tuned if promoted(figures, "sft") else taught
+        chain.promote("model", better / "artifacts" / "model")
 
 
 def from_scratch(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:

@@ -19,3 +19,5 @@ from tuti.run.files import hash_folder as hash_folder
 from tuti.run.files import hash_text as hash_text
 from tuti.run.lineage import config_from_json as config_from_json
 from tuti.run.lineage import config_to_json as config_to_json
+from tuti.run.rows import read_documents as read_documents
+from tuti.run.rows import read_rows as read_rows

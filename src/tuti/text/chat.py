@@ -102,13 +102,9 @@ class ChatTemplate:
         return Rendered(text, ids, mask)
 
     def _text(self, chat: Sequence[Message], add_generation_prompt: bool) -> str:
-        context = {
-            "messages": [dict(message) for message in chat],
-            "tools": None,
-            "documents": None,
-        }
-        names = {key: name for key, name in self._names.items() if name is not None}
-        context = {**names, **context, "add_generation_prompt": add_generation_prompt}
+        context = {key: name for key, name in self._names.items() if name is not None}
+        context |= {"messages": [dict(message) for message in chat], "tools": None, "documents": None}
+        context |= {"add_generation_prompt": add_generation_prompt}
         size = sum(len(message["content"]) + 100 for message in chat)
         return render_template(self._template, context, size)
 
@@ -195,16 +191,10 @@ def _read_source(folder: Path) -> str:
             raise UserError(
                 f"{path} is not readable text: {error}", hint="make it again"
             ) from error
-    config: dict[str, Any] = {}
-    if (folder / CONFIG_FILE).exists():
-        config = read_json(folder / CONFIG_FILE)
-    found: object = config.get("chat_template")
+    path = folder / CONFIG_FILE
+    found: object = read_json(path).get("chat_template") if path.exists() else None
     if isinstance(found, list):  # several, by name
-        named = [
-            cast(dict[str, object], one)
-            for one in cast(list[object], found)
-            if isinstance(one, dict)
-        ]
+        named = [one for one in cast(list[Any], found) if isinstance(one, dict)]
         found = next((one.get("template") for one in named if one.get("name") == "default"), None)
     if not isinstance(found, str):
         raise UserError(

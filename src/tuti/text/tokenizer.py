@@ -73,13 +73,8 @@ class Tokenizer:
         """The tokenizer in a GGUF file's metadata."""
         content = json_from_gguf(metadata)
         names = {token["id"]: token["content"] for token in content["added_tokens"]}
-        keys = {
-            "bos_token": "bos",
-            "eos_token": "eos",
-            "pad_token": "padding",
-            "unk_token": "unknown",
-        }
-        ids = {key: metadata.get(f"tokenizer.ggml.{name}_token_id") for key, name in keys.items()}
+        keys = zip(CONFIG_KEYS, ("bos", "eos", "padding", "unknown"), strict=True)
+        ids = {key: metadata.get(f"tokenizer.ggml.{name}_token_id") for key, name in keys}
         config = {key: names[token_id] for key, token_id in ids.items() if token_id in names}
         return cls(content, config, "the GGUF file's tokenizer")
 

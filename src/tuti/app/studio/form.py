@@ -8,10 +8,10 @@ from typing import Any
 
 from nicegui import ui
 
+from tuti.app.house import all_cards
 from tuti.app.invoke import config_type
 from tuti.app.studio import web
 from tuti.app.studio.fields import Field, build, fields_of
-from tuti.app.studio.gallery import all_cards
 from tuti.app.studio.place import Place
 from tuti.app.studio.stream import list_runs
 from tuti.app.studio.strings import Language, language

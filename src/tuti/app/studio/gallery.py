@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import Request
 from nicegui import ui
 
-from tuti import pipelines, systems
+from tuti.app.house import all_cards
 from tuti.app.studio import web
 from tuti.app.studio.place import Place
 from tuti.app.studio.strings import Language, language
@@ -16,11 +16,6 @@ from tuti.run.card import load
 
 RENEWED = 2.0
 """Seconds between two looks at what a card's page shows"""
-
-
-def all_cards() -> dict[str, Card]:
-    """Pipelines first, then the rooms."""
-    return {**pipelines.cards(), **systems.cards()}
 
 
 def register_gallery(place: Place) -> None:

@@ -83,6 +83,12 @@ def lined(engine: Engine, frame: Frame, function: Callable[..., Pairs], *given: 
     return engine.mapped(frame, step, LINES)
 
 
+def pairs_in(batches: Iterable[Batch]) -> Pairs:
+    """The buckets and lines of LINES."""
+    for batch in batches:
+        yield from zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
+
+
 def batches_of(pairs: Pairs) -> Iterator[Batch]:
     """Pairs as Arrow batches of bounded size."""
     buckets: list[int] = []

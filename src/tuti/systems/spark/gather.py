@@ -28,6 +28,7 @@ from tuti.systems.spark.frames import (
     buckets_of,
     lined,
     listed_in,
+    pairs_in,
     paths_in,
 )
 from tuti.systems.spark.paragraphs import places, repeated
@@ -35,7 +36,8 @@ from tuti.systems.spark.query.arrow import Batch, pa
 from tuti.systems.spark.rows import read_row, rows_of
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.walk import Source
-from tuti.systems.spark.words import Count, words_of
+from tuti.systems.spark.words import Count
+from tuti.text import words_of
 
 
 def gather(
@@ -142,13 +144,8 @@ def _edit(batches: Iterable[Batch], cuts: Path) -> Pairs:
 
 def _grouped(batches: Iterable[Batch]) -> Iterator[tuple[int, Iterator[str]]]:
     """Each bucket with its lines, which lie beside each other."""
-    pairs = (pair for batch in batches for pair in zip(*_columns(batch), strict=True))
-    for bucket, group in groupby(pairs, key=lambda pair: pair[0]):
+    for bucket, group in groupby(pairs_in(batches), key=lambda pair: pair[0]):
         yield bucket, (line for _, line in group)
-
-
-def _columns(batch: Batch) -> tuple[list[int], list[str]]:
-    return batch.column(0).to_pylist(), batch.column(1).to_pylist()
 
 
 def _count(batches: Iterable[Batch], cut: str) -> Iterator[Batch]:

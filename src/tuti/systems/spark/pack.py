@@ -10,8 +10,7 @@ from annotated_types import Ge
 from tyro.conf import Positional
 
 from tuti.data import Document, write_tokens
-from tuti.run import Run, UserError, disk_errors
-from tuti.systems.spark.split import read_documents
+from tuti.run import Run, UserError, disk_errors, read_documents
 from tuti.text import ChatTemplate, Tokenizer
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from annotated_types import Ge, Interval, Len
 from tyro.conf import Positional
 
-from tuti.run import Run, UserError, disk_errors, hash_text
+from tuti.run import Run, UserError, disk_errors, hash_text, read_documents
 from tuti.run.machine import cores
 from tuti.systems.spark.clean import Choice, Cleaning, Edit
 from tuti.systems.spark.doctor.facts import facts_of
@@ -33,7 +33,7 @@ from tuti.systems.spark.gather import count, gather
 from tuti.systems.spark.languages import chosen
 from tuti.systems.spark.overlap import runs_of
 from tuti.systems.spark.remote import address, listed
-from tuti.systems.spark.split import cut_id, read_documents, sorted_rows, write_counts, write_documents
+from tuti.systems.spark.split import cut_id, sorted_rows, write_counts, write_documents
 from tuti.systems.spark.tally import LISTED, Tally
 from tuti.systems.spark.walk import Skip, Source, walk
 from tuti.systems.spark.words import Count, counted
@@ -148,12 +148,12 @@ def _documents(
         for kind, (count, size) in tally.kept.items()
     }
     with run.save("documents", "Documents") as folder:
-        splits = write_documents(scratch, folder, cuts)
+        splits, drops = write_documents(scratch, folder, cuts), tally.drops()
         read = {"files": tally.files, "bytes": tally.bytes, "suffixes": tally.suffixes}
         stats = {"splits": splits, "sources": read, "passage": config.passage}
-        drops = tally.drops()
-        _write_json(folder / "stats.json", stats)
-        _write_json(folder / "drops.json", drops)
+        for name, found in (("stats", stats), ("drops", drops)):
+            text = json.dumps(found, ensure_ascii=False, indent=1, sort_keys=True)
+            (folder / f"{name}.json").write_text(text, encoding="utf-8")
     _report(run, splits, tally, drops)
     return cuts["document"]
 
@@ -204,14 +204,8 @@ def _engine(config: Prepare, run: Run, scratch: Path, partitions: int) -> Genera
         run.log("job", **asdict(facts_of(job)))
         follow.end()
 
-    with Session(
-        executors=executors,
-        memory=memory,
-        partitions=partitions,
-        folder=scratch,
-        told=told,
-        ended=ended,
-    ) as session:
+    size = {"executors": executors, "partitions": partitions}
+    with Session(**size, memory=memory, folder=scratch, told=told, ended=ended) as session:
         yield LocalEngine(session)
 
 
@@ -230,12 +224,9 @@ def _names(config: Prepare) -> str:
 
 
 def _found(tally: Tally) -> str:
-    skipped = [f"{count} × {reason}" for reason, count in sorted(tally.reasons.items())]
-    dropped = [f"{rule.count} × {name}" for name, rule in sorted(tally.rules.items())]
-    found = ", ".join(
-        [*(f"skipped {text}" for text in skipped), *(f"dropped {text}" for text in dropped)]
-    )
-    return found or "it is empty"
+    skipped = [f"skipped {count} × {reason}" for reason, count in sorted(tally.reasons.items())]
+    dropped = [f"dropped {rule.count} × {name}" for name, rule in sorted(tally.rules.items())]
+    return ", ".join([*skipped, *dropped]) or "it is empty"
 
 
 def _check(config: Prepare, tally: Tally) -> None:
@@ -256,12 +247,6 @@ def _check(config: Prepare, tally: Tally) -> None:
             hint="add more text: 200 KB gives a first impression, 5 MB a fair model; "
             "--min-bytes sets another limit",
         )
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(
-        json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True), encoding="utf-8"
-    )
 
 
 def _report(run: Run, splits: dict[str, Any], tally: Tally, drops: dict[str, Any]) -> None:

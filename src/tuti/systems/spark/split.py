@@ -111,16 +111,6 @@ def write_documents(
     return {name: asdict(part) for name, part in parts.items()}
 
 
-def read_documents(folder: Path, split: str) -> Iterator[dict[str, str]]:
-    """The rows of one split of a Documents artifact: id, source, script, text."""
-    shards = sorted(
-        folder.glob(f"{split}-*.jsonl"), key=lambda path: int(path.stem.rpartition("-")[2])
-    )
-    for path in shards:
-        for line in iterate_lines(path):
-            yield json.loads(line)
-
-
 def write_counts(path: Path, counts: Iterable[Count]) -> int:
     """Writes counts.jsonl; returns the number of distinct words."""
     distinct = 0

@@ -88,10 +88,10 @@ class Frame:
         return self.over(plan.Map((self.node,), keep, self.node.schema, "filter by a function", True))
 
     def map_partitions(
-        self, function: Callable[[Iterator[Batch]], Iterator[Batch]], schema: Schema, label: str = ""
+        self, function: Callable[[Iterator[Batch]], Iterator[Batch]], schema: Schema
     ) -> "Frame":
         """A function from the batches of a partition to others."""
-        named = label or f"map partitions by {getattr(function, '__name__', 'a function')}"
+        named = f"map partitions by {getattr(function, '__name__', 'a function')}"
         return self.over(plan.Map((self.node,), function, schema, named))
 
     def flat_map(self, function: Callable[[Row], Iterable[Row]], schema: Schema) -> "Frame":
