@@ -319,9 +319,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return failure(400, "the body is not a JSON object", hint)
     what = str(first.get("msg", "invalid")).removeprefix("Value error, ")
     message = f"{place}: {what}" if place else what
-    return failure(
-        400, message, "see /openapi.json for what each field may be", param=place or None
-    )
+    return failure(400, message, "see /openapi.json for what each field may be", param=place or None)
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -131,8 +131,4 @@ class Envelope:
 def usage(prompt_tokens: int, finishes: Sequence[Finish]) -> Json:
     """Tokens read and made."""
     made = sum(finish.tokens for finish in finishes)
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": made,
-        "total_tokens": prompt_tokens + made,
-    }
+    return {"prompt_tokens": prompt_tokens, "completion_tokens": made, "total_tokens": prompt_tokens + made}

@@ -116,7 +116,5 @@ def _newest_unfinished(room: str, verb: str) -> Path:
             if unfinished and (about["room"], about["stage"]) == (room, verb):
                 found.append(path.parent)
     if not found:
-        raise UserError(
-            f"no unfinished run of {room} {verb} in runs/", hint="name one: --resume --out RUN"
-        )
+        raise UserError(f"no unfinished run of {room} {verb} in runs/", hint="name one: --resume --out RUN")
     return max(found, key=lambda folder: (folder / "config.json").stat().st_mtime)

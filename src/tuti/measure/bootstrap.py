@@ -26,9 +26,7 @@ class Interval:
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] n={self.n}"
 
 
-def mean_interval(
-    values: ArrayLike, *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
-) -> Interval:
+def mean_interval(values: ArrayLike, *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0) -> Interval:
     """The mean of values, resampled."""
     numbers = _numbers(values)
     return ratio_interval(numbers, np.ones(len(numbers)), draws=draws, level=level, seed=seed)

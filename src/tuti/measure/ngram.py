@@ -73,9 +73,7 @@ def best_ngram(
     return min(tried, key=lambda pair: pair[1].bits_per_byte)
 
 
-def ngram_document_bits(
-    train: Sequence[bytes], held_out: Sequence[bytes], kind: Kind, order: int
-) -> Floats:
+def ngram_document_bits(train: Sequence[bytes], held_out: Sequence[bytes], kind: Kind, order: int) -> Floats:
     """Bits that one model spends on each held-out document, for a bootstrap over documents."""
     queries = _queries(train, held_out)
     [(_, _, p)] = _probabilities(_pack(train), queries, (kind,), {order})
@@ -176,9 +174,7 @@ def discounts(counts: Counts) -> Floats:
     return np.array([0, 0.5, 1.0, 1.5])
 
 
-def _interpolate(
-    grams: Grams, kept: Floats, freed: Floats, queries: Grams, lower: Floats
-) -> Floats:
+def _interpolate(grams: Grams, kept: Floats, freed: Floats, queries: Grams, lower: Floats) -> Floats:
     """One order of the recursion in the module's first lines, for every query at once."""
     contexts = grams >> np.uint64(8)
     first = _firsts(contexts)

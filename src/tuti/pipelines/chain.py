@@ -20,9 +20,7 @@ class Chain:
         self.fresh = True
         self.runs: dict[str, Run] = {}
 
-    def step(
-        self, name: str, room: str, stage: Callable[[Any, Run], None], config: Any
-    ) -> Run:
+    def step(self, name: str, room: str, stage: Callable[[Any, Run], None], config: Any) -> Run:
         """The finished run of one stage: found, gone on with, or computed."""
         folder = self.parent.folder / "stages" / name
         options = dataclasses.replace(self.parent.options, out=folder, resume=True)

@@ -118,20 +118,14 @@ def inputs_of(folder: Path, samples: int) -> Evaluate:
         first = next((s for s in ("adapt", "pretrain") if (stages / s).exists()), "pretrain")
         tuned = stages / "sft" if (stages / "sft" / "artifacts" / "model").exists() else None
         base = Path(read_config(stages / first)["config"]["model"]) if first == "adapt" else None
-        return Evaluate(
-            stages / "prepare", stages / "pack", stages / first, tuned, base, samples=samples
-        )
+        return Evaluate(stages / "prepare", stages / "pack", stages / first, tuned, base, samples=samples)
     about = read_config(folder)
     made: Row = about["config"]
     if about["stage"] not in ("sft", "adapt", "pretrain"):
-        raise UserError(
-            f"{folder} is a run of {about['stage']}, which makes no model", hint="tuti runs ls"
-        )
+        raise UserError(f"{folder} is a run of {about['stage']}, which makes no model", hint="tuti runs ls")
     tokens = Path(made["tokens"])
     if about["stage"] == "sft":
-        return Evaluate(
-            Path(made["documents"]), tokens, Path(made["model"]), folder, samples=samples
-        )
+        return Evaluate(Path(made["documents"]), tokens, Path(made["model"]), folder, samples=samples)
     documents = Path(read_config(tokens)["config"]["documents"])
     base = Path(made["model"]) if "model" in made else None
     return Evaluate(documents, tokens, folder, base=base, samples=samples)
@@ -173,9 +167,7 @@ def _open(folder: Path, device: str) -> Decoder:
 def _pretrain_verdict(texts: Texts, nats: dict[str, scores.Nats]) -> Row:
     """Against the base model; from scratch against a model that knows only its vocabulary."""
     before = nats.get("base", texts.untrained())
-    row, difference = scores.change(
-        "held-out bits per byte", before, nats["pretrained"], texts.bytes, True
-    )
+    row, difference = scores.change("held-out bits per byte", before, nats["pretrained"], texts.bytes, True)
     return row | {"promoted": difference.value < 0}
 
 
@@ -200,15 +192,11 @@ def _answers(
     text = Section("What sft did to the text", [row])
     warnings: list[str] = []
     if difference.value > WORSE:
-        warnings.append(
-            f"sft made text worse by {difference.value:.3f} bits per byte (limit {WORSE})"
-        )
+        warnings.append(f"sft made text worse by {difference.value:.3f} bits per byte (limit {WORSE})")
     if not dialogues:
         warnings.append("no held-out dialogue or exercise fits a row: sft cannot be judged")
         return [text], {"measure": "held-out dialogue loss", "promoted": False}, warnings
-    sections, verdict = _compare(
-        held, dialogues, template, context, [_open(f, device) for f in folders]
-    )
+    sections, verdict = _compare(held, dialogues, template, context, [_open(f, device) for f in folders])
     return [*sections, text], verdict, warnings
 
 
@@ -221,9 +209,7 @@ def _compare(
 ) -> tuple[list[Section], Row]:
     before, after = (dialogue_nats(model, dialogues) for model in models)
     said = np.asarray([dialogue.predictions for dialogue in dialogues])
-    row, difference = scores.change(
-        "held-out dialogue loss (nats a token)", before, after, said, False
-    )
+    row, difference = scores.change("held-out dialogue loss (nats a token)", before, after, said, False)
     sections = [Section("Answers", [row])]
     asked = [exercise for exercise in held.exercises if exercise.options]
     (old, kept), (new, _) = (scores.choose(model, template, asked, context) for model in models)
@@ -288,12 +274,6 @@ def as_text(found: Row) -> str:
 def _columns(rows: Sequence[Row]) -> list[str]:
     """Rows of plain values under their names, columns aligned."""
     names = list(rows[0])
-    table = [
-        names,
-        *([str(row.get(name, "")).replace("\n", " ⏎ ") for name in names] for row in rows),
-    ]
+    table = [names, *([str(row.get(name, "")).replace("\n", " ⏎ ") for name in names] for row in rows)]
     widths = [max(len(line[i]) for line in table) for i in range(len(names))]
-    return [
-        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
-        for line in table
-    ]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in table]

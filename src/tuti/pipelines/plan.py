@@ -187,9 +187,7 @@ def make_base_plan(folder: Path, corpus_bytes: int, minutes: float, device: str)
     rows, config = 2, load_decoder(folder).config
     precision, update = choose_precision(config, rows, device, adapters=True)
     seconds, left = budget(corpus_bytes, minutes, update, BASE_MEASURING)
-    forecast = Forecast(
-        rows * CONTEXT / update, config.parameters, 0.0, precision, seconds | {"adapt": left}
-    )
+    forecast = Forecast(rows * CONTEXT / update, config.parameters, 0.0, precision, seconds | {"adapt": left})
     steps, sft_steps = max(5, int(left / update)), max(5, int(seconds["sft"] / update))
     return Plan(config.vocab, 0, 0, rows, steps, sft_steps), forecast
 

@@ -189,9 +189,7 @@ class Sample:
     text: str
 
 
-def write_samples(
-    model: Model, tokenizer: Tokenizer, texts: Texts, count: int, length: int
-) -> list[Sample]:
+def write_samples(model: Model, tokenizer: Tokenizer, texts: Texts, count: int, length: int) -> list[Sample]:
     """Continuations of the first two lines of held-out documents, scripts in turn."""
     groups = [np.flatnonzero(own) for name, own in texts.groups().items() if name != "all"]
     chosen: list[tuple[int, str]] = []

@@ -67,9 +67,7 @@ def teach(config: Teach, run: Run) -> None:
     run.show(f"\ntuti chat {run.folder}\ntuti serve {run.folder}\nreport: {report}")
 
 
-def lessons(
-    config: Teach, plan: Plan, clean: Path, packed: Path, taught: Path
-) -> tuple[Sft, Evaluate]:
+def lessons(config: Teach, plan: Plan, clean: Path, packed: Path, taught: Path) -> tuple[Sft, Evaluate]:
     """How it is taught to answer, and how it is measured."""
     answers = Sft(
         model=taught,

@@ -101,9 +101,7 @@ def _strings(metadata: Mapping[str, object], key: str) -> list[str]:
         raise UserError(f"the GGUF file has no list {key}", hint="fetch the file again")
     items = list(cast(Sequence[object], found))
     if len(items) > LARGEST_VOCABULARY or not all(isinstance(item, str) for item in items):
-        raise UserError(
-            f"{key} must be at most {LARGEST_VOCABULARY:,} strings", hint="fetch the file again"
-        )
+        raise UserError(f"{key} must be at most {LARGEST_VOCABULARY:,} strings", hint="fetch the file again")
     return cast(list[str], items)
 
 

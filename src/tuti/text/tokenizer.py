@@ -91,10 +91,7 @@ class Tokenizer:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         special = {key: self.special_text(key) for key in CONFIG_KEYS}
-        config: Json = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "clean_up_tokenization_spaces": False,
-        }
+        config: Json = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
         config |= {key: text for key, text in special.items() if text}
         atomic_write(path / FILE, json.dumps(self._content, ensure_ascii=False) + "\n")
         atomic_write(path / CONFIG_FILE, json.dumps(config, ensure_ascii=False, indent=2) + "\n")
@@ -105,9 +102,7 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text, on several threads."""
-        found = self._plain.encode_batch_fast(
-            [_utf8(text) for text in texts], add_special_tokens=False
-        )
+        found = self._plain.encode_batch_fast([_utf8(text) for text in texts], add_special_tokens=False)
         return [encoding.ids for encoding in found]
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -197,9 +192,7 @@ class Stream:
     def push(self, *ids: int) -> str:
         """The text that these tokens complete; may be empty."""
         table = self._tokenizer.token_bytes
-        return self._begin(
-            self._decoder.decode(b"".join(table(i) for i in ids if i not in self._skipped))
-        )
+        return self._begin(self._decoder.decode(b"".join(table(i) for i in ids if i not in self._skipped)))
 
     def flush(self) -> str:
         """What an unfinished character leaves: U+FFFD or nothing. The stream may be used again."""

@@ -48,10 +48,7 @@ def table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[Cell]]) 
     """Rows under headers; a column whose cells are all numbers is aligned at its end."""
     width = len(headers)
     assert all(len(row) == width for row in rows), "each row has a cell for each header"
-    numeric = [
-        bool(rows) and all(_is_number(row[i]) or row[i] is None for row in rows)
-        for i in range(width)
-    ]
+    numeric = [bool(rows) and all(_is_number(row[i]) or row[i] is None for row in rows) for i in range(width)]
     head = "".join(
         f'<th scope="col"{_kind(number)}>{escape(name)}</th>'
         for name, number in zip(headers, numeric, strict=True)

@@ -127,18 +127,12 @@ class Column:
                 web.text_of(ending)
 
             # In the browser, within the click: what is shown is what is copied.
-            write = (
-                f"navigator.clipboard.writeText(document.getElementById('{html_id}').textContent)"
-            )
+            write = f"navigator.clipboard.writeText(document.getElementById('{html_id}').textContent)"
             copy = web.button(self.speech("copy"), None, flat=True).props("dense size=sm")
             copied = ui.label("").classes("quiet")
             copied.props["role"] = "status"
             told = self.speech("copied")
-            copy.on(
-                "click",
-                lambda: copied.set_text(told),
-                js_handler=f"() => {write}.then(() => emit())",
-            )
+            copy.on("click", lambda: copied.set_text(told), js_handler=f"() => {write}.then(() => emit())")
 
     def _scroll(self) -> None:
         self.log.run_method("scrollTo", 0, 10_000_000)
@@ -175,9 +169,7 @@ class Panel:
 
     def _message(self) -> None:
         speech = self.speech
-        self.message = ui.textarea(label=speech("message")).props(
-            "autogrow outlined rows=2 dir=auto"
-        )
+        self.message = ui.textarea(label=speech("message")).props("autogrow outlined rows=2 dir=auto")
         self.message.props["hint"] = speech("message_help")
         self.message.props["maxlength"] = str(LONGEST)
         self.message.on(

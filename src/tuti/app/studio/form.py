@@ -65,9 +65,7 @@ def _presets(card: Card, stage: str, path: str, speech: Language) -> None:
                     web.link(web.address(path, speech, **query), name or speech("defaults"))
 
 
-def _form(
-    place: Place, room: str, stage: str, kind: type, made: list[Field], speech: Language
-) -> None:
+def _form(place: Place, room: str, stage: str, kind: type, made: list[Field], speech: Language) -> None:
     known = [str(run.folder) for run in list_runs(place.runs)] + [str(f) for f in place.folders]
     read = _inputs(made, known, speech)
     name = _text("run_name", speech("run_name_help"), "", speech("run_name"))
@@ -98,12 +96,8 @@ def _run_name(given: str, room: str, stage: str) -> str:
     if not name:
         head = stage if room == stage else f"{room}-{stage}"
         return f"{head}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith(
-        "."
-    ):
-        raise UserError(
-            f"{name!r} is no name for a run", hint="letters, digits, hyphens, dots, no slashes"
-        )
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
+        raise UserError(f"{name!r} is no name for a run", hint="letters, digits, hyphens, dots, no slashes")
     return name
 
 
@@ -128,9 +122,7 @@ def _input(each: Field, known: list[str], speech: Language) -> Callable[[], Any]
         shown = each.default
         text = json.dumps(shown) if each.kind == "json" else "\n".join(map(str, shown or ()))
         area = ui.textarea(label=label, value="" if shown is None else text).classes("field")
-        area.props["hint"] = each.help + (
-            "" if each.kind == "json" else f" ({speech('one_a_line')})"
-        )
+        area.props["hint"] = each.help + ("" if each.kind == "json" else f" ({speech('one_a_line')})")
         area.props('rows=2 autogrow dir=ltr data-field="' + each.name + '"')
         return lambda: area.value
     text = "" if each.default is None else str(each.default)

@@ -67,9 +67,7 @@ def _reports(app: FastAPI, place: Place) -> None:
         try:
             return HTMLResponse(report_page(find_run(place.runs, name)))
         except UserError as error:
-            return HTMLResponse(
-                f"<!DOCTYPE html><title>Tuti</title><pre>{escape(error)}</pre>", 404
-            )
+            return HTMLResponse(f"<!DOCTYPE html><title>Tuti</title><pre>{escape(error)}</pre>", 404)
 
 
 def serve_demo(run_folder: Path, port: int = PORT, *, words: Sequence[str] = ()) -> None:

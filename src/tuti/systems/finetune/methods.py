@@ -54,9 +54,7 @@ def flops(model: Decoder, method: Full | Lora, context: int, tokens: int) -> flo
     return share * model.config.flops_per_token(context) * tokens
 
 
-def save_model(
-    run: Run, base: Path, model: Decoder, optimiser: Optimiser, method: Full | Lora
-) -> None:
+def save_model(run: Run, base: Path, model: Decoder, optimiser: Optimiser, method: Full | Lora) -> None:
     """The LanguageModel `model`; with LoRA also the artifact `adapter` in PEFT's format.
 
     Adapters are merged in fp32 into the weights of `base`, whatever precision they were trained in.

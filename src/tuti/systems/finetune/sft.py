@@ -67,9 +67,7 @@ def parts(config: Sft, run: Run) -> Parts:
             f"{documents} gives nothing to answer: no dialogue, and no exercise fits {context} tokens",
             hint="--exercises 4000, a larger --context, or *.chat.jsonl files in the folder",
         )
-    run.log(
-        "material", dialogues=len(found.own), exercises=len(found.exercises), too_long=found.lost
-    )
+    run.log("material", dialogues=len(found.own), exercises=len(found.exercises), too_long=found.lost)
     plain = min(config.rows - 1, round(config.rows * config.keep))
     dialogues = PackedDialogues(found.repeated(), context, seed)
     text = PackedRows(tokens, context, seed)

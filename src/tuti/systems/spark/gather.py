@@ -65,9 +65,7 @@ def gather(
     return total
 
 
-def _sort_buckets(
-    engine: Engine, lines: Frame, folder: Path, total: Tally, runs: Path | None = None
-) -> None:
+def _sort_buckets(engine: Engine, lines: Frame, folder: Path, total: Tally, runs: Path | None = None) -> None:
     """The shuffle, and one file for each bucket; only what is kept now counts as kept."""
     folder.mkdir(parents=True)
     total.kept = {}

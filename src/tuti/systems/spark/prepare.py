@@ -127,9 +127,7 @@ def _listed(config: Prepare, run: Run) -> tuple[list[Source], list[Skip]]:
     return sources, skips
 
 
-def _documents(
-    config: Prepare, run: Run, sources: Sequence[Source], tally: Tally, scratch: Path
-) -> str:
+def _documents(config: Prepare, run: Run, sources: Sequence[Source], tally: Tally, scratch: Path) -> str:
     """Writes the Documents; returns the first id of the train split."""
     how = config.cleaning()
     run.log("reading", files=len(sources), bytes=sum(source.size for source in sources))

@@ -87,9 +87,7 @@ class Shards:
         self.file.close()
 
 
-def write_documents(
-    scratch: Path, folder: Path, cuts: dict[str, str]
-) -> dict[str, dict[str, Any]]:
+def write_documents(scratch: Path, folder: Path, cuts: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Streams the sorted rows into their files; returns the statistics of each split."""
     parts = {name: Part() for name in ("train", "valid", "dialogues-train", "dialogues-valid")}
     shards = {name: Shards(folder, name) for name in ("train", "valid")}

@@ -59,9 +59,7 @@ def _found(documents: Path, split: str, asked: str) -> Iterator[Document]:
     return (row for row in read_documents(documents, split) if asked in (row["id"], row["source"]))
 
 
-def _way(
-    asked: Prepare, name: str, n: str, documents: Path, kept: Sequence[Document]
-) -> Iterator[str]:
+def _way(asked: Prepare, name: str, n: str, documents: Path, kept: Sequence[Document]) -> Iterator[str]:
     """The stages of one text, in the order of `prepare`."""
     source = _source(asked, name)
     item = _item(source, asked.passage, n)
