@@ -60,13 +60,9 @@ def invoke(
 def _with_options(kind: type[Any]) -> type[Any]:
     """A dataclass holding the stage's config and the run's own options, both without a prefix."""
     flat = tyro.conf.arg(name="")
-    return dataclasses.make_dataclass(
-        "Invocation",
-        [
-            ("config", Annotated[kind, flat]),
-            ("options", Annotated[RunOptions, flat], dataclasses.field(default_factory=RunOptions)),
-        ],
-    )
+    default: Any = dataclasses.field(default_factory=RunOptions)
+    options = ("options", Annotated[RunOptions, flat], default)
+    return dataclasses.make_dataclass("Invocation", [("config", Annotated[kind, flat]), options])
 
 
 def _parse(kind: type[Any], words: list[str], name: str, default: Any, help: str) -> Any:

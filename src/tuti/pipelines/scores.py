@@ -92,16 +92,10 @@ def ngram_section(texts: Texts, nats: Nats, limit: int) -> Section:
     rows: list[Row] = []
     for script, own in texts.groups().items():
         difference = measure.bits_difference(nats[own], bits[own], texts.bytes[own])
-        rows.append(
-            {
-                "script": script,
-                "n-gram": names.get(script, "the best of each script"),
-                "its bits per byte": round(float(bits[own].sum() / texts.bytes[own].sum()), 3),
-                "model minus n-gram": round(difference.value, 3),
-            }
-            | ends(difference)
-            | {"model is better": difference.value < 0}
-        )
+        row: Row = {"script": script, "n-gram": names.get(script, "the best of each script")}
+        row |= {"its bits per byte": round(float(bits[own].sum() / texts.bytes[own].sum()), 3)}
+        row |= {"model minus n-gram": round(difference.value, 3)} | ends(difference)
+        rows.append(row | {"model is better": difference.value < 0})
     return Section("Against the byte n-gram", rows)
 
 
@@ -166,17 +160,10 @@ def choice_section(before: list[bool], after: list[bool], exercises: Sequence[Ex
         options = [len(exercises[i].options) for i in places]
         found = measure.cloze_accuracy([after[i] for i in places], options)
         paired = measure.compare_cloze([after[i] for i in places], [before[i] for i in places])
-        rows.append(
-            {
-                "kind": kind,
-                "items": len(places),
-                "chance": round(found.chance, 3),
-                "before": round(found.accuracy.value - paired.difference.value, 3),
-                "after": round(found.accuracy.value, 3),
-            }
-            | ends(found.accuracy)
-            | {"above chance": found.above_chance}
-        )
+        row: Row = {"kind": kind, "items": len(places), "chance": round(found.chance, 3)}
+        row |= {"before": round(found.accuracy.value - paired.difference.value, 3)}
+        row |= {"after": round(found.accuracy.value, 3)} | ends(found.accuracy)
+        rows.append(row | {"above chance": found.above_chance})
     return Section("Multiple choice", rows)
 
 

@@ -36,14 +36,6 @@ def register_chat(place: Place) -> None:
             Panel(place.voices, speech, model, other)
 
 
-@dataclass(frozen=True)
-class Shown:
-    """An answer on the page, and what is said about it above."""
-
-    text: ui.label
-    notice: ui.label
-
-
 @dataclass
 class Column:
     """One conversation with one model."""
@@ -64,7 +56,7 @@ class Column:
             answer = web.said("")
             answer.props["aria-busy"] = "true"
         self.messages.append({"role": "user", "content": text})
-        task = self._answer(model, Shown(answer, notice), temperature, length)
+        task = self._answer(model, answer, notice, temperature, length)
         self.task = asyncio.create_task(task)
 
     @property
@@ -83,10 +75,14 @@ class Column:
         self.messages.clear()
         self.log.clear()
 
-    async def _answer(self, model: str, shown: Shown, temperature: float, length: int) -> None:
+    async def _answer(
+        self, model: str, shown: ui.label, notice: ui.label, temperature: float, length: int
+    ) -> None:
         pieces: list[str] = []
         ending = ""
         try:
+            can_answer = await self.voices.prepare(model)
+            notice.set_text("" if can_answer else self.speech("continues", model=model))
             await self._stream(model, shown, pieces, temperature, length)
         except asyncio.CancelledError:
             ending = self.speech("cut")
@@ -97,18 +93,16 @@ class Column:
                 web.tell(web.alert(), error, self.speech)
         said = "".join(pieces)
         self.messages.append({"role": "assistant", "content": said})
-        shown.text.set_text(widgets.visible(said) if said.strip() else self.speech("empty_answer"))
-        shown.text.props["aria-busy"] = "false"
-        shown.text.update()
+        shown.set_text(widgets.visible(said) if said.strip() else self.speech("empty_answer"))
+        shown.props["aria-busy"] = "false"
+        shown.update()
         with self.log:
-            self._foot(shown.text.html_id, ending)
+            self._foot(shown.html_id, ending)
         self._scroll()
 
     async def _stream(
-        self, model: str, shown: Shown, pieces: list[str], temperature: float, length: int
+        self, model: str, shown: ui.label, pieces: list[str], temperature: float, length: int
     ) -> None:
-        can_answer = await self.voices.prepare(model)
-        shown.notice.set_text("" if can_answer else self.speech("continues", model=model))
         last = 0.0
         stream = self.voices.speak(model, list(self.messages), temperature, length)
         try:
@@ -116,7 +110,7 @@ class Column:
                 pieces.append(piece)
                 if time.monotonic() - last > FRAME:
                     last = time.monotonic()
-                    shown.text.set_text(widgets.visible("".join(pieces)))
+                    shown.set_text(widgets.visible("".join(pieces)))
                     self._scroll()
         finally:
             await stream.aclose()

@@ -100,19 +100,15 @@ def prepare(config: Prepare, run: Run) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _roots(config: Prepare) -> list[Path]:
-    return [config.source] if isinstance(config.source, Path) else list(config.source)
-
-
 def _remote(config: Prepare) -> list[str]:
-    return [found for root in _roots(config) if (found := address(root))]
+    return [found for root in config.source if (found := address(root))]
 
 
 def _listed(config: Prepare, run: Run) -> tuple[list[Source], list[Skip]]:
     """The files of this machine, and of addresses that Spark reaches."""
-    roots = _roots(config)
     remote = _remote(config)
-    sources, skips = walk([root for root in roots if not address(root)], exclude=run.folder)
+    here = [root for root in config.source if not address(root)]
+    sources, skips = walk(here, exclude=run.folder)
     if remote and not config.master:
         raise UserError(
             f"{remote[0]} is no path of this machine; Spark reads it",
@@ -122,7 +118,7 @@ def _listed(config: Prepare, run: Run) -> tuple[list[Source], list[Skip]]:
         from tuti.systems.spark import engine_spark
 
         spark = engine_spark.session(config.master, config.memory)
-        more, passed = listed(spark, remote, several=len(roots) > 1)
+        more, passed = listed(spark, remote, several=len(config.source) > 1)
         sources, skips = sources + more, skips + passed
     return sources, skips
 
@@ -218,7 +214,7 @@ _HINT = (
 
 
 def _names(config: Prepare) -> str:
-    return ", ".join(address(path) or str(path) for path in _roots(config))
+    return ", ".join(address(path) or str(path) for path in config.source)
 
 
 def _found(tally: Tally) -> str:
