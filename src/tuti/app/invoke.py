@@ -49,7 +49,7 @@ def invoke(
     else:
         default = _preset(name, _scale(words), presets)
         parsed = _parse(_with_options(kind), words, name, default, entry.help)
-        fields: dict[str, Any] = vars(parsed.config)
+        fields = {f.name: getattr(parsed.config, f.name) for f in dataclasses.fields(kind)}
         config: Any = check_config(kind, fields)
         options = parsed.options
         run = Run.follow(options) if follows else Run.create(room, verb, config, options)

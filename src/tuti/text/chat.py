@@ -184,7 +184,7 @@ def _read_source(folder: Path) -> str:
     path = folder / CONFIG_FILE
     found: object = read_json(path).get("chat_template") if path.exists() else None
     if isinstance(found, list):  # several, by name
-        named = [one for one in cast(list[Any], found) if isinstance(one, dict)]
+        named = [cast(dict[str, Any], one) for one in cast(list[Any], found) if isinstance(one, dict)]
         found = next((one.get("template") for one in named if one.get("name") == "default"), None)
     if not isinstance(found, str):
         raise UserError(
