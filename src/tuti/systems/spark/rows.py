@@ -16,6 +16,8 @@ from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.walk import Skip, Source
 from tuti.text import has_words, script_of
 
+BUCKETS = 256
+
 
 class Row(NamedTuple):
     """One document or dialogue that is kept. `id`: 32 hex digits of the sha256 of its content."""
