@@ -122,7 +122,7 @@ def machine() -> dict[str, Any]:
     from tuti.run.machine import describe
 
     versions = {n: metadata.version(n) for n in ("torch", "transformers") if _has(n)}
-    here = describe("cpu").as_dict() | {"threads": torch.get_num_threads()} | versions
+    here = describe("cpu") | {"threads": torch.get_num_threads()} | versions
     return here | {"load_before": os.getloadavg()[0]}
 
 

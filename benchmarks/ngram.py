@@ -21,8 +21,7 @@ from tuti.data import read_tokens
 from tuti.infer import document_nats
 from tuti.measure import best_ngram
 from tuti.nn import load_decoder
-from tuti.run import assets
-from tuti.systems.spark.split import read_documents
+from tuti.run import assets, read_documents
 
 MINUTES = float(os.environ.get("TUTI_MINUTES", Demo.minutes))
 SEEDS = int(os.environ.get("TUTI_SEEDS", "3"))

@@ -173,7 +173,7 @@ class Api:
                 asked = Asked(ids, rule, one.loaded.ends, score=echo and logprobs is not None)
                 jobs.append(Job(asked, TextStyle(tokenizer, logprobs is not None)))
             if echo:
-                text = prompt if isinstance(prompt, str) else _decoded(one, ids)
+                text = prompt if isinstance(prompt, str) else tokenizer.decode(ids)
                 whole = text.encode("utf-8", "replace").decode()
                 jobs[-body.choices :] = [replace(j, echo=whole) for j in jobs[-body.choices :]]
         return await self._respond(request, body, one, jobs, read)
@@ -195,10 +195,6 @@ class Api:
             chunks = _stream(jobs, tickets, inbox, envelope, read if counted else None)
             return StreamingResponse(chunks, media_type="text/event-stream")
         return await _unless_gone(request, _whole(jobs, tickets, inbox, envelope, read))
-
-
-def _decoded(one: Served, ids: Sequence[int]) -> str:
-    return one.loaded.tokenizer.decode(ids)
 
 
 def _cancel(tickets: Sequence[Ticket]) -> None:
@@ -323,9 +319,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return failure(400, "the body is not a JSON object", hint)
     what = str(first.get("msg", "invalid")).removeprefix("Value error, ")
     message = f"{place}: {what}" if place else what
-    return failure(
-        400, message, "see /openapi.json for what each field may be", param=place or None
-    )
+    return failure(400, message, "see /openapi.json for what each field may be", param=place or None)
 
 
 async def _http(request: Request, error: Exception) -> Response:

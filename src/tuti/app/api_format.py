@@ -3,32 +3,12 @@
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from tuti.infer import Finish, Token
 from tuti.text import Tokenizer
 
 Json = dict[str, Any]
-
-
-class Style(Protocol):
-    """One API's shapes."""
-
-    prefix: str
-    whole: str
-    piece: str
-
-    def choice(self, text: str, tokens: Sequence[Token]) -> Json:
-        """An answer's own fields in a whole response."""
-        ...
-
-    def begin(self) -> Json | None:
-        """The fields of an answer's first piece in a stream, if there is one before any text."""
-        ...
-
-    def delta(self, text: str, tokens: Sequence[Token]) -> Json:
-        """The fields of a further piece."""
-        ...
 
 
 class ChatStyle:
@@ -44,7 +24,7 @@ class ChatStyle:
         message = {"role": "assistant", "content": text, "refusal": None}
         return {"message": message, "logprobs": self._judged(tokens)}
 
-    def begin(self) -> Json | None:
+    def begin(self) -> Json:
         """The role comes first."""
         return {"delta": {"role": "assistant", "content": ""}, "logprobs": None}
 
@@ -81,9 +61,8 @@ class TextStyle:
         """The text, the prompt in front of it if it was to be echoed."""
         return {"text": text, "logprobs": self._judged(tokens)}
 
-    def begin(self) -> Json | None:
+    def begin(self) -> None:
         """Nothing comes before the text."""
-        return None
 
     def delta(self, text: str, tokens: Sequence[Token]) -> Json:
         """Text that is new."""
@@ -120,6 +99,10 @@ class TextStyle:
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in spelt)
 
 
+Style = ChatStyle | TextStyle
+"""One API's shapes: `choice` of a whole response; `begin` (before any text) and `delta` of a stream"""
+
+
 class Envelope:
     """What surrounds all pieces of one response."""
 
@@ -148,8 +131,4 @@ class Envelope:
 def usage(prompt_tokens: int, finishes: Sequence[Finish]) -> Json:
     """Tokens read and made."""
     made = sum(finish.tokens for finish in finishes)
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": made,
-        "total_tokens": prompt_tokens + made,
-    }
+    return {"prompt_tokens": prompt_tokens, "completion_tokens": made, "total_tokens": prompt_tokens + made}

@@ -151,9 +151,7 @@ class TextRequest(Common):
         many = isinstance(given, list) and not isinstance(self.prompt[0], int)
         prompts = cast(list[str | list[int]], given if many else [given])
         if not 0 < len(prompts) <= MOST_PROMPTS:
-            raise UserError(
-                f"{len(prompts)} prompts in one request", hint=f"send 1 to {MOST_PROMPTS}"
-            )
+            raise UserError(f"{len(prompts)} prompts in one request", hint=f"send 1 to {MOST_PROMPTS}")
         return prompts
 
     @property

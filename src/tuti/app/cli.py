@@ -8,9 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tuti import pipelines, systems
-from tuti.app.house import VERBS
-from tuti.run import Card, Entry, UserError
+from tuti import systems
+from tuti.app.house import VERBS, all_cards
+from tuti.run import Card, Entry, UserError, red
 
 USAGE = 2
 
@@ -20,15 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _dispatch(words)
-    except UsageError as error:
-        print(f"{_red('error:')} {error}", file=sys.stderr)
-        code = USAGE
     except UserError as error:
-        print(f"{_red('error:')} {error}", file=sys.stderr)
-        code = 1
+        print(f"{red('error:')} {error}", file=sys.stderr)
+        code = USAGE if isinstance(error, UsageError) else 1
     except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
         hint = "hint: name another place, or change its permissions"
-        print(f"{_red('error:')} {error}\n{hint}", file=sys.stderr)
+        print(f"{red('error:')} {error}\n{hint}", file=sys.stderr)
         code = 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,7 +63,7 @@ def _find(words: list[str]) -> tuple[str, str, Entry | None, Card | None, list[s
     first = words[0]
     if first in VERBS:
         return "tuti", first, VERBS[first], None, words[1:]
-    groups = {**pipelines.cards(), **systems.cards()}
+    groups = all_cards()
     for name, card in groups.items():
         if first in card.verbs:
             return name, first, card.verbs[first], card, words[1:]
@@ -98,7 +95,7 @@ def overview() -> str:
 
     lines = [f"tuti {__version__} — teach a language model from your own text", "", "commands:"]
     verbs = dict(VERBS)
-    for card in {**pipelines.cards(), **systems.cards()}.values():
+    for card in all_cards().values():
         verbs |= card.verbs
     lines += [f"  {name:<12} {entry.help}" for name, entry in sorted(verbs.items())]
     lines += ["", "rooms:"]
@@ -117,8 +114,3 @@ def room_help(name: str, card: Card) -> str:
             lines += [f"{kind}:"]
             lines += [f"  tuti {name} {verb:<12} {entry.help}" for verb, entry in entries.items()]
     return "\n".join(lines)
-
-
-def _red(text: str) -> str:
-    plain = bool(os.environ.get("NO_COLOR")) or not sys.stderr.isatty()
-    return text if plain else f"\x1b[31m{text}\x1b[0m"

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import tyro
 
-from tuti import pipelines, systems
+from tuti.app.house import all_cards
 from tuti.app.invoke import config_type
-from tuti.run import Entry, Run, RunOptions, UserError, config_from_json, find_artifact
+from tuti.run import Run, RunOptions, UserError, config_from_json, find_artifact
+from tuti.run.card import load
 from tuti.run.directory import as_object, read_config
 from tuti.run.machine import choose_device, cores, pin
 
@@ -106,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _stage(about: dict[str, Any]) -> Any:
-    card = {**pipelines.cards(), **systems.cards()}.get(about["room"])
+    card = all_cards().get(about["room"])
     if card is None or about["stage"] not in card.stages:
         raise UserError(f"no stage {about['room']} {about['stage']}", hint="tuti list names all")
     return card.stages[about["stage"]].load()
@@ -192,7 +193,7 @@ def examine_machine() -> "Iterator[Row]":
     yield Row("disk", not full, f"{disk.free / 1e9:.1f} GB free here", "≥ 2 GB", full)
     for name, found, purpose in optional():
         yield Row(name, True, found or "missing", "" if found else f"needed only for {purpose}")
-    for room, card in {**pipelines.cards(), **systems.cards()}.items():
+    for room, card in all_cards().items():
         for name, target in card.checks.items():
             yield checked(f"{room}: {name}", target)
 
@@ -202,7 +203,7 @@ def checked(name: str, target: str) -> "Row":
     from tuti.train.doctor import Row
 
     try:
-        return Row(name, True, str(Entry(target, "").load()()), "")
+        return Row(name, True, str(load(target)()), "")
     except UserError as error:
         return Row(name, False, error.what, "", error.hint)
 

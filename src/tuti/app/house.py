@@ -1,6 +1,7 @@
-"""The house's own verbs: those that belong to no room."""
+"""The house's own verbs, those that belong to no room; and all cards."""
 
-from tuti.run import Entry
+from tuti import pipelines, systems
+from tuti.run import Card, Entry
 
 VERBS = {
     "demo": Entry("tuti.app.demo:demo", "teach a model on Hafez and Shakespeare, watch, and chat"),
@@ -13,3 +14,8 @@ VERBS = {
     "doctor": Entry("tuti.app.doctor:doctor", "examine a stage before it trains, or this machine"),
     "fetch": Entry("tuti.app.views:fetch", "fetch a third-party asset, verified and with its licence"),
 }
+
+
+def all_cards() -> dict[str, Card]:
+    """Pipelines first, then the rooms."""
+    return {**pipelines.cards(), **systems.cards()}

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib
 import os
 import typing
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import tyro
 
 from tuti import pipelines
 from tuti.run import Entry, Run, RunOptions, UserError, config_from_json, execute, finished
+from tuti.run.card import load
 from tuti.run.directory import read_config
 from tuti.run.lineage import check_config
 
@@ -25,12 +25,6 @@ def config_type(function: Callable[..., Any]) -> type[Any]:
     hints = typing.get_type_hints(function)
     hints.pop("return", None)
     return next(iter(hints.values()))
-
-
-def preset_config(target: str) -> Any:
-    """The config that the preset function at `"module:function"` returns."""
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)()
 
 
 def invoke(
@@ -55,27 +49,20 @@ def invoke(
     else:
         default = _preset(name, _scale(words), presets)
         parsed = _parse(_with_options(kind), words, name, default, entry.help)
-        config: Any = check_config(kind, _fields(parsed.config))
+        fields = {f.name: getattr(parsed.config, f.name) for f in dataclasses.fields(kind)}
+        config: Any = check_config(kind, fields)
         options = parsed.options
         run = Run.follow(options) if follows else Run.create(room, verb, config, options)
     execute(function, config, run)
     return run
 
 
-def _fields(config: Any) -> dict[str, Any]:
-    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-
-
 def _with_options(kind: type[Any]) -> type[Any]:
     """A dataclass holding the stage's config and the run's own options, both without a prefix."""
     flat = tyro.conf.arg(name="")
-    return dataclasses.make_dataclass(
-        "Invocation",
-        [
-            ("config", Annotated[kind, flat]),
-            ("options", Annotated[RunOptions, flat], dataclasses.field(default_factory=RunOptions)),
-        ],
-    )
+    default: Any = dataclasses.field(default_factory=RunOptions)
+    options = ("options", Annotated[RunOptions, flat], default)
+    return dataclasses.make_dataclass("Invocation", [("config", Annotated[kind, flat]), options])
 
 
 def _parse(kind: type[Any], words: list[str], name: str, default: Any, help: str) -> Any:
@@ -88,7 +75,7 @@ def _preset(name: str, scale: str, presets: dict[str, str]) -> Any:
     if scale in ("tiny", "small", "paper") and scale not in presets:
         have = f"it has {', '.join(presets)}" if presets else "leave out --scale"
         raise UserError(f"{name} has no preset of the size {scale}", hint=have)
-    return preset_config(presets[scale]) if scale in presets else None
+    return load(presets[scale])() if scale in presets else None
 
 
 def _scale(words: list[str]) -> str:
@@ -125,7 +112,5 @@ def _newest_unfinished(room: str, verb: str) -> Path:
             if unfinished and (about["room"], about["stage"]) == (room, verb):
                 found.append(path.parent)
     if not found:
-        raise UserError(
-            f"no unfinished run of {room} {verb} in runs/", hint="name one: --resume --out RUN"
-        )
+        raise UserError(f"no unfinished run of {room} {verb} in runs/", hint="name one: --resume --out RUN")
     return max(found, key=lambda folder: (folder / "config.json").stat().st_mtime)

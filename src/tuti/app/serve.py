@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from tuti.app.api import Api
-    from tuti.app.studio.place import Voices
+    from tuti.app.studio.place import Messages, Voices
     from tuti.infer import LoadedModel
 
 TOKEN = "TUTI_TOKEN"
@@ -57,17 +57,13 @@ class Serve:
 
 def serve(config: Serve) -> None:
     """Loads the models, prints the address, serves until interrupted."""
-    listening = listen(config.host, config.port)
-    try:
+    with contextlib.closing(listen(config.host, config.port)) as listening:
         local = _is_local(config.host)
         token = os.environ.get(TOKEN, "") or ("" if local else secrets.token_urlsafe(24))
         app = apart(lambda: make_app(config, _load(config.models), token))
         shown = config.host if ":" not in config.host else f"[{config.host}]"
-        address = f"http://{shown}:{listening.getsockname()[1]}/"
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_run(app, listening, address + (f"?token={token}" if token else "")))
-    finally:
-        listening.close()
+        path = f"/?token={token}" if token else "/"
+        run(app, listening, f"http://{shown}:{listening.getsockname()[1]}{path}")
 
 
 def make_app(config: Serve, loaded: "Sequence[LoadedModel]", token: str) -> "FastAPI":
@@ -86,27 +82,36 @@ def make_app(config: Serve, loaded: "Sequence[LoadedModel]", token: str) -> "Fas
         token=token,
     )
     voices = EngineVoices(app.state.api, RunVoices(config.runs))
-    place = mount_studio(app, config.runs, config.folders, voices=voices)
-    app.state.end = place.jobs.end
+    mount_studio(app, config.runs, config.folders, voices=voices)
     return app
 
 
-async def _run(app: "FastAPI", listening: socket.socket, address: str) -> None:
+def run(
+    app: "FastAPI", listening: socket.socket, address: str, then: Callable[[], object] = lambda: None
+) -> None:
+    """Serves until interrupted; prints the address when it answers, and only then calls `then`."""
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_serving(app, listening, address, then))
+    finally:
+        app.state.place.jobs.end()
+
+
+async def _serving(
+    app: "FastAPI", listening: socket.socket, address: str, then: Callable[[], object]
+) -> None:
     import uvicorn
 
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
-    try:
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.02)
-        if server.started:
-            print(address, flush=True)
-            print("Ctrl-C stops the server", file=sys.stderr, flush=True)
-        await serving
-    finally:
-        app.state.end()
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.02)
+    if server.started:
+        print(address, flush=True)
+        print("Ctrl-C stops the server", file=sys.stderr, flush=True)
+        then()
+    await serving
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -165,17 +170,11 @@ def _load(paths: Sequence[Path]) -> "list[LoadedModel]":
     from tuti.infer import load_model
 
     loaded = [load_model(path) for path in paths]
-    _distinct(loaded)
-    return loaded
-
-
-def _distinct(loaded: "Sequence[LoadedModel]") -> None:
     names = [one.name for one in loaded]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(
-                f"two models are called {name}", hint="rename the folder of one of their runs"
-            )
+            raise UserError(f"two models are called {name}", hint="rename the folder of one of their runs")
+    return loaded
 
 
 class EngineVoices:
@@ -194,34 +193,14 @@ class EngineVoices:
             return self.api.served[name].loaded.template is not None
         return await self.others.prepare(name)
 
-    async def speak(
-        self,
-        name: str,
-        messages: Sequence[Mapping[str, str]],
-        temperature: float,
-        max_tokens: int,
+    def speak(
+        self, name: str, messages: "Messages", temperature: float, max_tokens: int
     ) -> AsyncGenerator[str]:
         """The answer's pieces as they come; closing the generator frees the slot at once."""
-        from tuti.app.studio.voices import prompt_ids
-        from tuti.infer import Busy, Finish, Request, Sampling
+        from tuti.app.studio.voices import answered
 
         if name not in self.api.served:
-            async for piece in self.others.speak(name, messages, temperature, max_tokens):
-                yield piece
-            return
+            return self.others.speak(name, messages, temperature, max_tokens)
         one = self.api.served[name]
         model = dataclasses.replace(one.loaded, context=one.engine.length)
-        ids = await asyncio.to_thread(prompt_ids, model, messages, max_tokens)
-        rule = Sampling(temperature, top_p=0.95, max_tokens=max_tokens)
-        try:
-            ticket = one.engine.submit(Request(ids, rule, model.ends))
-        except Busy as error:
-            raise UserError(str(error), hint=f"try again in {error.seconds} s") from error
-        try:
-            async for event in ticket.events():
-                if event.text:
-                    yield event.text
-                if isinstance(event, Finish) and event.reason == "error":
-                    raise UserError("the engine failed", hint="look at what the server printed")
-        finally:
-            ticket.cancel()
+        return answered(one.engine, model, messages, temperature, max_tokens)

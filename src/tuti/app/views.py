@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tuti import pipelines, systems
+from tuti.app.house import all_cards
 from tuti.run import UserError, assets, read_events
 from tuti.run.directory import read_config
 
@@ -21,7 +21,7 @@ class ListRooms:
 
 def list_rooms(config: ListRooms) -> None:
     """Prints every card."""
-    for name, card in {**pipelines.cards(), **systems.cards()}.items():
+    for name, card in all_cards().items():
         print(f"{name:<12} {card.title}")
         if card.paper:
             print(f"{'':<12} {card.paper}")

@@ -4,7 +4,6 @@ from tuti.data.packing import IGNORED as IGNORED
 from tuti.data.packing import Batch as Batch
 from tuti.data.packing import PackedRows as PackedRows
 from tuti.data.packing import held_out_rows as held_out_rows
-from tuti.data.packing import make_batch as make_batch
 from tuti.data.shards import Document as Document
 from tuti.data.shards import Tokens as Tokens
 from tuti.data.shards import read_tokens as read_tokens

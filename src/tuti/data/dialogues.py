@@ -99,15 +99,11 @@ def pack(rows: Sequence[Sequence[Dialogue]], context: int) -> Batch:
 
 def join(first: Batch, second: Batch) -> Batch:
     """The rows of two batches of one context in one."""
-
-    def numbers(batch: Batch) -> torch.Tensor:
-        return torch.zeros_like(batch.ids) if batch.documents is None else batch.documents
-
     assert first.dropout is None and second.dropout is None
     return Batch(
         torch.cat([first.ids, second.ids]),
         torch.cat([first.targets, second.targets]),
-        torch.cat([numbers(first), numbers(second)]),
+        torch.cat([first.numbers, second.numbers]),
     )
 
 

@@ -36,6 +36,11 @@ class Batch:
         """Positions that count in the loss."""
         return int((self.targets != IGNORED).sum())
 
+    @property
+    def numbers(self) -> Tensor:
+        """`documents`; zeros where there is one document a row."""
+        return torch.zeros_like(self.ids) if self.documents is None else self.documents
+
     def to(self, device: str) -> "Batch":
         """The same batch on a device."""
         moved = {
@@ -152,9 +157,7 @@ def held_out_rows(
             end = min(len(ids), begin + context + 1)
             row = np.full((context + 1, 2), 0, dtype=np.int64)
             row[: end - begin, 0] = ids[begin:end]
-            row[:, 1] = 0
-            targets_from = done - begin
-            row[: max(0, targets_from), 1] = 1
+            row[: done - begin, 1] = 1
             row[end - begin :, 1] = 1
             pending.append(row)
             numbers.append(number)

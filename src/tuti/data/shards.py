@@ -88,17 +88,11 @@ def read_tokens(folder: Path, split: str) -> Tokens:
         size = (target / "tokens.bin").stat().st_size
         if size != total * dtype.itemsize or rows.shape != (index["documents"], 3):
             raise ValueError(f"{size} bytes of tokens, {total * dtype.itemsize} expected")
-        ids = (
-            np.memmap(target / "tokens.bin", dtype=dtype, mode="r")
-            if total
-            else np.zeros(0, dtype=dtype)
-        )
+        ids = np.memmap(target / "tokens.bin", dtype=dtype, mode="r") if total else np.zeros(0, dtype=dtype)
         starts = np.append(rows[:, 0], total).astype(np.int64)
         if (np.diff(starts) <= 0).any() or starts[0] != 0:
             raise ValueError("documents out of order")
-        return Tokens(
-            ids, starts, rows[:, 1], rows[:, 2], tuple(index["groups"]), int(index["vocab"])
-        )
+        return Tokens(ids, starts, rows[:, 1], rows[:, 2], tuple(index["groups"]), int(index["vocab"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"the tokens in {target} are damaged: {error}", hint="make them again: tuti spark pack"

@@ -1,41 +1,21 @@
 """From predictions to numbers with intervals: bits per byte, its n-gram bar, copying, accuracy."""
 
-from .bits import bits_difference, bits_per_byte, bits_per_byte_interval
-from .bootstrap import Interval, mean_interval, paired_interval, ratio_interval
-from .cloze import Cloze, Paired, binomial_interval, cloze_accuracy, compare_cloze
-from .copying import CopyReport, parrot_score, parrot_scores
-from .lines import LineRange, couplets, line_range, share_inside
-from .ngram import (
-    Baseline,
-    best_ngram,
-    ngram_bits_per_byte,
-    ngram_document_bits,
-    ngram_entropy_estimate,
-)
-
-__all__ = [
-    "Baseline",
-    "Cloze",
-    "CopyReport",
-    "Interval",
-    "LineRange",
-    "Paired",
-    "best_ngram",
-    "binomial_interval",
-    "bits_difference",
-    "bits_per_byte",
-    "bits_per_byte_interval",
-    "cloze_accuracy",
-    "compare_cloze",
-    "couplets",
-    "line_range",
-    "mean_interval",
-    "ngram_bits_per_byte",
-    "ngram_document_bits",
-    "ngram_entropy_estimate",
-    "paired_interval",
-    "parrot_score",
-    "parrot_scores",
-    "ratio_interval",
-    "share_inside",
-]
+from tuti.measure.bits import bits_difference as bits_difference
+from tuti.measure.bits import bits_per_byte as bits_per_byte
+from tuti.measure.bits import bits_per_byte_interval as bits_per_byte_interval
+from tuti.measure.bootstrap import Interval as Interval
+from tuti.measure.bootstrap import mean_interval as mean_interval
+from tuti.measure.bootstrap import paired_interval as paired_interval
+from tuti.measure.bootstrap import ratio_interval as ratio_interval
+from tuti.measure.cloze import binomial_interval as binomial_interval
+from tuti.measure.cloze import cloze_accuracy as cloze_accuracy
+from tuti.measure.cloze import compare_cloze as compare_cloze
+from tuti.measure.copying import parrot_score as parrot_score
+from tuti.measure.copying import parrot_scores as parrot_scores
+from tuti.measure.lines import LineRange as LineRange
+from tuti.measure.lines import couplets as couplets
+from tuti.measure.lines import line_range as line_range
+from tuti.measure.lines import share_inside as share_inside
+from tuti.measure.ngram import best_ngram as best_ngram
+from tuti.measure.ngram import ngram_bits_per_byte as ngram_bits_per_byte
+from tuti.measure.ngram import ngram_document_bits as ngram_document_bits

@@ -26,21 +26,17 @@ class Interval:
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] n={self.n}"
 
 
-def mean_interval(
-    values: ArrayLike, *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
-) -> Interval:
+def mean_interval(values: ArrayLike, *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0) -> Interval:
     """The mean of values, resampled."""
     numbers = _numbers(values)
     return ratio_interval(numbers, np.ones(len(numbers)), draws=draws, level=level, seed=seed)
 
 
-def paired_interval(
-    ours: ArrayLike, theirs: ArrayLike, *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
-) -> Interval:
+def paired_interval(ours: ArrayLike, theirs: ArrayLike, *, seed: int = 0) -> Interval:
     """The mean of ours minus theirs, item by item, the pairs resampled together."""
     first, second = _numbers(ours), _numbers(theirs)
     assert len(first) == len(second), (len(first), len(second))
-    return mean_interval(first - second, draws=draws, level=level, seed=seed)
+    return mean_interval(first - second, seed=seed)
 
 
 def ratio_interval(

@@ -145,9 +145,7 @@ class _Windows:
         hashes = _Hashed(text).windows(length)
         ends = np.concatenate(([0], np.cumsum(text == _OUTPUT_END)))
         self.inside = np.flatnonzero(ends[length:][: len(hashes)] == ends[: len(hashes)])
-        self.hashes, first, self.row = np.unique(
-            hashes[self.inside], return_index=True, return_inverse=True
-        )
+        self.hashes, first, self.row = np.unique(hashes[self.inside], return_index=True, return_inverse=True)
         self.starts = self.inside[first]
         self.length = length
         self.size = len(text)

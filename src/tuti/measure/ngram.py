@@ -73,9 +73,7 @@ def best_ngram(
     return min(tried, key=lambda pair: pair[1].bits_per_byte)
 
 
-def ngram_document_bits(
-    train: Sequence[bytes], held_out: Sequence[bytes], kind: Kind, order: int
-) -> Floats:
+def ngram_document_bits(train: Sequence[bytes], held_out: Sequence[bytes], kind: Kind, order: int) -> Floats:
     """Bits that one model spends on each held-out document, for a bootstrap over documents."""
     queries = _queries(train, held_out)
     [(_, _, p)] = _probabilities(_pack(train), queries, (kind,), {order})
@@ -83,26 +81,6 @@ def ngram_document_bits(
     bits = np.zeros(len(held_out))
     np.add.at(bits, owner, -np.log2(p))
     return bits
-
-
-def ngram_entropy_estimate(sample: Sequence[bytes], limit: int = 2_000_000) -> float:
-    """Bits per byte to expect of a text, within seconds: order-5 Witten-Bell on `limit` bytes.
-
-    The sample is cut into passages, evenly thinned to the limit; every tenth one is held out. Where the
-    text is larger than the limit, a model trained on all of it does better than this.
-    """
-    total = sum(map(len, sample))
-    size = max(1, min(4_000, total // 20))
-    passages = [
-        document[at : at + size] for document in sample for at in range(0, len(document), size)
-    ]
-    share = min(1.0, limit / max(1, total))
-    kept = [passage for i, passage in enumerate(passages) if int((i + 1) * share) > int(i * share)]
-    train = [passage for i, passage in enumerate(kept) if i % 10 != 9]
-    held_out = kept[9::10]
-    queries = _queries(train, held_out)
-    [(_, _, p)] = _probabilities(_pack(train), queries, ("witten-bell",), {5})
-    return float(-np.log2(p).mean())
 
 
 def _queries(train: Sequence[bytes], held_out: Sequence[bytes]) -> Grams:
@@ -196,9 +174,7 @@ def discounts(counts: Counts) -> Floats:
     return np.array([0, 0.5, 1.0, 1.5])
 
 
-def _interpolate(
-    grams: Grams, kept: Floats, freed: Floats, queries: Grams, lower: Floats
-) -> Floats:
+def _interpolate(grams: Grams, kept: Floats, freed: Floats, queries: Grams, lower: Floats) -> Floats:
     """One order of the recursion in the module's first lines, for every query at once."""
     contexts = grams >> np.uint64(8)
     first = _firsts(contexts)

@@ -2,20 +2,17 @@
 
 from tuti.run import Card, Entry
 
+VERBS = {
+    "teach": Entry("tuti.pipelines.teach:teach", "teach a model from a folder of text"),
+    "evaluate": Entry("tuti.pipelines.evaluate:evaluate_run", "what a taught model is worth"),
+}
 PIPELINES = {
     "teach": Card(
         title="Teach: a folder of text becomes a model that answers",
         paper="",
-        stages={
-            "teach": Entry("tuti.pipelines.teach:teach", "teach a model from a folder of text"),
-        },
-        views={
-            "evaluate": Entry("tuti.pipelines.evaluate:evaluate_run", "what a taught model is worth"),
-        },
-        verbs={
-            "teach": Entry("tuti.pipelines.teach:teach", "teach a model from a folder of text"),
-            "evaluate": Entry("tuti.pipelines.evaluate:evaluate_run", "what a taught model is worth"),
-        },
+        stages={"teach": VERBS["teach"]},
+        views={"evaluate": VERBS["evaluate"]},
+        verbs=VERBS,
     ),
 }
 

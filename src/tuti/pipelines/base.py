@@ -54,16 +54,9 @@ def _from_gguf(asset: str) -> Path:
 
 def gguf_tokenizer(table: dict[str, Any]) -> Tokenizer:
     """The tokenizer of `read_gguf`'s table, under the names that GGUF files use."""
-    names = {
-        "tokens": "tokens",
-        "merges": "merges",
-        "types": "token_type",
-        "model": "model",
-        "pre": "pre",
-    }
-    ids = {"bos": "bos", "eos": "eos", "unknown": "unknown", "pad": "padding"}
+    names = {name: name for name in ("tokens", "merges", "model", "pre")} | {"types": "token_type"}
+    names |= {name: f"{name}_token_id" for name in ("bos", "eos", "unknown")} | {"pad": "padding_token_id"}
     fields = {f"tokenizer.ggml.{theirs}": table[ours] for ours, theirs in names.items()}
-    fields |= {f"tokenizer.ggml.{theirs}_token_id": table[ours] for ours, theirs in ids.items()}
     return Tokenizer.from_gguf({key: value for key, value in fields.items() if value is not None})
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,7 @@ class Chain:
         self.fresh = True
         self.runs: dict[str, Run] = {}
 
-    def step(
-        self, name: str, room: str, stage: Callable[[Any, Run], None], config: Any
-    ) -> Run:
+    def step(self, name: str, room: str, stage: Callable[[Any, Run], None], config: Any) -> Run:
         """The finished run of one stage: found, gone on with, or computed."""
         folder = self.parent.folder / "stages" / name
         options = dataclasses.replace(self.parent.options, out=folder, resume=True)
@@ -31,7 +30,8 @@ class Chain:
             self.parent.log("skipped", stage=name)
             return run
         if not same or not self.fresh:
-            _discard(folder)
+            if folder.exists():
+                shutil.rmtree(folder)
             folder.mkdir(parents=True)
             run.write_config(room, stage.__name__, config)
         self.fresh = False
@@ -49,10 +49,3 @@ class Chain:
         """Points `artifacts/<name>` of the pipeline's run at a stage's artifact."""
         atomic_link(self.parent.folder / "artifacts" / name, target)
         self.parent.log("promoted", name=name, target=os.path.relpath(target, self.parent.folder))
-
-
-def _discard(folder: Path) -> None:
-    import shutil
-
-    if folder.exists():
-        shutil.rmtree(folder)

@@ -5,10 +5,11 @@ Pretraining is judged by held-out bits per byte, sft by the held-out dialogue lo
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from annotated_types import Ge
 from tyro.conf import Positional
 
@@ -17,10 +18,10 @@ from tuti.infer import PackedDecoder
 from tuti.nn import Decoder, load_decoder
 from tuti.pipelines import scores
 from tuti.pipelines.scores import Row, Section, Texts
-from tuti.run import Run, UserError, find_artifact
+from tuti.run import Run, UserError, find_artifact, red
 from tuti.run.directory import read_config
 from tuti.run.machine import choose_device
-from tuti.systems.finetune.held_out import WORSE, answer, red
+from tuti.systems.finetune.held_out import WORSE, answer, dialogue_nats
 from tuti.systems.finetune.material import Material, gather
 from tuti.text import ChatTemplate
 
@@ -117,20 +118,14 @@ def inputs_of(folder: Path, samples: int) -> Evaluate:
         first = next((s for s in ("adapt", "pretrain") if (stages / s).exists()), "pretrain")
         tuned = stages / "sft" if (stages / "sft" / "artifacts" / "model").exists() else None
         base = Path(read_config(stages / first)["config"]["model"]) if first == "adapt" else None
-        return Evaluate(
-            stages / "prepare", stages / "pack", stages / first, tuned, base, samples=samples
-        )
+        return Evaluate(stages / "prepare", stages / "pack", stages / first, tuned, base, samples=samples)
     about = read_config(folder)
     made: Row = about["config"]
     if about["stage"] not in ("sft", "adapt", "pretrain"):
-        raise UserError(
-            f"{folder} is a run of {about['stage']}, which makes no model", hint="tuti runs ls"
-        )
+        raise UserError(f"{folder} is a run of {about['stage']}, which makes no model", hint="tuti runs ls")
     tokens = Path(made["tokens"])
     if about["stage"] == "sft":
-        return Evaluate(
-            Path(made["documents"]), tokens, Path(made["model"]), folder, samples=samples
-        )
+        return Evaluate(Path(made["documents"]), tokens, Path(made["model"]), folder, samples=samples)
     documents = Path(read_config(tokens)["config"]["documents"])
     base = Path(made["model"]) if "model" in made else None
     return Evaluate(documents, tokens, folder, base=base, samples=samples)
@@ -142,11 +137,7 @@ def measure(config: Evaluate, device: str, seed: int, show: Show) -> Row:
     tokens = read_tokens(find_artifact(config.tokens, "Tokens"), "valid")
     texts = Texts(documents, tokens, tokens.leading(config.held_out, config.held_out_tokens))
     names = {"base": config.base, "pretrained": config.pretrained, "tuned": config.tuned}
-    models = {
-        name: find_artifact(path, "LanguageModel")
-        for name, path in names.items()
-        if path is not None
-    }
+    models = {name: find_artifact(path, "LanguageModel") for name, path in names.items() if path}
     nats: dict[str, scores.Nats] = {}
     for name, folder in models.items():
         show(f"evaluate: {name}, {texts.count} held-out documents")
@@ -165,7 +156,7 @@ def measure(config: Evaluate, device: str, seed: int, show: Show) -> Row:
     if config.samples:
         show(f"evaluate: {config.samples} samples of the {chosen} model")
         sections += _samples(config, models[chosen], documents, texts, device, chosen == "tuned")
-    kept = [section.as_dict() for section in sections if section.rows]
+    kept = [asdict(section) for section in sections if section.rows]
     return {"sections": kept, "verdicts": verdicts, "warnings": warnings, "model": chosen}
 
 
@@ -173,17 +164,11 @@ def _open(folder: Path, device: str) -> Decoder:
     return load_decoder(folder, device=device).eval()
 
 
-def _verdict(row: Row, improved: bool) -> Row:
-    return row | {"promoted": improved}
-
-
 def _pretrain_verdict(texts: Texts, nats: dict[str, scores.Nats]) -> Row:
     """Against the base model; from scratch against a model that knows only its vocabulary."""
     before = nats.get("base", texts.untrained())
-    row, difference = scores.change(
-        "held-out bits per byte", before, nats["pretrained"], texts.bytes, True
-    )
-    return _verdict(row, difference.value < 0)
+    row, difference = scores.change("held-out bits per byte", before, nats["pretrained"], texts.bytes, True)
+    return row | {"promoted": difference.value < 0}
 
 
 def _answers(
@@ -207,15 +192,11 @@ def _answers(
     text = Section("What sft did to the text", [row])
     warnings: list[str] = []
     if difference.value > WORSE:
-        warnings.append(
-            f"sft made text worse by {difference.value:.3f} bits per byte (limit {WORSE})"
-        )
+        warnings.append(f"sft made text worse by {difference.value:.3f} bits per byte (limit {WORSE})")
     if not dialogues:
         warnings.append("no held-out dialogue or exercise fits a row: sft cannot be judged")
         return [text], {"measure": "held-out dialogue loss", "promoted": False}, warnings
-    sections, verdict = _compare(
-        held, dialogues, template, context, [_open(f, device) for f in folders]
-    )
+    sections, verdict = _compare(held, dialogues, template, context, [_open(f, device) for f in folders])
     return [*sections, text], verdict, warnings
 
 
@@ -226,19 +207,15 @@ def _compare(
     context: int,
     models: Sequence[Decoder],
 ) -> tuple[list[Section], Row]:
-    import numpy as np
-
-    before, after = (scores.answers(model, dialogues) for model in models)
+    before, after = (dialogue_nats(model, dialogues) for model in models)
     said = np.asarray([dialogue.predictions for dialogue in dialogues])
-    row, difference = scores.change(
-        "held-out dialogue loss (nats a token)", before, after, said, False
-    )
+    row, difference = scores.change("held-out dialogue loss (nats a token)", before, after, said, False)
     sections = [Section("Answers", [row])]
     asked = [exercise for exercise in held.exercises if exercise.options]
     (old, kept), (new, _) = (scores.choose(model, template, asked, context) for model in models)
     if kept:
         sections.append(scores.choice_section(old, new, kept))
-    return sections, _verdict(row, difference.value < 0)
+    return sections, row | {"promoted": difference.value < 0}
 
 
 def _samples(
@@ -297,12 +274,6 @@ def as_text(found: Row) -> str:
 def _columns(rows: Sequence[Row]) -> list[str]:
     """Rows of plain values under their names, columns aligned."""
     names = list(rows[0])
-    table = [
-        names,
-        *([str(row.get(name, "")).replace("\n", " ⏎ ") for name in names] for row in rows),
-    ]
+    table = [names, *([str(row.get(name, "")).replace("\n", " ⏎ ") for name in names] for row in rows)]
     widths = [max(len(line[i]) for line in table) for i in range(len(names))]
-    return [
-        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
-        for line in table
-    ]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in table]

@@ -16,6 +16,7 @@ import torch
 from tuti.nn import Decoder, DecoderConfig, LoRA, add_lora, load_decoder, nll
 from tuti.run import UserError
 from tuti.systems.finetune.methods import Lora, optimiser_of
+from tuti.systems.transformer.pretrain import Scratch, decoder_config
 from tuti.train import Muon, Optimiser, as_dtype
 
 CONTEXT = 256
@@ -61,16 +62,8 @@ class Forecast:
 def shape(width: int, layers: int, vocab: int) -> DecoderConfig:
     """The decoder of a rung of the ladder."""
     heads = max(4, width // 64)
-    return DecoderConfig(
-        vocab=vocab,
-        width=width,
-        layers=layers,
-        heads=heads,
-        kv_heads=max(k for k in range(1, heads // 2 + 1) if heads % k == 0),
-        head_dim=width // heads,
-        hidden=-(-8 * width // 3 // 32) * 32,
-        context=CONTEXT,
-    )
+    kv_heads = max(k for k in range(1, heads // 2 + 1) if heads % k == 0)
+    return decoder_config(Scratch(width, layers, heads, kv_heads), CONTEXT, vocab)
 
 
 def vocabulary(corpus_bytes: int) -> int:
@@ -194,9 +187,7 @@ def make_base_plan(folder: Path, corpus_bytes: int, minutes: float, device: str)
     rows, config = 2, load_decoder(folder).config
     precision, update = choose_precision(config, rows, device, adapters=True)
     seconds, left = budget(corpus_bytes, minutes, update, BASE_MEASURING)
-    forecast = Forecast(
-        rows * CONTEXT / update, config.parameters, 0.0, precision, seconds | {"adapt": left}
-    )
+    forecast = Forecast(rows * CONTEXT / update, config.parameters, 0.0, precision, seconds | {"adapt": left})
     steps, sft_steps = max(5, int(left / update)), max(5, int(seconds["sft"] / update))
     return Plan(config.vocab, 0, 0, rows, steps, sft_steps), forecast
 

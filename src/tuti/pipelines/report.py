@@ -65,11 +65,7 @@ def lead_part(stages: Sequence[Stage]) -> list[str]:
     parts: list[str] = []
     final = [(s, s.of("held_out")[-1]) for s in stages if s.of("held_out")]
     for stage, event in final:
-        values = {
-            k: v
-            for k, v in event.items()
-            if k not in ("event", "time", "step", "last", "documents")
-        }
+        values = {k: v for k, v in event.items() if k not in ("event", "time", "step", "last", "documents")}
         told = "; ".join(f"{_words(name)} {ui.figure(value)}" for name, value in values.items())
         parts.append(ui.paragraph(f"{stage.name}, held-out text, step {event.get('step')}: {told}"))
     for stage in stages:
@@ -92,19 +88,13 @@ def plan_part(stages: Sequence[Stage]) -> list[str]:
         planned = as_object(as_object(stages[0].about["config"]).get("plan"))
     parts: list[str] = []
     if planned:
-        rows = {
-            _words(k): v
-            for k, v in planned.items()
-            if k not in ("type", "bits_per_byte", "seconds")
-        }
+        rows = {_words(k): v for k, v in planned.items() if k not in ("type", "bits_per_byte", "seconds")}
         parts.append(ui.facts("What was planned", rows))
     seconds = as_object(planned.get("seconds"))
     if seconds:
         parts.append(ui.facts("Seconds planned for each stage", seconds))
     if isinstance(expected := planned.get("bits_per_byte"), (int, float)):
-        parts.append(
-            ui.paragraph(f"Expected on held-out text: {ui.figure(expected)} bits per byte.")
-        )
+        parts.append(ui.paragraph(f"Expected on held-out text: {ui.figure(expected)} bits per byte."))
     if isinstance(parameters := planned.get("parameters"), int):
         can, cannot = abilities(parameters)
         parts += [ui.paragraph(can), ui.paragraph(cannot)]
@@ -208,9 +198,7 @@ def data_part(stages: Sequence[Stage]) -> list[str]:
     """How many documents were kept, dropped by which rule, with examples; which files were not read."""
     parts: list[str] = []
     for folder in _artifacts(stages, "drops.json"):
-        stats, drops = (
-            as_object(read_json(folder / name)) for name in ("stats.json", "drops.json")
-        )
+        stats, drops = (as_object(read_json(folder / name)) for name in ("stats.json", "drops.json"))
         parts += _kept(stats)
         rules = {k: as_object(v) for k, v in as_object(drops.get("rules")).items()}
         if rules:
@@ -245,9 +233,7 @@ def _examples(name: str, rule: Json) -> str:
         [as_object(example).get("source"), as_object(example).get("text")]
         for example in as_list(rule["examples"])
     ]
-    return ui.folded(
-        f"Examples: {name}", ui.table(f"Dropped by “{name}”", ["where", "how it begins"], rows)
-    )
+    return ui.folded(f"Examples: {name}", ui.table(f"Dropped by “{name}”", ["where", "how it begins"], rows))
 
 
 def _skipped(skipped: Json) -> list[str]:
@@ -277,9 +263,7 @@ def fertility_part(stages: Sequence[Stage]) -> list[str]:
 
 def cost_part(stages: Sequence[Stage]) -> list[str]:
     """Seconds, arithmetic, memory and money of each finished stage, and of all."""
-    costs = [
-        (stage.name, as_object(stage.lineage.get("cost"))) for stage in stages if stage.lineage
-    ]
+    costs = [(stage.name, as_object(stage.lineage.get("cost"))) for stage in stages if stage.lineage]
     if not costs:
         return []
     priced = any("money" in cost for _, cost in costs)
@@ -317,9 +301,7 @@ def lineage_part(stages: Sequence[Stage]) -> list[str]:
         parts.append(ui.table("Bytes read and written", ["stage", "", "what", "sha256"], hashes))
     last = done[-1].lineage
     parts.append(ui.facts("Versions", as_object(last.get("versions"))))
-    parts.append(
-        ui.facts("Machine", {_words(k): v for k, v in as_object(last.get("machine")).items()})
-    )
+    parts.append(ui.facts("Machine", {_words(k): v for k, v in as_object(last.get("machine")).items()}))
     return parts
 
 
@@ -333,9 +315,7 @@ def config_part(stages: Sequence[Stage]) -> list[str]:
 
 def _artifacts(stages: Sequence[Stage], holding: str) -> list[Path]:
     """The artifact folders of all stages with a file of this name; a promoted one counts once."""
-    found = [
-        path.parent for s in stages for path in sorted(s.folder.glob(f"artifacts/*/{holding}"))
-    ]
+    found = [path.parent for s in stages for path in sorted(s.folder.glob(f"artifacts/*/{holding}"))]
     return list({path.resolve(): path for path in found}.values())
 
 

@@ -9,28 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuti import measure
 from tuti.data import Tokens
 from tuti.data.dialogues import Dialogue
 from tuti.infer import Engine, Model, Request, Sampling, document_nats, fitting
-from tuti.measure import (
-    Interval,
-    LineRange,
-    best_ngram,
-    bits_difference,
-    bits_per_byte_interval,
-    cloze_accuracy,
-    compare_cloze,
-    couplets,
-    line_range,
-    ngram_document_bits,
-    parrot_scores,
-    ratio_interval,
-    share_inside,
-)
 from tuti.nn import Decoder
+from tuti.run import read_documents
 from tuti.systems.finetune.exercises import Exercise
 from tuti.systems.finetune.held_out import dialogue_nats
-from tuti.systems.spark.split import read_documents
 from tuti.text import ChatTemplate, Tokenizer
 
 Row = dict[str, Any]
@@ -44,12 +30,8 @@ class Section:
     title: str
     rows: list[Row]
 
-    def as_dict(self) -> Row:
-        """Plain values for JSON."""
-        return {"title": self.title, "rows": self.rows}
 
-
-def ends(interval: Interval, digits: int = 3) -> Row:
+def ends(interval: measure.Interval, digits: int = 3) -> Row:
     """The ends of a 95 % interval as two columns."""
     return {"low": round(interval.low, digits), "high": round(interval.high, digits)}
 
@@ -86,7 +68,7 @@ def text_section(texts: Texts, models: Mapping[str, Nats]) -> Section:
     rows: list[Row] = []
     for script, own in texts.groups().items():
         for name, nats in models.items():
-            found = bits_per_byte_interval(nats[own], texts.bytes[own])
+            found = measure.bits_per_byte_interval(nats[own], texts.bytes[own])
             row: Row = {"script": script, "model": name, "documents": int(own.sum())}
             rows.append(row | {"bits per byte": round(found.value, 3)} | ends(found))
     return Section("Held-out text", rows)
@@ -104,22 +86,16 @@ def ngram_section(texts: Texts, nats: Nats, limit: int) -> Section:
             continue
         held = [text.encode() for text, mine in zip(texts.texts, own, strict=True) if mine]
         tried = [everything, *([train[script]] if script in train and len(train) > 1 else [])]
-        seen, best = best_ngram(tried, held)
-        bits[own] = ngram_document_bits(seen, held, best.kind, best.order)
+        seen, best = measure.best_ngram(tried, held)
+        bits[own] = measure.ngram_document_bits(seen, held, best.kind, best.order)
         names[script] = f"{best.kind}, order {best.order}, {sum(map(len, seen)) / 1e6:.1f} MB"
     rows: list[Row] = []
     for script, own in texts.groups().items():
-        difference = bits_difference(nats[own], bits[own], texts.bytes[own])
-        rows.append(
-            {
-                "script": script,
-                "n-gram": names.get(script, "the best of each script"),
-                "its bits per byte": round(float(bits[own].sum() / texts.bytes[own].sum()), 3),
-                "model minus n-gram": round(difference.value, 3),
-            }
-            | ends(difference)
-            | {"model is better": difference.value < 0}
-        )
+        difference = measure.bits_difference(nats[own], bits[own], texts.bytes[own])
+        row: Row = {"script": script, "n-gram": names.get(script, "the best of each script")}
+        row |= {"its bits per byte": round(float(bits[own].sum() / texts.bytes[own].sum()), 3)}
+        row |= {"model minus n-gram": round(difference.value, 3)} | ends(difference)
+        rows.append(row | {"model is better": difference.value < 0})
     return Section("Against the byte n-gram", rows)
 
 
@@ -138,19 +114,14 @@ def _train_bytes(folder: Path, limit: int) -> dict[str, list[bytes]]:
 
 def change(
     name: str, before: Nats, after: Nats, sizes: NDArray[Any], bits: bool
-) -> tuple[Row, Interval]:
+) -> tuple[Row, measure.Interval]:
     """Before, after and their paired difference, per byte in bits or per token in nats."""
     unit = math.log(2) if bits else 1.0
-    difference = ratio_interval((after - before) / unit, sizes)
+    difference = measure.ratio_interval((after - before) / unit, sizes)
     total = float(sizes.sum()) * unit
     row: Row = {"measure": name, "before": round(float(before.sum()) / total, 3)}
     row |= {"after": round(float(after.sum()) / total, 3), "difference": round(difference.value, 3)}
     return row | ends(difference) | {"items": difference.n}, difference
-
-
-def answers(model: Decoder, dialogues: Sequence[Dialogue]) -> Nats:
-    """Summed nats of the assistant's words in each held-out dialogue."""
-    return dialogue_nats(model, dialogues)
 
 
 def choose(
@@ -187,19 +158,12 @@ def choice_section(before: list[bool], after: list[bool], exercises: Sequence[Ex
     for kind in ["all", *kinds] if len(kinds) > 1 else kinds:
         places = [i for i, e in enumerate(exercises) if kind in ("all", e.kind)]
         options = [len(exercises[i].options) for i in places]
-        found = cloze_accuracy([after[i] for i in places], options)
-        paired = compare_cloze([after[i] for i in places], [before[i] for i in places])
-        rows.append(
-            {
-                "kind": kind,
-                "items": len(places),
-                "chance": round(found.chance, 3),
-                "before": round(found.accuracy.value - paired.difference.value, 3),
-                "after": round(found.accuracy.value, 3),
-            }
-            | ends(found.accuracy)
-            | {"above chance": found.above_chance}
-        )
+        found = measure.cloze_accuracy([after[i] for i in places], options)
+        paired = measure.compare_cloze([after[i] for i in places], [before[i] for i in places])
+        row: Row = {"kind": kind, "items": len(places), "chance": round(found.chance, 3)}
+        row |= {"before": round(found.accuracy.value - paired.difference.value, 3)}
+        row |= {"after": round(found.accuracy.value, 3)} | ends(found.accuracy)
+        rows.append(row | {"above chance": found.above_chance})
     return Section("Multiple choice", rows)
 
 
@@ -212,9 +176,7 @@ class Sample:
     text: str
 
 
-def write_samples(
-    model: Model, tokenizer: Tokenizer, texts: Texts, count: int, length: int
-) -> list[Sample]:
+def write_samples(model: Model, tokenizer: Tokenizer, texts: Texts, count: int, length: int) -> list[Sample]:
     """Continuations of the first two lines of held-out documents, scripts in turn."""
     groups = [np.flatnonzero(own) for name, own in texts.groups().items() if name != "all"]
     chosen: list[tuple[int, str]] = []
@@ -250,7 +212,7 @@ def copying_section(samples: Sequence[Sample], folder: Path) -> Section:
     training = (row["text"] for row in read_documents(folder, "train"))
     rows: list[Row] = []
     for (script, outputs), found in zip(
-        by_script.items(), parrot_scores(list(by_script.values()), training), strict=True
+        by_script.items(), measure.parrot_scores(list(by_script.values()), training), strict=True
     ):
         row: Row = {"script": script, "outputs": len(outputs), "characters": sum(map(len, outputs))}
         row |= {"share copied": round(found.share, 3), "longest run": found.longest}
@@ -265,18 +227,18 @@ def couplet_section(samples: Sequence[Sample], folder: Path, documents: int = 50
         by_script.setdefault(row["script"], []).append(row["text"])
     rows: list[Row] = []
     for script, texts in by_script.items():
-        limits = line_range(texts)
+        limits = measure.line_range(texts)
         whole = [s.text.rpartition("\n")[0] for s in samples if s.script == script]
-        pairs = [pair for text in whole for pair in couplets(text)]
+        pairs = [pair for text in whole for pair in measure.couplets(text)]
         if not (is_verse(texts, limits) and pairs):
             continue
-        inside = share_inside(pairs, limits)
+        inside = measure.share_inside(pairs, limits)
         row: Row = {"script": script, "corpus's lines": f"{limits.low}–{limits.high} characters"}
         row |= {"couplets": len(pairs), "share inside": round(inside.value, 3)}
         rows.append(row | ends(inside))
     return Section("Couplets of the corpus's line lengths", rows)
 
 
-def is_verse(texts: Sequence[str], limits: LineRange) -> bool:
+def is_verse(texts: Sequence[str], limits: measure.LineRange) -> bool:
     """Whether documents are made of several short lines of nearly one length."""
     return limits.lines >= 6 * len(texts) and limits.high <= min(3 * limits.low, 120)

@@ -33,9 +33,7 @@ def read_stages(folder: Path) -> tuple[Stage, list[Stage]]:
     whole = _stage(folder, folder.resolve().name)
     inner = [path.parent for path in folder.glob("stages/*/config.json")]
     stages = [_stage(path, path.name) for path in inner]
-    return whole, sorted(
-        stages, key=lambda s: (float(s.events[0]["time"]) if s.events else 0.0, s.name)
-    )
+    return whole, sorted(stages, key=lambda s: (float(s.events[0]["time"]) if s.events else 0.0, s.name))
 
 
 def _stage(folder: Path, name: str) -> Stage:

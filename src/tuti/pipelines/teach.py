@@ -67,9 +67,7 @@ def teach(config: Teach, run: Run) -> None:
     run.show(f"\ntuti chat {run.folder}\ntuti serve {run.folder}\nreport: {report}")
 
 
-def lessons(
-    config: Teach, plan: Plan, clean: Path, packed: Path, taught: Path
-) -> tuple[Sft, Evaluate]:
+def lessons(config: Teach, plan: Plan, clean: Path, packed: Path, taught: Path) -> tuple[Sft, Evaluate]:
     """How it is taught to answer, and how it is measured."""
     answers = Sft(
         model=taught,
@@ -101,14 +99,11 @@ def lessons(
 
 def promote(chain: Chain, figures: Path, taught: Path, tuned: Path, base: Path | None) -> None:
     """Points the run's model at the last step that made its own measure better."""
-    better = base is None or promoted(figures, "pretrain")
-    if not better:
-        assert base is not None
+    if base is not None and not promoted(figures, "pretrain"):
         chain.promote("model", base)
-    elif promoted(figures, "sft"):
-        chain.promote("model", tuned / "artifacts" / "model")
     else:
-        chain.promote("model", taught / "artifacts" / "model")
+        better = tuned if promoted(figures, "sft") else taught
+        chain.promote("model", better / "artifacts" / "model")
 
 
 def from_scratch(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:

@@ -7,6 +7,7 @@ from tuti.run.directory import RunOptions as RunOptions
 from tuti.run.directory import find_artifact as find_artifact
 from tuti.run.directory import read_events as read_events
 from tuti.run.errors import UserError as UserError
+from tuti.run.errors import red as red
 from tuti.run.execute import execute as execute
 from tuti.run.execute import finished as finished
 from tuti.run.files import atomic_folder as atomic_folder
@@ -18,3 +19,5 @@ from tuti.run.files import hash_folder as hash_folder
 from tuti.run.files import hash_text as hash_text
 from tuti.run.lineage import config_from_json as config_from_json
 from tuti.run.lineage import config_to_json as config_to_json
+from tuti.run.rows import read_documents as read_documents
+from tuti.run.rows import read_rows as read_rows

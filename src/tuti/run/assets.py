@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuti.run.errors import UserError
+from tuti.run.errors import UserError, red
 from tuti.run.files import atomic_folder, hash_file
 
 
@@ -138,7 +138,7 @@ def fetch(name: str, *, offline: Path | None = None) -> Path:
     if have is not None:
         return have
     print(f"{asset.name}: {asset.what} ({asset.megabytes} MB)", file=sys.stderr)
-    print(f"licence: {_licence(asset)}", file=sys.stderr)
+    print(f"licence: {asset.licence if asset.commercial else red(asset.licence)}", file=sys.stderr)
     if offline is None and os.environ.get("TUTI_OFFLINE"):
         offline = Path(os.environ["TUTI_OFFLINE"])
     with tempfile.TemporaryDirectory() as scratch:
@@ -185,8 +185,3 @@ def _download(asset: Asset, folder: Path) -> None:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"{command[0]} printed nothing"])[-1]
         raise UserError(f"could not fetch {command[-1]}: {last}", hint=hint)
-
-
-def _licence(asset: Asset) -> str:
-    red = not asset.commercial and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    return f"\x1b[31m{asset.licence}\x1b[0m" if red else asset.licence

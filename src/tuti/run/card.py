@@ -6,6 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+def load(target: str) -> Any:
+    """What stands at `"module:name"`; the module is imported only now."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 @dataclass(frozen=True)
 class Entry:
     """One verb: where its function is (`"module:function"`) and what its help line says."""
@@ -15,8 +21,7 @@ class Entry:
 
     def load(self) -> Callable[..., Any]:
         """The function itself; the room is imported only now."""
-        module, _, name = self.target.partition(":")
-        return getattr(importlib.import_module(module), name)
+        return load(self.target)
 
 
 @dataclass(frozen=True)

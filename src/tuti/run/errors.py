@@ -1,4 +1,7 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The one exception that is meant for the person at the keyboard, and the colour of what went wrong."""
+
+import os
+import sys
 
 
 class UserError(ValueError):
@@ -11,3 +14,9 @@ class UserError(ValueError):
         self.what = what
         self.hint = hint
         super().__init__(f"{what}\nhint: {hint}" if hint else what)
+
+
+def red(text: str) -> str:
+    """The text in red where a person reads stderr, who has not asked for plain text."""
+    plain = bool(os.environ.get("NO_COLOR")) or not sys.stderr.isatty()
+    return text if plain else f"\x1b[31m{text}\x1b[0m"

@@ -55,7 +55,7 @@ def write_lineage(run: Run, config: Any, device: str) -> None:
         "code_commit": code_commit(),
         "seed": run.options.seed,
         "versions": machine.versions(),
-        "machine": machine.describe(device).as_dict(),
+        "machine": machine.describe(device),
         "cost": cost if price is None else cost | {"money": round(price, 4)},
     }
     files.atomic_write(run.path("lineage.json"), json.dumps(lineage, indent=1, ensure_ascii=False))

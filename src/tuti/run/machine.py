@@ -5,28 +5,11 @@ import platform
 import random
 import resource
 import sys
-from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from tuti.run.errors import UserError
-
-
-@dataclass(frozen=True)
-class Machine:
-    """The hardware a run was made on, as its lineage records it."""
-
-    system: str
-    processor: str
-    cores: int
-    memory_gb: float
-    device: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
 
 
 def _processor() -> str:
@@ -46,14 +29,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def describe(device: str) -> Machine:
-    """The machine, with the accelerator's name where one is used."""
+def describe(device: str) -> dict[str, str | int | float]:
+    """The hardware a run was made on, as its lineage records it; an accelerator by its name."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     if device.startswith("cuda"):
         import torch
 
         device = torch.cuda.get_device_name()
-    return Machine(platform.platform(), _processor(), cores(), round(memory, 1), device)
+    found = {"system": platform.platform(), "processor": _processor(), "cores": cores()}
+    return found | {"memory_gb": round(memory, 1), "device": device}
 
 
 def choose_device(wanted: str) -> str:

@@ -12,8 +12,6 @@ from tuti.text.persian import without_vowel_signs as without_vowel_signs
 from tuti.text.split import PATTERN as PATTERN
 from tuti.text.split import count_words as count_words
 from tuti.text.split import split as split
-from tuti.text.tokenizer import Fertility as Fertility
-from tuti.text.tokenizer import Stream as Stream
+from tuti.text.split import words_of as words_of
 from tuti.text.tokenizer import Tokenizer as Tokenizer
 from tuti.text.tokenizer import fertility as fertility
-from tuti.text.utf8 import Utf8 as Utf8

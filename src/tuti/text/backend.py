@@ -58,15 +58,9 @@ def json_from_merges(merges: Sequence[Merge]) -> Json:
     tokens = [spell(bytes([byte])) for byte in range(BYTES)]
     tokens += dict.fromkeys(spell(left + right) for left, right in merges)
     vocab = {token: i for i, token in enumerate([*tokens, *SPECIALS])}
-    split: Json = {
-        "type": "Split",
-        "pattern": {"Regex": PATTERN},
-        "behavior": "Isolated",
-        "invert": False,
-    }
     pairs = [[spell(left), spell(right)] for left, right in merges]
     added = [_added(vocab[token], token, special=True) for token in SPECIALS]
-    return _byte_level_json(vocab, pairs, added, [split, _byte_level(use_regex=False)])
+    return _byte_level_json(vocab, pairs, added, [_split(PATTERN), _byte_level(use_regex=False)])
 
 
 def json_from_gguf(metadata: Mapping[str, object]) -> Json:
@@ -97,13 +91,7 @@ def json_from_gguf(metadata: Mapping[str, object]) -> Json:
     if pre == "smollm":
         steps.insert(0, {"type": "Digits", "individual_digits": True})
     if split is not None:
-        regex = {
-            "type": "Split",
-            "pattern": {"Regex": split},
-            "behavior": "Isolated",
-            "invert": False,
-        }
-        steps.insert(0, regex)
+        steps.insert(0, _split(split))
     return _byte_level_json({token: i for i, token in enumerate(tokens)}, merges, added, steps)
 
 
@@ -113,9 +101,7 @@ def _strings(metadata: Mapping[str, object], key: str) -> list[str]:
         raise UserError(f"the GGUF file has no list {key}", hint="fetch the file again")
     items = list(cast(Sequence[object], found))
     if len(items) > LARGEST_VOCABULARY or not all(isinstance(item, str) for item in items):
-        raise UserError(
-            f"{key} must be at most {LARGEST_VOCABULARY:,} strings", hint="fetch the file again"
-        )
+        raise UserError(f"{key} must be at most {LARGEST_VOCABULARY:,} strings", hint="fetch the file again")
     return cast(list[str], items)
 
 
@@ -124,30 +110,21 @@ def _added(token_id: int, content: str, *, special: bool) -> Json:
     return {"id": token_id, "content": content, **flags, "special": special}
 
 
+def _split(pattern: str) -> Json:
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+
+
 def _byte_level(*, use_regex: bool) -> Json:
-    return {
-        "type": "ByteLevel",
-        "add_prefix_space": False,
-        "trim_offsets": False,
-        "use_regex": use_regex,
-    }
+    flags = {"add_prefix_space": False, "trim_offsets": False, "use_regex": use_regex}
+    return {"type": "ByteLevel", **flags}
 
 
 def _byte_level_json(
     vocab: dict[str, int], merges: list[list[str]], added: list[Json], steps: list[Json]
 ) -> Json:
-    model: Json = {
-        "type": "BPE",
-        "dropout": None,
-        "unk_token": None,
-        "continuing_subword_prefix": None,
-    }
-    model |= {
-        "end_of_word_suffix": None,
-        "fuse_unk": False,
-        "byte_fallback": False,
-        "ignore_merges": False,
-    }
+    absent = ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix")
+    model: Json = {"type": "BPE"} | dict.fromkeys(absent)
+    model |= dict.fromkeys(("fuse_unk", "byte_fallback", "ignore_merges"), False)
     return {
         "version": "1.0",
         "truncation": None,
@@ -161,26 +138,18 @@ def _byte_level_json(
     }
 
 
-def read_json(path: Path, largest: int = LARGEST_FILE) -> Json:
-    """A JSON object from a foreign file of at most `largest` bytes."""
+def read_json(path: Path) -> Json:
+    """A JSON object from a foreign file of at most `LARGEST_FILE` bytes."""
     try:
         size = path.stat().st_size
-        if size > largest:
-            raise UserError(
-                f"{path} has {size:,} bytes; at most {largest:,} are read",
-                hint="is it the right file?",
-            )
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes()) if size <= LARGEST_FILE else None
     except FileNotFoundError:
-        raise UserError(
-            f"there is no {path}", hint="give a folder that holds a tokenizer"
-        ) from None
+        raise UserError(f"there is no {path}", hint="give a folder that holds a tokenizer") from None
     except (ValueError, RecursionError, OSError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"{path} is not readable JSON: {error}", hint="fetch or make it again"
-        ) from error
+        raise UserError(f"{path} is not readable JSON: {error}", hint="fetch or make it again") from error
+    if size > LARGEST_FILE:
+        told = f"{path} has {size:,} bytes; at most {LARGEST_FILE:,} are read"
+        raise UserError(told, hint="is it the right file?")
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a JSON object", hint="fetch or make it again")
     return cast(Json, content)

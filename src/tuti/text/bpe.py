@@ -21,9 +21,7 @@ def train_bpe(counts: Mapping[str, int], vocab_size: int) -> list[Merge]:
     the character chr(i): a word is a string, and a merge is `str.replace`, which runs at C speed
     and, like BPE, replaces from the left without overlap.
     """
-    assert vocab_size >= BYTES, (
-        f"a byte-level vocabulary has at least {BYTES} tokens, not {vocab_size}"
-    )
+    assert vocab_size >= BYTES, f"a byte-level vocabulary has at least {BYTES} tokens, not {vocab_size}"
     table = sorted(
         (word.encode("utf-8", "replace").decode("latin-1"), n)
         for word, n in counts.items()

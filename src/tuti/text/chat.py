@@ -47,14 +47,10 @@ class ChatTemplate:
         self._template = compile_template(source)
         self._special = _any_of(tokenizer.specials)
         # An added token is a control token too when the template writes it (Qwen's <tool_call>).
-        forgeable = [
-            name for name in tokenizer.added if name in source or name in tokenizer.specials
-        ]
+        forgeable = [name for name in tokenizer.added if name in source or name in tokenizer.specials]
         self._forgeable = _any_of(forgeable)
         self._names = {key: tokenizer.special_text(key) for key in CONFIG_KEYS}
-        probe = self.render(
-            [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-        )
+        probe = self.render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
         last = max(i for i, said in enumerate(probe.mask) if said)
         self.stops: tuple[int, ...] = tuple(dict.fromkeys((probe.ids[last], tokenizer.end)))
 
@@ -74,9 +70,7 @@ class ChatTemplate:
         self.tokenizer.save(folder)
         atomic_write(Path(folder) / FILE, self.source)
 
-    def render(
-        self, messages: Sequence[Message], *, add_generation_prompt: bool = False
-    ) -> Rendered:
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> Rendered:
         """The conversation as the model sees it.
 
         The mask holds on an assistant's content and the special token that ends its turn. A turn is found by
@@ -102,13 +96,9 @@ class ChatTemplate:
         return Rendered(text, ids, mask)
 
     def _text(self, chat: Sequence[Message], add_generation_prompt: bool) -> str:
-        context = {
-            "messages": [dict(message) for message in chat],
-            "tools": None,
-            "documents": None,
-        }
-        names = {key: name for key, name in self._names.items() if name is not None}
-        context = {**names, **context, "add_generation_prompt": add_generation_prompt}
+        context = {key: name for key, name in self._names.items() if name is not None}
+        context |= {"messages": [dict(message) for message in chat], "tools": None, "documents": None}
+        context |= {"add_generation_prompt": add_generation_prompt}
         size = sum(len(message["content"]) + 100 for message in chat)
         return render_template(self._template, context, size)
 
@@ -166,9 +156,7 @@ class ChatTemplate:
         for _ in range(8):
             if not self._forgeable.search(content):
                 return content
-            content = self._forgeable.sub(
-                lambda found: found[0][:1] + NEUTRALISER + found[0][1:], content
-            )
+            content = self._forgeable.sub(lambda found: found[0][:1] + NEUTRALISER + found[0][1:], content)
         raise UserError(
             "the tokenizer has special tokens that cannot be told from text",
             hint="use the default chat template and a tokenizer made here",
@@ -192,19 +180,11 @@ def _read_source(folder: Path) -> str:
         try:
             return path.read_text("utf-8")
         except (UnicodeDecodeError, OSError) as error:
-            raise UserError(
-                f"{path} is not readable text: {error}", hint="make it again"
-            ) from error
-    config: dict[str, Any] = {}
-    if (folder / CONFIG_FILE).exists():
-        config = read_json(folder / CONFIG_FILE)
-    found: object = config.get("chat_template")
+            raise UserError(f"{path} is not readable text: {error}", hint="make it again") from error
+    path = folder / CONFIG_FILE
+    found: object = read_json(path).get("chat_template") if path.exists() else None
     if isinstance(found, list):  # several, by name
-        named = [
-            cast(dict[str, object], one)
-            for one in cast(list[object], found)
-            if isinstance(one, dict)
-        ]
+        named = [cast(dict[str, Any], one) for one in cast(list[Any], found) if isinstance(one, dict)]
         found = next((one.get("template") for one in named if one.get("name") == "default"), None)
     if not isinstance(found, str):
         raise UserError(

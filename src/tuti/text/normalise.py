@@ -123,13 +123,7 @@ def script_of(text: str) -> str:
 def _script(letter: str) -> str:
     # The first word of a letter's Unicode name is its script, but for a few families.
     first, *rest = unicodedata.name(letter, "COMMON").split()
-    named = {
-        "CJK": "Han",
-        "FULLWIDTH": "Latin",
-        "FEMININE": "Latin",
-        "MASCULINE": "Latin",
-        "MICRO": "Greek",
-    }
+    named = {"CJK": "Han", "MICRO": "Greek"} | dict.fromkeys(("FULLWIDTH", "FEMININE", "MASCULINE"), "Latin")
     if first in ("MODIFIER", "MATHEMATICAL", "DOUBLE-STRUCK", "SCRIPT", "BLACK-LETTER"):
         return "Common"
     if first == "HALFWIDTH":

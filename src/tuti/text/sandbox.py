@@ -25,7 +25,6 @@ LARGEST_TEMPLATE = 256 * 1024
 BUDGET = 30_000_000  # characters made; a step costs as much as 100 of them
 STEP = 100
 PASSES = 20  # how often a template may copy its messages before that counts
-LARGEST_NUMBER = 2**64
 
 STRING_METHODS = frozenset(
     "strip lstrip rstrip split rsplit splitlines startswith endswith upper lower title capitalize replace"

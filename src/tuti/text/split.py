@@ -30,15 +30,17 @@ def split(text: str) -> list[str]:
     return _COMPILED.findall(text)
 
 
-def count_words(texts: Iterable[str]) -> Counter[str]:
-    """How often each pre-token occurs, over all texts; memory grows with distinct pre-tokens.
+def words_of(text: str) -> list[str]:
+    """Its pre-tokens in order, but those above 128 characters (base64, lines without a space): no words."""
+    words = split(text)
+    if max(map(len, words), default=0) > LONGEST_WORD:
+        return [word for word in words if len(word) <= LONGEST_WORD]
+    return words
 
-    Pieces above 128 characters (base64, lines without a space) are not words and are left out.
-    """
+
+def count_words(texts: Iterable[str]) -> Counter[str]:
+    """How often each word occurs, over all texts; memory grows with distinct words."""
     counts: Counter[str] = Counter()
     for text in texts:
-        words = split(text)
-        if words and len(max(words, key=len)) > LONGEST_WORD:
-            words = [word for word in words if len(word) <= LONGEST_WORD]
-        counts.update(words)
+        counts.update(words_of(text))
     return counts

@@ -73,13 +73,8 @@ class Tokenizer:
         """The tokenizer in a GGUF file's metadata."""
         content = json_from_gguf(metadata)
         names = {token["id"]: token["content"] for token in content["added_tokens"]}
-        keys = {
-            "bos_token": "bos",
-            "eos_token": "eos",
-            "pad_token": "padding",
-            "unk_token": "unknown",
-        }
-        ids = {key: metadata.get(f"tokenizer.ggml.{name}_token_id") for key, name in keys.items()}
+        keys = zip(CONFIG_KEYS, ("bos", "eos", "padding", "unknown"), strict=True)
+        ids = {key: metadata.get(f"tokenizer.ggml.{name}_token_id") for key, name in keys}
         config = {key: names[token_id] for key, token_id in ids.items() if token_id in names}
         return cls(content, config, "the GGUF file's tokenizer")
 
@@ -96,10 +91,7 @@ class Tokenizer:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         special = {key: self.special_text(key) for key in CONFIG_KEYS}
-        config: Json = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "clean_up_tokenization_spaces": False,
-        }
+        config: Json = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
         config |= {key: text for key, text in special.items() if text}
         atomic_write(path / FILE, json.dumps(self._content, ensure_ascii=False) + "\n")
         atomic_write(path / CONFIG_FILE, json.dumps(config, ensure_ascii=False, indent=2) + "\n")
@@ -110,9 +102,7 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text, on several threads."""
-        found = self._plain.encode_batch_fast(
-            [_utf8(text) for text in texts], add_special_tokens=False
-        )
+        found = self._plain.encode_batch_fast([_utf8(text) for text in texts], add_special_tokens=False)
         return [encoding.ids for encoding in found]
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -202,9 +192,7 @@ class Stream:
     def push(self, *ids: int) -> str:
         """The text that these tokens complete; may be empty."""
         table = self._tokenizer.token_bytes
-        return self._begin(
-            self._decoder.decode(b"".join(table(i) for i in ids if i not in self._skipped))
-        )
+        return self._begin(self._decoder.decode(b"".join(table(i) for i in ids if i not in self._skipped)))
 
     def flush(self) -> str:
         """What an unfinished character leaves: U+FFFD or nothing. The stream may be used again."""

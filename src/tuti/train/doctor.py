@@ -15,7 +15,7 @@ from tuti.data.dialogues import join
 from tuti.run import UserError
 from tuti.text import ChatTemplate
 from tuti.train.fit import as_dtype, fit
-from tuti.train.masks import answers, documents_of, printable
+from tuti.train.masks import answers, printable
 from tuti.train.memory import needed_bytes
 from tuti.train.optimisers import Optimiser
 from tuti.train.parts import Parts
@@ -96,7 +96,7 @@ def cut(batch: Batch, row: int) -> Batch:
     counts = (batch.targets[row] != IGNORED).long().cumsum(0)
     size = min(WINDOW, batch.ids.shape[1])
     start = int((counts[size - 1 :] - F.pad(counts[:-size], (1, 0))).argmax())
-    numbers = documents_of(batch)[row : row + 1, start : start + size]
+    numbers = batch.numbers[row : row + 1, start : start + size]
     ids, targets = (x[row : row + 1, start : start + size] for x in (batch.ids, batch.targets))
     return Batch(ids, targets, numbers)
 
@@ -106,7 +106,7 @@ def check_mask(patient: Patient) -> Row:
     trained, masked = 0, 0
     for batch in patient.parts.batches(0):
         counts = batch.targets != IGNORED
-        numbers = documents_of(batch) + torch.arange(len(batch.ids))[:, None] * batch.ids.numel()
+        numbers = batch.numbers + torch.arange(len(batch.ids))[:, None] * batch.ids.numel()
         texts = cast(Tensor, numbers[counts].unique())  # what only fills a row is no text
         trained += int(counts.sum())
         masked += int((~counts & torch.isin(numbers, texts)).sum())
@@ -194,7 +194,7 @@ def check_gradients(patient: Patient) -> Row:
         targets[row, places[max(1, len(places) >> row) :]] = IGNORED
     whole = replace(whole, targets=targets)
     parts = [
-        Batch(whole.ids[rows], targets[rows], documents_of(whole)[rows])
+        Batch(whole.ids[rows], targets[rows], whole.numbers[rows])
         for rows in (slice(0, 1), slice(1, 3), slice(3, None))
         if len(targets[rows])
     ]

@@ -3,25 +3,13 @@
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from tuti.data import Batch
 from tuti.run import UserError
 from tuti.train.optimisers import Optimiser
-
-
-class Microbatch(Protocol):
-    """What `fit` needs of a batch: how many predictions it holds."""
-
-    @property
-    def num_targets(self) -> int:
-        """Positions that count in the loss."""
-        ...
-
-
-B = TypeVar("B", bound=Microbatch)
 
 
 @dataclass(frozen=True)
@@ -43,8 +31,8 @@ def fit(
     model: nn.Module,
     optimiser: Optimiser,
     schedule: Callable[[int], float],
-    batches: Callable[[int], Sequence[B]],
-    loss: Callable[[nn.Module, B], Tensor],
+    batches: Callable[[int], Sequence[Batch]],
+    loss: Callable[[nn.Module, Batch], Tensor],
     *,
     start: int,
     steps: int,

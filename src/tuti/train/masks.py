@@ -2,10 +2,8 @@
 
 import unicodedata
 from collections.abc import Iterator
+from itertools import groupby
 from typing import cast
-
-import torch
-from torch import Tensor
 
 from tuti.data import IGNORED, Batch
 from tuti.text import Tokenizer
@@ -17,13 +15,13 @@ SHOWN = 200
 def mask_text(batch: Batch, tokenizer: Tokenizer, *, colour: bool) -> str:
     """The row with most answers as text, what is trained in green (or in brackets)."""
     rows = [
-        Batch(batch.ids[r : r + 1], batch.targets[r : r + 1], documents_of(batch)[r : r + 1])
+        Batch(batch.ids[r : r + 1], batch.targets[r : r + 1], batch.numbers[r : r + 1])
         for r in range(len(batch.ids))
     ]
     batch = max(rows, key=lambda row: sum(1 for _ in answers(row)))
     said: list[tuple[int, bool]] = []
     ids, targets, numbers = (
-        cast(list[int], x[0].tolist()) for x in (batch.ids, batch.targets, documents_of(batch))
+        cast(list[int], x[0].tolist()) for x in (batch.ids, batch.targets, batch.numbers)
     )
     for t in range(min(SHOWN, len(ids))):
         begins = t == 0 or numbers[t] != numbers[t - 1]
@@ -33,15 +31,11 @@ def mask_text(batch: Batch, tokenizer: Tokenizer, *, colour: bool) -> str:
             if all(target == IGNORED for target in targets[t:]):
                 break  # what is left of the row is filling
         said.append((ids[t], not begins and targets[t - 1] != IGNORED))
-    text, at = "", 0
+    text = ""
     begin, end = ("\x1b[32m", "\x1b[0m") if colour else ("[", "]")
-    while at < len(said):
-        stop = at
-        while stop < len(said) and said[stop][1] == said[at][1]:
-            stop += 1
-        piece = printable(tokenizer.decode([i for i, _ in said[at:stop]]))
-        text += f"{begin}{piece}{end}" if said[at][1] else piece
-        at = stop
+    for trained, run in groupby(said, key=lambda one: one[1]):
+        piece = printable(tokenizer.decode([i for i, _ in run]))
+        text += f"{begin}{piece}{end}" if trained else piece
     return text
 
 
@@ -50,18 +44,13 @@ def printable(text: str) -> str:
     return "".join(c if c == "\n" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
 
 
-def documents_of(batch: Batch) -> Tensor:
-    """Each position's document number."""
-    return torch.zeros_like(batch.ids) if batch.documents is None else batch.documents
-
-
 def answers(batch: Batch) -> Iterator[list[int]]:
     """The trained ids of each answer: a run of targets inside a document.
 
     A run that touches the end of its row may be cut there, and is left out.
     """
     every = cast(list[list[int]], batch.targets.tolist())
-    where = cast(list[list[int]], documents_of(batch).tolist())
+    where = cast(list[list[int]], batch.numbers.tolist())
     for targets, numbers in zip(every, where, strict=True):
         run: list[int] = []
         for t, target in enumerate(targets):

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from tuti.data import Batch
 from tuti.train.fit import as_dtype
-from tuti.train.masks import documents_of
 from tuti.train.optimisers import Muon, is_matrix
 from tuti.train.parts import Parts
 
@@ -41,7 +40,7 @@ def saved_bytes(parts: Parts, precision: str, rows: int) -> int:
     batch = parts.batches(0)[0]
     chosen = torch.arange(rows) % len(batch.ids)
     dropout = None if batch.dropout is None else batch.dropout[chosen]
-    documents = documents_of(batch)[chosen]
+    documents = batch.numbers[chosen]
     batch = Batch(batch.ids[chosen], batch.targets[chosen], documents, dropout, tuple(range(rows)))
     model = copy.deepcopy(parts.model).to(as_dtype(precision))
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}

@@ -39,9 +39,7 @@ class ShardedMuon:
                 ahead = cast(DTensor, weight.grad.lerp(buffer, self.momentum))
                 change = _orthogonal_step(ahead.full_tensor(), group["lr"], self.iterations)
                 # Every process has the whole change: each keeps its own part, nothing is sent.
-                own = distribute_tensor(
-                    change, weight.device_mesh, weight.placements, src_data_rank=None
-                )
+                own = distribute_tensor(change, weight.device_mesh, weight.placements, src_data_rank=None)
                 weight.mul_(1 - group["lr"] * self.weight_decay).add_(own)
 
 

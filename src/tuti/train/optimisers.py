@@ -93,14 +93,10 @@ class Optimiser:
 
     def state(self) -> dict[str, Tensor]:
         """Masters and momenta by name: all that a resumed run needs of the optimiser and model."""
-        found = {
-            f"master.{n}": m.detach() for n, m in zip(self.names, self.masters, strict=True)
-        }
+        found = {f"master.{n}": m.detach() for n, m in zip(self.names, self.masters, strict=True)}
         for name, part, master in self._owned():
             for key, value in cast(dict[str, Any], part.state.get(master, {})).items():
-                found[f"state.{key}.{name}"] = (
-                    value if isinstance(value, Tensor) else torch.tensor(value)
-                )
+                found[f"state.{key}.{name}"] = value if isinstance(value, Tensor) else torch.tensor(value)
         return found
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -138,9 +134,7 @@ def is_matrix(name: str, p: Tensor) -> bool:
     return p.ndim == 2 and "embed" not in name and "head" not in name
 
 
-def _build(
-    named: list[tuple[str, nn.Parameter]], method: AdamW | Muon
-) -> list[Part]:
+def _build(named: list[tuple[str, nn.Parameter]], method: AdamW | Muon) -> list[Part]:
     matrices = [p for name, p in named if is_matrix(name, p)]
     others = [p for name, p in named if not is_matrix(name, p)]
     fused = named[0][1].device.type in ("cpu", "cuda") and type(named[0][1]) is nn.Parameter
@@ -156,9 +150,7 @@ def _build(
             )
         ]
     if matrices and isinstance(matrices[0], DTensor):
-        muon = ShardedMuon(
-            matrices, method.lr, method.weight_decay, method.momentum, method.iterations
-        )
+        muon = ShardedMuon(matrices, method.lr, method.weight_decay, method.momentum, method.iterations)
     else:
         muon = torch.optim.Muon(
             matrices,
@@ -170,7 +162,5 @@ def _build(
         )
     if not others:
         return [muon]
-    rest = torch.optim.AdamW(
-        others, lr=method.embedding_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused
-    )
+    rest = torch.optim.AdamW(others, lr=method.embedding_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused)
     return [muon, rest]

@@ -75,9 +75,7 @@ def line_chart(
 
 
 def _usable(points: Sequence[Point], log_x: bool, log_y: bool) -> list[Point]:
-    return _thinned(
-        [(float(a), float(b)) for a, b in points if _drawable(a, log_x) and _drawable(b, log_y)]
-    )
+    return _thinned([(float(a), float(b)) for a, b in points if _drawable(a, log_x) and _drawable(b, log_y)])
 
 
 def _drawable(value: float, is_log: bool) -> bool:

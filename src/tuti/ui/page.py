@@ -32,8 +32,6 @@ def page(
     *,
     language: str = "en",
     direction: str = "ltr",
-    contents: str = "Contents",
-    skip: str = "Skip to the content",
 ) -> str:
     """The whole document: `title` is text, `lead` the markup below it."""
     shown = [part for part in sections if part.inside]
@@ -54,11 +52,11 @@ def page(
 {STYLE}</style>
 </head>
 <body class="tuti">
-<a class="skip" href="#content">{escape(skip)}</a>
+<a class="skip" href="#content">Skip to the content</a>
 <header>
 <h1 dir="auto">{escape(title)}</h1>
 {lead}
-<nav aria-label="{escape(contents)}"><ul>{links}</ul></nav>
+<nav aria-label="Contents"><ul>{links}</ul></nav>
 </header>
 <main id="content" tabindex="-1">
 {body}

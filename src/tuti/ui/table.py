@@ -48,23 +48,16 @@ def table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[Cell]]) 
     """Rows under headers; a column whose cells are all numbers is aligned at its end."""
     width = len(headers)
     assert all(len(row) == width for row in rows), "each row has a cell for each header"
-    numeric = [
-        bool(rows) and all(_is_number(row[i]) or row[i] is None for row in rows)
-        for i in range(width)
-    ]
+    numeric = [bool(rows) and all(_is_number(row[i]) or row[i] is None for row in rows) for i in range(width)]
     head = "".join(
-        f'<th scope="col"{_kind(number, "")}>{escape(name)}</th>'
+        f'<th scope="col"{_kind(number)}>{escape(name)}</th>'
         for name, number in zip(headers, numeric, strict=True)
     )
     body = "\n".join(
         "<tr>" + "".join(map(_cell, row, numeric, [n == 0 for n in range(width)])) + "</tr>"
         for row in rows
     )
-    return (
-        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0">\n<table>\n'
-        f"<caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
-        f"<tbody>\n{body}\n</tbody>\n</table>\n</div>"
-    )
+    return _framed(caption, f"<thead><tr>{head}</tr></thead>\n", body)
 
 
 def facts(caption: str, rows: Mapping[str, Cell]) -> str:
@@ -74,21 +67,24 @@ def facts(caption: str, rows: Mapping[str, Cell]) -> str:
         f"{escape(figure(value))}</td></tr>"
         for name, value in rows.items()
     )
+    return _framed(caption, "", body)
+
+
+def _framed(caption: str, head: str, body: str) -> str:
     return (
         f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0">\n<table>\n'
-        f"<caption>{escape(caption)}</caption>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
+        f"<caption>{escape(caption)}</caption>\n{head}<tbody>\n{body}\n</tbody>\n</table>\n</div>"
     )
 
 
 def _cell(value: Cell, is_number: bool, is_first: bool) -> str:
     text = escape(figure(value))
     if is_first:
-        return f'<th scope="row"{_kind(is_number, "")}><bdi dir="auto">{text}</bdi></th>'
+        return f'<th scope="row"{_kind(is_number)}><bdi dir="auto">{text}</bdi></th>'
     if is_number:
         return f'<td class="number" dir="ltr">{text}</td>'
     return f'<td class="text" dir="auto">{text}</td>'
 
 
-def _kind(is_number: bool, otherwise: str) -> str:
-    kind = "number" if is_number else otherwise
-    return f' class="{kind}"' if kind else ""
+def _kind(is_number: bool) -> str:
+    return ' class="number"' if is_number else ""

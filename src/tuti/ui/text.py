@@ -25,9 +25,9 @@ def escape(text: object) -> str:
     return html.escape(visible(str(text)), quote=True)
 
 
-def inline(text: object, kind: str = "") -> str:
+def inline(text: object) -> str:
     """A phrase in its own direction inside a line of another."""
-    return f'<bdi dir="auto"{_class(kind)}>{escape(text)}</bdi>'
+    return f'<bdi dir="auto">{escape(text)}</bdi>'
 
 
 def paragraph(text: object, kind: str = "") -> str:
@@ -40,10 +40,9 @@ def block(text: object, kind: str = "sample") -> str:
     return f'<pre dir="auto"{_class(kind)}>{escape(text)}</pre>'
 
 
-def folded(summary: object, inside: str, *, is_open: bool = False) -> str:
+def folded(summary: object, inside: str) -> str:
     """Markup that opens when its summary is chosen, by pointer or keyboard."""
-    opened = " open" if is_open else ""
-    return f"<details{opened}><summary>{escape(summary)}</summary>{inside}</details>"
+    return f"<details><summary>{escape(summary)}</summary>{inside}</details>"
 
 
 def _class(kind: str) -> str:

@@ -33,15 +33,7 @@ def register_chat(place: Place) -> None:
     def chat_page(lang: str = "en", model: str = "", other: str = "") -> None:
         speech = language(lang)
         with web.frame(speech, "/chat", speech("chat")):
-            chat_panel(place.voices, speech, model, other)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """An answer on the page, and what is said about it above."""
-
-    text: ui.label
-    notice: ui.label
+            Panel(place.voices, speech, model, other)
 
 
 @dataclass
@@ -64,7 +56,7 @@ class Column:
             answer = web.said("")
             answer.props["aria-busy"] = "true"
         self.messages.append({"role": "user", "content": text})
-        task = self._answer(model, Shown(answer, notice), temperature, length)
+        task = self._answer(model, answer, notice, temperature, length)
         self.task = asyncio.create_task(task)
 
     @property
@@ -83,10 +75,14 @@ class Column:
         self.messages.clear()
         self.log.clear()
 
-    async def _answer(self, model: str, shown: Shown, temperature: float, length: int) -> None:
+    async def _answer(
+        self, model: str, shown: ui.label, notice: ui.label, temperature: float, length: int
+    ) -> None:
         pieces: list[str] = []
         ending = ""
         try:
+            can_answer = await self.voices.prepare(model)
+            notice.set_text("" if can_answer else self.speech("continues", model=model))
             await self._stream(model, shown, pieces, temperature, length)
         except asyncio.CancelledError:
             ending = self.speech("cut")
@@ -97,18 +93,16 @@ class Column:
                 web.tell(web.alert(), error, self.speech)
         said = "".join(pieces)
         self.messages.append({"role": "assistant", "content": said})
-        shown.text.set_text(widgets.visible(said) if said.strip() else self.speech("empty_answer"))
-        shown.text.props["aria-busy"] = "false"
-        shown.text.update()
+        shown.set_text(widgets.visible(said) if said.strip() else self.speech("empty_answer"))
+        shown.props["aria-busy"] = "false"
+        shown.update()
         with self.log:
-            self._foot(shown.text.html_id, ending)
+            self._foot(shown.html_id, ending)
         self._scroll()
 
     async def _stream(
-        self, model: str, shown: Shown, pieces: list[str], temperature: float, length: int
+        self, model: str, shown: ui.label, pieces: list[str], temperature: float, length: int
     ) -> None:
-        can_answer = await self.voices.prepare(model)
-        shown.notice.set_text("" if can_answer else self.speech("continues", model=model))
         last = 0.0
         stream = self.voices.speak(model, list(self.messages), temperature, length)
         try:
@@ -116,7 +110,7 @@ class Column:
                 pieces.append(piece)
                 if time.monotonic() - last > FRAME:
                     last = time.monotonic()
-                    shown.text.set_text(widgets.visible("".join(pieces)))
+                    shown.set_text(widgets.visible("".join(pieces)))
                     self._scroll()
         finally:
             await stream.aclose()
@@ -127,30 +121,19 @@ class Column:
                 web.text_of(ending)
 
             # In the browser, within the click: what is shown is what is copied.
-            write = (
-                f"navigator.clipboard.writeText(document.getElementById('{html_id}').textContent)"
-            )
+            write = f"navigator.clipboard.writeText(document.getElementById('{html_id}').textContent)"
             copy = web.button(self.speech("copy"), None, flat=True).props("dense size=sm")
             copied = ui.label("").classes("quiet")
             copied.props["role"] = "status"
             told = self.speech("copied")
-            copy.on(
-                "click",
-                lambda: copied.set_text(told),
-                js_handler=f"() => {write}.then(() => emit())",
-            )
+            copy.on("click", lambda: copied.set_text(told), js_handler=f"() => {write}.then(() => emit())")
 
     def _scroll(self) -> None:
         self.log.run_method("scrollTo", 0, 10_000_000)
 
 
-def chat_panel(voices: Voices, speech: Language, model: str = "", other: str = "") -> "Panel":
-    """The whole chat inside a page: models, conversations, the message and its buttons."""
-    return Panel(voices, speech, model, other)
-
-
 class Panel:
-    """Two columns of which the second may be empty, and one message for both."""
+    """The whole chat inside a page: two columns of which the second may be empty, one message for both."""
 
     def __init__(self, voices: Voices, speech: Language, model: str, other: str) -> None:
         self.voices, self.speech = voices, speech
@@ -180,9 +163,7 @@ class Panel:
 
     def _message(self) -> None:
         speech = self.speech
-        self.message = ui.textarea(label=speech("message")).props(
-            "autogrow outlined rows=2 dir=auto"
-        )
+        self.message = ui.textarea(label=speech("message")).props("autogrow outlined rows=2 dir=auto")
         self.message.props["hint"] = speech("message_help")
         self.message.props["maxlength"] = str(LONGEST)
         self.message.on(
@@ -217,10 +198,8 @@ class Panel:
             return
         self.problem.set_text("")
         try:
-            temperature, length = (
-                _number(self.temperature.value, 0, 2),
-                _number(self.length.value, 1, 4096),
-            )
+            temperature = _number(self.temperature.value, 0, 2)
+            length = _number(self.length.value, 1, 4096)
             if self.model.value is None:
                 raise UserError(self.speech("no_models"))
         except UserError as error:
@@ -242,12 +221,6 @@ class Panel:
         """Begins both conversations anew."""
         for column in self.columns:
             column.clear()
-
-    def renew(self, model: str) -> None:
-        """Offers a model that has just come into being, and chooses it."""
-        names = self.voices.names()
-        self.model.set_options(names, value=model if model in names else None)
-        self.other.set_options([self.speech("no_second"), *names])
 
 
 def _number(value: Any, low: float, high: float) -> float:

@@ -76,9 +76,7 @@ def _field(
     optional = any(option.get("type") == "null" for option in options)
     options = [option for option in options if option.get("type") != "null"]
     help = docs.get(name, "")
-    if options and all(
-        option.get("type") == "object" and "properties" in option for option in options
-    ):
+    if options and all(option.get("type") == "object" and "properties" in option for option in options):
         classes = dataclasses_in(hints[name])
         variants = {
             kind.__name__: _fields(
@@ -183,9 +181,7 @@ def _value(each: Field, value: Any) -> Any:
     return bool(value) if each.kind == "switch" else text
 
 
-def build(
-    kind: type, made: Sequence[Field], values: Mapping[str, Any], allowed: Sequence[Path]
-) -> Any:
+def build(kind: type, made: Sequence[Field], values: Mapping[str, Any], allowed: Sequence[Path]) -> Any:
     """The checked config; a path outside the allowed folders is refused."""
     config: Any = config_from_json(cast(type[Any], kind), parse(made, values))
     check_paths(config, allowed)

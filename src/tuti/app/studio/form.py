@@ -8,14 +8,15 @@ from typing import Any
 
 from nicegui import ui
 
-from tuti.app.invoke import config_type, preset_config
+from tuti.app.house import all_cards
+from tuti.app.invoke import config_type
 from tuti.app.studio import web
 from tuti.app.studio.fields import Field, build, fields_of
-from tuti.app.studio.gallery import all_cards
 from tuti.app.studio.place import Place
 from tuti.app.studio.stream import list_runs
 from tuti.app.studio.strings import Language, language
 from tuti.run import Card, RunOptions, UserError
+from tuti.run.card import load
 
 Values = dict[str, Callable[[], Any]]
 """Field → how to read what is typed in it."""
@@ -50,7 +51,7 @@ def register_form(place: Place) -> None:
 def _fields(card: Card, stage: str, preset: str) -> tuple[type, list[Field]]:
     kind = config_type(card.stages[stage].load())
     targets = card.presets.get(stage, {})
-    defaults = preset_config(targets[preset]) if preset in targets else None
+    defaults = load(targets[preset])() if preset in targets else None
     return kind, fields_of(kind, defaults)
 
 
@@ -64,9 +65,7 @@ def _presets(card: Card, stage: str, path: str, speech: Language) -> None:
                     web.link(web.address(path, speech, **query), name or speech("defaults"))
 
 
-def _form(
-    place: Place, room: str, stage: str, kind: type, made: list[Field], speech: Language
-) -> None:
+def _form(place: Place, room: str, stage: str, kind: type, made: list[Field], speech: Language) -> None:
     known = [str(run.folder) for run in list_runs(place.runs)] + [str(f) for f in place.folders]
     read = _inputs(made, known, speech)
     name = _text("run_name", speech("run_name_help"), "", speech("run_name"))
@@ -97,12 +96,8 @@ def _run_name(given: str, room: str, stage: str) -> str:
     if not name:
         head = stage if room == stage else f"{room}-{stage}"
         return f"{head}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith(
-        "."
-    ):
-        raise UserError(
-            f"{name!r} is no name for a run", hint="letters, digits, hyphens, dots, no slashes"
-        )
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
+        raise UserError(f"{name!r} is no name for a run", hint="letters, digits, hyphens, dots, no slashes")
     return name
 
 
@@ -127,9 +122,7 @@ def _input(each: Field, known: list[str], speech: Language) -> Callable[[], Any]
         shown = each.default
         text = json.dumps(shown) if each.kind == "json" else "\n".join(map(str, shown or ()))
         area = ui.textarea(label=label, value="" if shown is None else text).classes("field")
-        area.props["hint"] = each.help + (
-            "" if each.kind == "json" else f" ({speech('one_a_line')})"
-        )
+        area.props["hint"] = each.help + ("" if each.kind == "json" else f" ({speech('one_a_line')})")
         area.props('rows=2 autogrow dir=ltr data-field="' + each.name + '"')
         return lambda: area.value
     text = "" if each.default is None else str(each.default)

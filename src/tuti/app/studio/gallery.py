@@ -1,27 +1,21 @@
 """The gallery of rooms, made from the cards; the pages that cards bring along."""
 
 import asyncio
-import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 from fastapi import Request
 from nicegui import ui
 
-from tuti import pipelines, systems
+from tuti.app.house import all_cards
 from tuti.app.studio import web
 from tuti.app.studio.place import Place
 from tuti.app.studio.strings import Language, language
 from tuti.run import Card
+from tuti.run.card import load
 
 RENEWED = 2.0
 """Seconds between two looks at what a card's page shows"""
-
-
-def all_cards() -> dict[str, Card]:
-    """Pipelines first, then the rooms."""
-    return {**pipelines.cards(), **systems.cards()}
 
 
 def register_gallery(place: Place) -> None:
@@ -87,6 +81,4 @@ def _mount(path: str, target: str, card: Card, place: Place) -> None:
 
 
 def _build(target: str, runs: Path, query: Mapping[str, str]) -> list[str]:
-    module, _, name = target.partition(":")
-    function = cast(Callable[..., Iterable[str]], getattr(importlib.import_module(module), name))
-    return list(function(runs, query))
+    return list(load(target)(runs, query))

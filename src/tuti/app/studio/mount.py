@@ -1,21 +1,16 @@
 """Puts the pages on a FastAPI app, and serves them."""
 
-import asyncio
 import contextlib
-import logging
-import socket
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from nicegui import app as pages
 from nicegui import ui
 
 from tuti.app.api import create_app
-from tuti.app.serve import listen
+from tuti.app.serve import listen, run
 from tuti.app.studio.chat import register_chat
 from tuti.app.studio.demo import register_demo
 from tuti.app.studio.form import register_form
@@ -37,16 +32,15 @@ def mount_studio(
     runs: Path = Path("runs"),
     folders: Sequence[Path] = (),
     *,
-    models: Sequence[Path] = (),
     voices: Voices | None = None,
     demo: Path | None = None,
 ) -> Place:
     """Adds Studio's pages below `/`, after the routes that the app has; once a process.
 
-    Forms read only `runs` and `folders`. `place.jobs` end with the server; the caller ends them where
-    its shutdown is skipped (a second Ctrl-C).
+    Forms read only `runs` and `folders`. The jobs of the place (`app.state.place`, too) end with the server;
+    the caller ends them where its shutdown is skipped (a second Ctrl-C).
     """
-    place = Place(runs, tuple(folders), Jobs(), voices or RunVoices(runs, models))
+    place = app.state.place = Place(runs, tuple(folders), Jobs(), voices or RunVoices(runs))
     _reports(app, place)
     for register in (register_gallery, register_runs, register_form, register_chat):
         register(place)
@@ -73,9 +67,7 @@ def _reports(app: FastAPI, place: Place) -> None:
         try:
             return HTMLResponse(report_page(find_run(place.runs, name)))
         except UserError as error:
-            return HTMLResponse(
-                f"<!DOCTYPE html><title>Tuti</title><pre>{escape(error)}</pre>", 404
-            )
+            return HTMLResponse(f"<!DOCTYPE html><title>Tuti</title><pre>{escape(error)}</pre>", 404)
 
 
 def serve_demo(run_folder: Path, port: int = PORT, *, words: Sequence[str] = ()) -> None:
@@ -84,35 +76,14 @@ def serve_demo(run_folder: Path, port: int = PORT, *, words: Sequence[str] = ())
     `run_folder` holds a run's config (`Run.create`), which `tuti … --resume --out run_folder` goes on
     with; `words` are other arguments for `tuti` that write that run.
     """
-    listening = listen("127.0.0.1", port)
-    app = create_app([])
-    place = mount_studio(app, run_folder.parent, demo=run_folder)
+    with contextlib.closing(listen("127.0.0.1", port)) as listening:
+        app = create_app([])
+        jobs = mount_studio(app, run_folder.parent, demo=run_folder).jobs
 
-    def teach() -> None:
-        if words:
-            place.jobs.run(list(words), run_folder)
-        else:
-            place.jobs.resume(run_folder)
+        def teach() -> None:
+            if words:
+                jobs.run(list(words), run_folder)
+            else:
+                jobs.resume(run_folder)
 
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_serve(app, listening, "/demo", teach))
-    finally:
-        place.jobs.end()
-        listening.close()
-
-
-async def _serve(
-    app: FastAPI, listening: socket.socket, path: str, then: Callable[[], None]
-) -> None:
-    """Serves; prints the address when it answers, and only then calls `then`."""
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.02)
-    if server.started:
-        print(f"http://127.0.0.1:{listening.getsockname()[1]}{path}", flush=True)
-        print("Ctrl-C stops the server", file=sys.stderr, flush=True)
-        then()
-    await serving
+        run(app, listening, f"http://127.0.0.1:{listening.getsockname()[1]}/demo", teach)

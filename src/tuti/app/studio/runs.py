@@ -64,9 +64,7 @@ def _list(place: Place, speech: Language) -> None:
             curves.clear()
             with curves:
                 for run in live:
-                    charts = widgets.training_charts(
-                        watches[run.folder].stages(), x_label=speech("step")
-                    )
+                    charts = widgets.training_charts(watches[run.folder].stages(), x_label=speech("step"))
                     if charts:
                         web.heading(run.name)
                         web.markup(charts[-1])

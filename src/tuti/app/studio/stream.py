@@ -112,9 +112,7 @@ def list_runs(runs: Path) -> list[Listed]:
     for path in runs.glob("*/config.json"):
         try:
             about = read_config(path.parent)
-            changed = max(
-                p.stat().st_mtime for p in (path, path.with_name("events.jsonl")) if p.exists()
-            )
+            changed = max(p.stat().st_mtime for p in (path, path.with_name("events.jsonl")) if p.exists())
         except (UserError, OSError, ValueError):
             continue
         found.append(
@@ -140,17 +138,13 @@ def state_of(folder: Path) -> str:
 
 
 def _streams(folder: Path) -> list[Path]:
-    return [
-        p for p in (folder / "events.jsonl", *folder.glob("stages/*/events.jsonl")) if p.exists()
-    ]
+    return [p for p in (folder / "events.jsonl", *folder.glob("stages/*/events.jsonl")) if p.exists()]
 
 
 def find_run(runs: Path, name: str) -> Path:
     """The folder of a run by its name alone: no separators, no way out of runs/."""
     folder = runs / name
-    is_plain = (
-        bool(name) and Path(name).name == name and name not in (".", "..") and "\0" not in name
-    )
+    is_plain = bool(name) and Path(name).name == name and name not in (".", "..") and "\0" not in name
     if not is_plain or not folder.resolve().is_relative_to(runs.resolve()):
         raise UserError(f"{name!r} is no name of a run", hint="choose one in the list of runs")
     read_config(folder)

@@ -1,7 +1,8 @@
-"""The models of a Studio: those named at start and those of the runs beside it, loaded when asked."""
+"""The models of a Studio: those of the runs beside it, loaded when asked."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,18 +32,16 @@ class Spoken:
 
 
 class RunVoices:
-    """Loads models from runs and folders; the one unused for longest gives way to a new one."""
+    """Loads models from runs; the one unused for longest gives way to a new one."""
 
-    def __init__(self, runs: Path, named: Sequence[Path] = ()) -> None:
+    def __init__(self, runs: Path) -> None:
         self.runs = runs
-        self.named = {path.resolve().name: path for path in named}
         self.loaded: dict[str, Spoken] = {}
         self.loading = asyncio.Lock()
 
     def names(self) -> list[str]:
-        """The models named at start, then those of the runs, the newest first."""
-        found = [run.name for run in list_runs(self.runs) if model_of(run.folder) is not None]
-        return list(dict.fromkeys([*self.named, *found]))
+        """The models of the runs, the newest first."""
+        return [run.name for run in list_runs(self.runs) if model_of(run.folder) is not None]
 
     async def prepare(self, name: str) -> bool:
         """Loads a model; whether it has learnt to answer."""
@@ -50,7 +49,9 @@ class RunVoices:
 
     async def _load(self, name: str) -> Spoken:
         async with self.loading:
-            path = self._path(name)
+            if name not in self.names():
+                raise UserError(f"no model is called {name!r}", hint="choose one in the list")
+            path = self.runs / name
             held = self.loaded.get(name)
             if held is None or not held.is_still(path):
                 spoken = await asyncio.to_thread(_open, path)
@@ -72,13 +73,6 @@ class RunVoices:
         for name in idle[: max(0, len(self.loaded) - KEPT + 1)]:
             await self._leave(self.loaded.pop(name))
 
-    def _path(self, name: str) -> Path:
-        if name in self.named:
-            return self.named[name]
-        if name not in self.names():
-            raise UserError(f"no model is called {name!r}", hint="choose one in the list")
-        return self.runs / name
-
     async def speak(
         self, name: str, messages: Messages, temperature: float, max_tokens: int
     ) -> AsyncGenerator[str]:
@@ -86,23 +80,31 @@ class RunVoices:
         spoken = await self._load(name)
         spoken.users += 1
         try:
-            prompt = await asyncio.to_thread(prompt_ids, spoken.model, messages, max_tokens)
-            sampling = Sampling(temperature=temperature, top_p=0.95, max_tokens=max_tokens)
-            ticket = spoken.engine.submit(Request(prompt, sampling, spoken.model.ends))
-            events = ticket.events()
-            try:
-                async for event in events:
-                    if isinstance(event, Finish) and event.reason == "error":
-                        raise UserError("the model failed", hint="the server's own output says why")
-                    if event.text:
-                        yield event.text
-            finally:
-                await events.aclose()
-        except Busy as error:
-            raise UserError(str(error), hint=f"try again in {error.seconds} s") from error
+            made = answered(spoken.engine, spoken.model, messages, temperature, max_tokens)
+            async with aclosing(made) as pieces:
+                async for piece in pieces:
+                    yield piece
         finally:
             spoken.users -= 1
             await self._leave(spoken)
+
+
+async def answered(
+    engine: Engine, model: LoadedModel, messages: Messages, temperature: float, max_tokens: int
+) -> AsyncGenerator[str]:
+    """An engine's answer to a conversation, in pieces; closing the generator frees the slot at once."""
+    ids = await asyncio.to_thread(prompt_ids, model, messages, max_tokens)
+    rule = Sampling(temperature, top_p=0.95, max_tokens=max_tokens)
+    try:
+        ticket = engine.submit(Request(ids, rule, model.ends))
+    except Busy as error:
+        raise UserError(str(error), hint=f"try again in {error.seconds} s") from error
+    async with aclosing(ticket.events()) as events:
+        async for event in events:
+            if isinstance(event, Finish) and event.reason == "error":
+                raise UserError("the engine failed", hint="look at what the server printed")
+            if event.text:
+                yield event.text
 
 
 def _open(path: Path) -> Spoken:

@@ -63,9 +63,7 @@ def frame(language: Language, path: str, title: str, **query: str) -> Generator[
 def element(tag: str, *, label: str = "", role: str = "", **attributes: str) -> ui.element:
     """An element with its ARIA label and role; the values are data, never parsed."""
     made = ui.element(tag)
-    given = {"aria-label": label, "role": role} | {
-        k.replace("_", "-"): v for k, v in attributes.items()
-    }
+    given = {"aria-label": label, "role": role} | {k.replace("_", "-"): v for k, v in attributes.items()}
     for name, value in given.items():
         if value:
             made.props[name] = value

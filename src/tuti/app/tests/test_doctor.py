@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tuti import systems
 from tuti.app import doctor as house
 from tuti.app.cli import main
 from tuti.run import Card, Run, RunOptions, UserError, config_to_json
@@ -117,7 +118,7 @@ def test_what_describes_no_training_is_refused(tmp_path, capsys, content: str, s
 def test_the_machine_and_the_checks_of_the_rooms(capsys, monkeypatch) -> None:
     target = f"{__name__}:"
     checks = {"sound": f"{target}sound", "unsound": f"{target}unsound"}
-    monkeypatch.setattr(house.systems, "cards", lambda: {"zoo": Card("", "", checks=checks)})
+    monkeypatch.setattr(systems, "cards", lambda: {"zoo": Card("", "", checks=checks)})
     code, out, err = outcome(capsys)
     rows = {line.split()[1] for line in out.splitlines() if not line.startswith(" ")}
     assert {"python", "torch", "processor", "bf16", "memory", "disk", "cuda", "java"} <= rows

@@ -17,11 +17,11 @@ import pytest
 import tyro
 from annotated_types import Ge, Le
 
+from tuti.app.house import all_cards
 from tuti.app.invoke import config_type
 from tuti.app.studio import stream
 from tuti.app.studio.fields import build, fields_of, inside, parse
 from tuti.app.studio.form import _run_name
-from tuti.app.studio.gallery import all_cards
 from tuti.app.studio.jobs import LOG, Job, Jobs, read_tail
 from tuti.app.studio.strings import ENGLISH, LANGUAGES, PERSIAN
 from tuti.app.studio.voices import RunVoices, prompt_ids

@@ -1,6 +1,5 @@
 """The vectorised n-gram models against dictionaries and loops that follow the formulas."""
 
-import time
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -8,12 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuti.measure import (
-    best_ngram,
-    ngram_bits_per_byte,
-    ngram_document_bits,
-    ngram_entropy_estimate,
-)
+from tuti.measure import best_ngram, ngram_bits_per_byte, ngram_document_bits
 from tuti.measure.ngram import KINDS, Kind, _pack, _probabilities, discounts
 from tuti.run import UserError
 
@@ -140,19 +134,3 @@ def test_the_best_ngram_is_that_of_the_text_that_helps_most() -> None:
     seen, best = best_ngram([far, near, far + near], held_out)
     bits = [ngram_bits_per_byte(text, held_out).bits_per_byte for text in (far, near, far + near)]
     assert best.bits_per_byte == min(bits) < max(bits) and seen == near
-
-
-def test_estimate_is_quick_bounded_and_near_the_full_figure() -> None:
-    rng = np.random.default_rng(3)
-    words = [bytes(rng.integers(97, 123, rng.integers(2, 9)).tolist()) for _ in range(3000)]
-    ranks = np.minimum(rng.zipf(1.3, 700_000) - 1, 2999)
-    text = b" ".join(words[r] for r in ranks)
-    began = time.process_time()
-    estimate = ngram_entropy_estimate([text])
-    assert time.process_time() - began < 8
-    cut = len(text) * 9 // 10
-    full = ngram_bits_per_byte([text[:cut]], [text[cut:]], [5]).table
-    assert estimate == pytest.approx(dict((k, b) for k, _, b in full)["witten-bell"], abs=0.1)
-    assert ngram_entropy_estimate([b"short but not nothing"]) > 0
-    with pytest.raises(UserError):
-        ngram_entropy_estimate([b""])

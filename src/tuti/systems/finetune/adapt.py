@@ -10,8 +10,8 @@ from tyro.conf import Positional
 from tuti.data import Batch, PackedRows
 from tuti.run import Run
 from tuti.systems.finetune.held_out import HeldOut
-from tuti.systems.finetune.methods import Full, Lora, flops, open_model, optimiser_of, save_model
-from tuti.systems.finetune.sft import tokens_of, train
+from tuti.systems.finetune.methods import Full, Lora, open_model, optimiser_of
+from tuti.systems.finetune.sft import tokens_of, tune
 from tuti.text import ChatTemplate
 from tuti.train import Parts, Trapezoid, batch_loss
 
@@ -58,11 +58,5 @@ def parts(config: Adapt, run: Run) -> Parts:
 def adapt(config: Adapt, run: Run) -> None:
     """Trains, measures text before and after, checkpoints; saves the merged model and the adapter."""
     made = parts(config, run)
-    base, tokens = run.load(config.model, "LanguageModel"), run.load(config.tokens, "Tokens")
     context = min(config.context, made.model.config.context)
-    measure = HeldOut(run, tokens, context, config.held_out)
-    model, optimiser = train(made, config, measure, run)
-    predicted = config.steps * config.rows * context
-    run.log("cost", flops=flops(model, config.method, context, predicted))
-    save_model(run, base, model, optimiser, config.method, chat=True)
-    measure.verdict()
+    tune(made, config, HeldOut(run, run.load(config.tokens, "Tokens"), context, config.held_out), run)

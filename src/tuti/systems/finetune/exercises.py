@@ -266,7 +266,5 @@ def _speaker(row: Row, chance: random.Random) -> Exercise | None:
     others = list(dict.fromkeys(turn[0] for turn in turns if turn[0] != name))
     options = [name, *chance.sample(others, min(CHOICES - 1, len(others)))]
     chance.shuffle(options)
-    text = "\n\n".join(
-        [*(f"{h}\n{said}" for _, h, said in turns[max(0, at - 2) : at]), turns[at][2]]
-    )
+    text = "\n\n".join([*(f"{h}\n{said}" for _, h, said in turns[max(0, at - 2) : at]), turns[at][2]])
     return _exercise("speaker", row, chance, name, options, text=text)

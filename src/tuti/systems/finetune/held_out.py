@@ -1,7 +1,5 @@
 """The measures of fine-tuning on held-out material: dialogue loss, bits per byte of text, answers."""
 
-import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +13,7 @@ from tuti.data.dialogues import Dialogue, scored_dialogues
 from tuti.infer import Model, Sampling, document_nats, fitting, generate, sample_text
 from tuti.measure import bits_per_byte
 from tuti.nn import Decoder, token_nll
-from tuti.run import Run, read_events
+from tuti.run import Run, read_events, red
 from tuti.systems.finetune.exercises import Message
 from tuti.systems.finetune.material import Material
 from tuti.text import ChatTemplate, Tokenizer
@@ -122,9 +120,3 @@ class HeldOut:
     def _warn(self, text: str, value: float) -> None:
         self.run.log("warning", text=text, value=value)
         self.run.show(red(f"warning: {text}"))
-
-
-def red(text: str) -> str:
-    """The text in red where a person reads it."""
-    plain = bool(os.environ.get("NO_COLOR")) or not sys.stderr.isatty()
-    return text if plain else f"\x1b[31m{text}\x1b[0m"

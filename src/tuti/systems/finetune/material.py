@@ -1,14 +1,12 @@
 """What a model is taught to answer with: the folder's own dialogues, and exercises made from its texts."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from tuti.data.dialogues import Dialogue
-from tuti.run import UserError
+from tuti.run import read_documents, read_rows
 from tuti.systems.finetune.exercises import Exercise, Message, make_exercises
 from tuti.text import ChatTemplate
 
@@ -33,29 +31,11 @@ class Material:
         return own * times + self.dialogues[len(own) :]
 
 
-def read_lines(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """The rows of JSON-lines files."""
-    for path in paths:
-        try:
-            with open(path, encoding="utf-8", newline="\n") as lines:
-                yield from map(json.loads, lines)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path} is damaged: {error}", hint="tuti spark prepare FOLDER"
-            ) from error
-
-
-def documents_of(folder: Path, split: str, limit: int) -> list[dict[str, str]]:
-    """The first documents of a split; their order is that of a hash, so they are a fair sample."""
-    shards = sorted(folder.glob(f"{split}-*.jsonl"), key=lambda p: int(p.stem.rpartition("-")[2]))
-    return list(islice(read_lines(shards), limit))
-
-
 def own_dialogues(folder: Path, split: str, limit: int) -> list[list[Message]]:
     """The folder's own conversations, as the template can render them."""
     path = folder / f"dialogues-{split}.jsonl"
     found: list[list[Message]] = []
-    for row in islice(read_lines([path] if path.exists() else []), limit):
+    for row in islice(read_rows(path) if path.exists() else (), limit):
         messages: list[Message] = list(row["messages"])
         while messages and messages[0]["role"] == "assistant":  # a greeting answers nothing
             messages.pop(0)
@@ -70,7 +50,8 @@ def gather(
 ) -> Material:
     """The conversations of one split, rendered; an answer too long for a row is cut, a question drops out."""
     own = own_dialogues(folder, split, 50 * max(exercises, 1000))
-    made = make_exercises(documents_of(folder, split, max(exercises, 1)), exercises, seed)
+    documents = list(islice(read_documents(folder, split), max(exercises, 1)))
+    made = make_exercises(documents, exercises, seed)
     kept_own = [(m, d) for m in own if (d := render(template, m, context))]
     kept = [(e, d) for e in made if (d := render(template, e.messages, context))]
     return Material(

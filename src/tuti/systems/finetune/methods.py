@@ -54,9 +54,7 @@ def flops(model: Decoder, method: Full | Lora, context: int, tokens: int) -> flo
     return share * model.config.flops_per_token(context) * tokens
 
 
-def save_model(
-    run: Run, base: Path, model: Decoder, optimiser: Optimiser, method: Full | Lora, *, chat: bool
-) -> None:
+def save_model(run: Run, base: Path, model: Decoder, optimiser: Optimiser, method: Full | Lora) -> None:
     """The LanguageModel `model`; with LoRA also the artifact `adapter` in PEFT's format.
 
     Adapters are merged in fp32 into the weights of `base`, whatever precision they were trained in.
@@ -72,7 +70,7 @@ def save_model(
             save_lora(whole, LoRA(method.rank, method.alpha), folder, base=str(base))
         model = merge_lora(whole)
     template = ChatTemplate.load(base)
-    with run.save("model", "LanguageModel", chat=chat, template=template.hash) as folder:
+    with run.save("model", "LanguageModel", chat=True, template=template.hash) as folder:
         save_decoder(model, folder, extra={"eos_token_id": list(template.stops)})
         template.save(folder)
         stops = {"eos_token_id": list(template.stops), "pad_token_id": template.tokenizer.end}

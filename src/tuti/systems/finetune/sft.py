@@ -3,31 +3,23 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Interval
 from tyro.conf import Positional
 
 from tuti.data import Batch, PackedRows, Tokens, read_tokens
 from tuti.data.dialogues import PackedDialogues, join
-from tuti.nn import Decoder
 from tuti.run import Run, UserError
 from tuti.run.machine import choose_device
 from tuti.systems.finetune import material
 from tuti.systems.finetune.held_out import HeldOut
 from tuti.systems.finetune.methods import Full, Lora, flops, open_model, optimiser_of, save_model
 from tuti.text import ChatTemplate
-from tuti.train import (
-    Checkpoints,
-    Optimiser,
-    Parts,
-    Step,
-    Trapezoid,
-    as_dtype,
-    batch_loss,
-    fit,
-    load_checkpoint,
-)
+from tuti.train import Parts, Processes, Trapezoid, batch_loss, train
+
+if TYPE_CHECKING:
+    from tuti.systems.finetune.adapt import Adapt
 
 
 @dataclass(frozen=True)
@@ -75,9 +67,7 @@ def parts(config: Sft, run: Run) -> Parts:
             f"{documents} gives nothing to answer: no dialogue, and no exercise fits {context} tokens",
             hint="--exercises 4000, a larger --context, or *.chat.jsonl files in the folder",
         )
-    run.log(
-        "material", dialogues=len(found.own), exercises=len(found.exercises), too_long=found.lost
-    )
+    run.log("material", dialogues=len(found.own), exercises=len(found.exercises), too_long=found.lost)
     plain = min(config.rows - 1, round(config.rows * config.keep))
     dialogues = PackedDialogues(found.repeated(), context, seed)
     text = PackedRows(tokens, context, seed)
@@ -104,75 +94,22 @@ def tokens_of(folder: Path, template: ChatTemplate, split: str = "train") -> Tok
 def sft(config: Sft, run: Run) -> None:
     """Trains, measures dialogues and text before and after, checkpoints, and saves a LanguageModel."""
     made = parts(config, run)
-    base = run.load(config.model, "LanguageModel")
-    template, seed = ChatTemplate.load(base), run.options.seed
+    template = ChatTemplate.load(run.load(config.model, "LanguageModel"))
     context = min(config.context, made.model.config.context)
     documents, tokens = run.load(config.documents, "Documents"), run.load(config.tokens, "Tokens")
-    held = material.gather(documents, "valid", template, context, config.held_out, seed)
-    measure = HeldOut(run, tokens, context, config.held_out, template, held)
-    model, optimiser = train(made, config, measure, run)
-    predicted = config.steps * config.rows * context
-    run.log("cost", flops=flops(model, config.method, context, predicted))
-    save_model(run, base, model, optimiser, config.method, chat=True)
-    measure.verdict()
+    held = material.gather(documents, "valid", template, context, config.held_out, run.options.seed)
+    tune(made, config, HeldOut(run, tokens, context, config.held_out, template, held), run)
 
 
-class Updates(Protocol):
-    """What the configs of this room's training stages have in common."""
-
-    @property
-    def steps(self) -> int: ...
-    @property
-    def every(self) -> int: ...
-    @property
-    def precision(self) -> str: ...
-
-
-def train(made: Parts, config: Updates, measure: HeldOut, run: Run) -> tuple[Decoder, Optimiser]:
-    """The updates, from the last checkpoint on; measured at step 0, now and then, and at the end."""
-    device = choose_device(run.options.device)
-    model = made.model.to(device, as_dtype(config.precision))
-    optimiser = Optimiser(model, made.optimiser)
-    checkpoints, start = Checkpoints(run), 0
-    if (found := run.resume()) is not None:
-        start, state, _ = load_checkpoint(found)
-        optimiser.restore(state)
-        run.log("resumed", step=start)
-    trained = sum(weight.numel() for weight in optimiser.weights)
+def tune(made: Parts, config: "Adapt | Sft", measure: HeldOut, run: Run) -> None:
+    """The updates, measured before, between and after them; then the model is saved and judged."""
+    model, method = made.model, config.method
+    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     run.show(f"{trained:,} of {model.config.parameters:,} parameters, {config.steps:,} steps")
-    if start == 0:
-        measure(model, 0)
-
-    def batches(step: int) -> list[Batch]:
-        return [batch.to(device) for batch in made.batches(step)]
-
-    updates = fit(
-        model, optimiser, made.schedule, batches, made.loss, start=start, steps=config.steps
-    )
-    for step in updates:
-        report(step, config.steps, run)
-        if step.number % config.every == 0 and step.number < config.steps:
-            checkpoints.save(step.number, optimiser.state())
-            measure(model, step.number)
-    checkpoints.wait()
+    alone = Processes("ddp", device=choose_device(run.options.device))
+    optimiser = train(made, config, run, alone, measure, measure_first=True)
     measure(model, config.steps, last=True)
-    return model, optimiser
-
-
-def report(step: Step, steps: int, run: Run) -> None:
-    """One line a step on the screen, one event in the stream."""
-    left = (steps - step.number) * step.seconds
-    run.show(
-        f"step {step.number}/{steps}  loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tok/s  "
-        f"{left / 60:.1f} min left",
-        passing=True,
-    )
-    run.log(
-        "step",
-        step=step.number,
-        steps=steps,
-        loss=round(step.loss, 6),
-        norm=round(step.norm, 4),
-        tokens=step.tokens,
-        seconds=round(step.seconds, 4),
-    )
+    predicted = config.steps * config.rows * measure.context
+    run.log("cost", flops=flops(model, method, measure.context, predicted))
+    save_model(run, run.load(config.model, "LanguageModel"), model, optimiser, method)
+    measure.verdict()

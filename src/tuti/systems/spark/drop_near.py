@@ -20,7 +20,7 @@ import numpy as np
 
 from tuti.systems.spark import near
 from tuti.systems.spark.buckets import iterate_lines, whole
-from tuti.systems.spark.frames import BATCH, TALLY, Engine, Pairs, buckets_of, lined, paths_in
+from tuti.systems.spark.frames import TALLY, Engine, Pairs, buckets_of, lined, paths_in, portions
 from tuti.systems.spark.near import Hashes, Places
 from tuti.systems.spark.query.arrow import Batch, pa
 from tuti.systems.spark.rows import read_row
@@ -66,20 +66,10 @@ def _numbered(path: Path) -> Iterator[tuple[int, str]]:
     return enumerate(iterate_lines(path), start=int(path.name) << LINE)
 
 
-def _documents(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[Places, list[str]]]:
+def _documents(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[list[int], list[str]]]:
     """Numbers and texts of documents, some megabytes at a time."""
-    numbers, texts, size = list[int](), list[str](), 0
-    for number, line in lines:
-        row = read_row(line)
-        if row.kind == "document":
-            numbers.append(number)
-            texts.append(row.body)
-            size += len(row.body)
-        if size > BATCH:
-            yield np.array(numbers), texts
-            numbers, texts, size = [], [], 0
-    if texts:
-        yield np.array(numbers), texts
+    rows = ((number, read_row(line)) for number, line in lines)
+    return portions((number, row.body) for number, row in rows if row.kind == "document")
 
 
 def _signed(batches: Iterable[Batch]) -> Iterator[Batch]:

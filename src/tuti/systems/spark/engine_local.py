@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tuti.systems.spark.engine import Frame, Session
-from tuti.systems.spark.frames import COUNTS, LINES, Function, Pairs, lines_of
+from tuti.systems.spark.frames import COUNTS, LINES, Function, Pairs, lines_of, pairs_in
 from tuti.systems.spark.query.arrow import Batch, pa
 from tuti.systems.spark.walk import Source
 from tuti.systems.spark.words import Count
@@ -42,8 +42,7 @@ class LocalEngine:
 
     def lines(self, frame: Frame) -> Pairs:
         """The buckets and lines."""
-        for batch in frame.batches():
-            yield from zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
+        return pairs_in(frame.batches())
 
     def summed(self, frame: Frame) -> Iterator[Count]:
         """The words and how often they stand there."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from tuti.run import UserError, read_events
+from tuti.run import UserError
 from tuti.systems.spark.doctor.advice import advice, size
 from tuti.systems.spark.doctor.event_log import read_log
-from tuti.systems.spark.doctor.facts import Facts, Stage, facts_from, read_facts
+from tuti.systems.spark.doctor.facts import Facts, Stage, facts_in, read_facts
 from tuti.systems.spark.doctor.levels import Level
 from tuti.systems.spark.doctor.predict import predictions
 from tuti.systems.spark.java import find_java
@@ -69,9 +69,8 @@ def facts_at(target: Path) -> list[Facts]:
     if not target.exists():
         raise UserError(f"{target} does not exist", hint="give a run, a .py, a .sql or an event log")
     for folder in (target, target / "stages" / "prepare"):
-        if events := read_events(folder, "job") if (folder / "events.jsonl").exists() else []:
-            kept = [{k: v for k, v in event.items() if k not in ("event", "time")} for event in events]
-            return [facts_from(event) for event in kept]
+        if found := facts_in(folder):
+            return found
     if (target / "events.jsonl").exists():
         raise UserError(
             f"{target} has no jobs of our engine", hint="give a run of tuti spark prepare, without --master"

@@ -83,17 +83,27 @@ def lined(engine: Engine, frame: Frame, function: Callable[..., Pairs], *given: 
     return engine.mapped(frame, step, LINES)
 
 
+def pairs_in(batches: Iterable[Batch]) -> Pairs:
+    """The buckets and lines of LINES."""
+    for batch in batches:
+        yield from zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
+
+
 def batches_of(pairs: Pairs) -> Iterator[Batch]:
     """Pairs as Arrow batches of bounded size."""
-    buckets: list[int] = []
-    lines: list[str] = []
-    size = 0
-    for bucket, line in pairs:
-        buckets.append(bucket)
-        lines.append(line)
-        size += len(line)
-        if size > BATCH:
-            yield pa.record_batch([buckets, lines], schema=LINES)
-            buckets, lines, size = [], [], 0
-    if buckets:
+    for buckets, lines in portions(pairs):
         yield pa.record_batch([buckets, lines], schema=LINES)
+
+
+def portions(numbered: Iterable[tuple[int, str]]) -> Iterator[tuple[list[int], list[str]]]:
+    """The numbers and the texts of some megabytes at a time."""
+    numbers, texts, size = list[int](), list[str](), 0
+    for number, text in numbered:
+        numbers.append(number)
+        texts.append(text)
+        size += len(text)
+        if size > BATCH:
+            yield numbers, texts
+            numbers, texts, size = [], [], 0
+    if texts:
+        yield numbers, texts

@@ -15,31 +15,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from tuti.systems.spark import frames
 from tuti.systems.spark.buckets import edited, iterate_lines, sort_bucket, whole
 from tuti.systems.spark.clean import Cleaning
 from tuti.systems.spark.drop_near import drop_near
-from tuti.systems.spark.frames import (
-    COUNTS,
-    TALLY,
-    Engine,
-    Frame,
-    Pairs,
-    batches_of,
-    buckets_of,
-    lined,
-    listed_in,
-    paths_in,
-)
 from tuti.systems.spark.paragraphs import places, repeated
 from tuti.systems.spark.query.arrow import Batch, pa
 from tuti.systems.spark.rows import read_row, rows_of
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.walk import Source
-from tuti.systems.spark.words import Count, words_of
+from tuti.systems.spark.words import Count
+from tuti.text import words_of
 
 
 def gather(
-    engine: Engine,
+    engine: frames.Engine,
     sources: Sequence[Source],
     scratch: Path,
     limit: int,
@@ -53,7 +43,7 @@ def gather(
     duplicates (0: they stay); `runs`: of evaluation sets (`overlap.py`).
     """
     def read(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return batches_of(_read(batches, limit, how))
+        return frames.batches_of(_read(batches, limit, how))
 
     total = Tally()
     _sort_buckets(engine, engine.read(sources, read), scratch / "sorted", total, runs)
@@ -64,95 +54,91 @@ def gather(
 
 
 def _sort_buckets(
-    engine: Engine, lines: Frame, folder: Path, total: Tally, runs: Path | None = None
+    engine: frames.Engine, lines: frames.Frame, folder: Path, total: Tally, runs: Path | None = None
 ) -> None:
     """The shuffle, and one file for each bucket; only what is kept now counts as kept."""
     folder.mkdir(parents=True)
     total.kept = {}
-    for _, line in engine.lines(lined(engine, engine.by_bucket(lines), _write, folder.resolve(), runs)):
+    written = frames.lined(engine, engine.by_bucket(lines), _write, folder.resolve(), runs)
+    for _, line in engine.lines(written):
         total.add(Tally.from_json(line))
 
 
-def _cut_repeated(engine: Engine, scratch: Path, total: Tally) -> None:
+def _cut_repeated(engine: frames.Engine, scratch: Path, total: Tally) -> None:
     """Cuts out paragraphs that stand in another document. The cuts are few beside the corpus."""
     folder, edits, cuts = scratch / "sorted", scratch / "edited", scratch.resolve() / "cuts"
     cuts.mkdir()
-    found = engine.by_bucket(lined(engine, buckets_of(engine, folder), _find))
-    repeats = engine.by_bucket(lined(engine, found, _repeated))
-    list(engine.lines(lined(engine, repeats, _write_cuts, cuts)))
+    found = engine.by_bucket(frames.lined(engine, frames.buckets_of(engine, folder), _find))
+    repeats = engine.by_bucket(frames.lined(engine, found, _repeated))
+    list(engine.lines(frames.lined(engine, repeats, _write_cuts, cuts)))
     if not any(cuts.iterdir()):
         return
-    rows = lined(engine, buckets_of(engine, folder), _edit, cuts)
+    rows = frames.lined(engine, frames.buckets_of(engine, folder), _edit, cuts)
     _sort_buckets(engine, rows, edits, total)
     shutil.rmtree(folder)
     edits.rename(folder)
 
 
-def count(engine: Engine, scratch: Path, cut: str) -> Iterator[Count]:
+def count(engine: frames.Engine, scratch: Path, cut: str) -> Iterator[Count]:
     """(word, n) of the train split: words are counted where the buckets are, then summed in one shuffle."""
 
     def words(batches: Iterator[Batch]) -> Iterator[Batch]:
         return _count(batches, cut)
 
-    return engine.summed(engine.mapped(buckets_of(engine, scratch / "sorted"), words, COUNTS))
+    return engine.summed(engine.mapped(frames.buckets_of(engine, scratch / "sorted"), words, frames.COUNTS))
 
 
-def _read(batches: Iterable[Batch], limit: int, how: Cleaning) -> Pairs:
+def _read(batches: Iterable[Batch], limit: int, how: Cleaning) -> frames.Pairs:
     tally = Tally()
-    for name, path, size, modified in listed_in(batches):
+    for name, path, size, modified in frames.listed_in(batches):
         for row in rows_of(Source(name, os.fsencode(path), size, modified), limit, how, tally):
             yield row.bucket(), row.line()
-    yield TALLY, tally.to_json()
+    yield frames.TALLY, tally.to_json()
 
 
-def _write(batches: Iterable[Batch], folder: Path, runs: Path | None) -> Pairs:
+def _write(batches: Iterable[Batch], folder: Path, runs: Path | None) -> frames.Pairs:
     tally = Tally()
     for bucket, lines in _grouped(batches):
-        if bucket == TALLY:
+        if bucket == frames.TALLY:
             for line in lines:
                 tally.add(Tally.from_json(line))
         else:
             sort_bucket(lines, folder / f"{bucket:03d}", tally, runs)
-    yield TALLY, tally.to_json()
+    yield frames.TALLY, tally.to_json()
 
 
-def _find(batches: Iterable[Batch]) -> Pairs:
-    rows = (row for path in paths_in(batches) for row in map(read_row, iterate_lines(path)))
+def _find(batches: Iterable[Batch]) -> frames.Pairs:
+    rows = (row for path in frames.paths_in(batches) for row in map(read_row, iterate_lines(path)))
     return (place for row in rows for place in places(row))
 
 
-def _repeated(batches: Iterable[Batch]) -> Pairs:
+def _repeated(batches: Iterable[Batch]) -> frames.Pairs:
     return (cut for _, lines in _grouped(batches) for cut in repeated(lines))
 
 
-def _write_cuts(batches: Iterable[Batch], folder: Path) -> Pairs:
+def _write_cuts(batches: Iterable[Batch], folder: Path) -> frames.Pairs:
     for bucket, lines in _grouped(batches):
         with whole(folder / f"{bucket:03d}") as file:
             file.writelines(f"{line}\n".encode() for line in lines)
         yield bucket, "written"
 
 
-def _edit(batches: Iterable[Batch], cuts: Path) -> Pairs:
+def _edit(batches: Iterable[Batch], cuts: Path) -> frames.Pairs:
     tally = Tally()
-    for path in paths_in(batches):
+    for path in frames.paths_in(batches):
         for row in edited(path, cuts, tally):
             yield row.bucket(), row.line()
-    yield TALLY, tally.to_json()
+    yield frames.TALLY, tally.to_json()
 
 
 def _grouped(batches: Iterable[Batch]) -> Iterator[tuple[int, Iterator[str]]]:
     """Each bucket with its lines, which lie beside each other."""
-    pairs = (pair for batch in batches for pair in zip(*_columns(batch), strict=True))
-    for bucket, group in groupby(pairs, key=lambda pair: pair[0]):
+    for bucket, group in groupby(frames.pairs_in(batches), key=lambda pair: pair[0]):
         yield bucket, (line for _, line in group)
 
 
-def _columns(batch: Batch) -> tuple[list[int], list[str]]:
-    return batch.column(0).to_pylist(), batch.column(1).to_pylist()
-
-
 def _count(batches: Iterable[Batch], cut: str) -> Iterator[Batch]:
-    for path in paths_in(batches):
+    for path in frames.paths_in(batches):
         total: Counter[str] = Counter()
         for row in map(read_row, iterate_lines(path)):
             if row.kind == "document" and row.id >= cut:
@@ -160,4 +146,4 @@ def _count(batches: Iterable[Batch], cut: str) -> Iterator[Batch]:
         words, counts = list(total), list(total.values())
         for start in range(0, len(words), 20_000):
             part = slice(start, start + 20_000)
-            yield pa.record_batch([words[part], counts[part]], schema=COUNTS)
+            yield pa.record_batch([words[part], counts[part]], schema=frames.COUNTS)

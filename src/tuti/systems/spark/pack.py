@@ -10,8 +10,7 @@ from annotated_types import Ge
 from tyro.conf import Positional
 
 from tuti.data import Document, write_tokens
-from tuti.run import Run, UserError, disk_errors
-from tuti.systems.spark.split import read_documents
+from tuti.run import Run, UserError, disk_errors, read_documents
 from tuti.text import ChatTemplate, Tokenizer
 
 
@@ -33,15 +32,15 @@ def pack(config: Pack, run: Run) -> None:
     folder = config.tokenizer  # a Tokenizer's or a model's folder as it stands, else a run
     if not (folder / "tokenizer.json").exists():
         folder = run.load(config.tokenizer, "Tokenizer")
-    tokenizer = Tokenizer.load(folder)
+    template = ChatTemplate.load(folder)
+    tokenizer = template.tokenizer
     run.inputs["tokenizer.json"] = tokenizer.hash
     if (run.folder / "artifacts" / "tokens").exists():
         run.show("pack: finished before")
         return
     facts = {"tokenizer": tokenizer.hash, "vocab": tokenizer.vocab_size, "end": tokenizer.end}
     with disk_errors(run.folder), run.save("tokens", "Tokens", **facts) as target:
-        tokenizer.save(target)  # tokens mean nothing without it
-        ChatTemplate.load(folder).save(target)
+        template.save(target)  # with its tokenizer: tokens mean nothing without it
         for split in ("train", "valid"):
             encoded = encode(read_documents(source, split), tokenizer, config.batch)
             totals = write_tokens(target, split, encoded, vocab=tokenizer.vocab_size)

@@ -21,7 +21,7 @@ import numpy as np
 from annotated_types import Ge, Interval, Len
 from tyro.conf import Positional
 
-from tuti.run import Run, UserError, disk_errors, hash_text
+from tuti.run import Run, UserError, disk_errors, hash_text, read_documents
 from tuti.run.machine import cores
 from tuti.systems.spark.clean import Choice, Cleaning, Edit
 from tuti.systems.spark.doctor.facts import facts_of
@@ -33,13 +33,7 @@ from tuti.systems.spark.gather import count, gather
 from tuti.systems.spark.languages import chosen
 from tuti.systems.spark.overlap import runs_of
 from tuti.systems.spark.remote import address, listed
-from tuti.systems.spark.split import (
-    cut_id,
-    read_documents,
-    sorted_rows,
-    write_counts,
-    write_documents,
-)
+from tuti.systems.spark.split import cut_id, sorted_rows, write_counts, write_documents
 from tuti.systems.spark.tally import LISTED, Tally
 from tuti.systems.spark.walk import Skip, Source, walk
 from tuti.systems.spark.words import Count, counted
@@ -106,19 +100,15 @@ def prepare(config: Prepare, run: Run) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _roots(config: Prepare) -> list[Path]:
-    return [config.source] if isinstance(config.source, Path) else list(config.source)
-
-
 def _remote(config: Prepare) -> list[str]:
-    return [found for root in _roots(config) if (found := address(root))]
+    return [found for root in config.source if (found := address(root))]
 
 
 def _listed(config: Prepare, run: Run) -> tuple[list[Source], list[Skip]]:
     """The files of this machine, and of addresses that Spark reaches."""
-    roots = _roots(config)
     remote = _remote(config)
-    sources, skips = walk([root for root in roots if not address(root)], exclude=run.folder)
+    here = [root for root in config.source if not address(root)]
+    sources, skips = walk(here, exclude=run.folder)
     if remote and not config.master:
         raise UserError(
             f"{remote[0]} is no path of this machine; Spark reads it",
@@ -128,14 +118,12 @@ def _listed(config: Prepare, run: Run) -> tuple[list[Source], list[Skip]]:
         from tuti.systems.spark import engine_spark
 
         spark = engine_spark.session(config.master, config.memory)
-        more, passed = listed(spark, remote, several=len(roots) > 1)
+        more, passed = listed(spark, remote, several=len(config.source) > 1)
         sources, skips = sources + more, skips + passed
     return sources, skips
 
 
-def _documents(
-    config: Prepare, run: Run, sources: Sequence[Source], tally: Tally, scratch: Path
-) -> str:
+def _documents(config: Prepare, run: Run, sources: Sequence[Source], tally: Tally, scratch: Path) -> str:
     """Writes the Documents; returns the first id of the train split."""
     how = config.cleaning()
     run.log("reading", files=len(sources), bytes=sum(source.size for source in sources))
@@ -154,12 +142,12 @@ def _documents(
         for kind, (count, size) in tally.kept.items()
     }
     with run.save("documents", "Documents") as folder:
-        splits = write_documents(scratch, folder, cuts)
+        splits, drops = write_documents(scratch, folder, cuts), tally.drops()
         read = {"files": tally.files, "bytes": tally.bytes, "suffixes": tally.suffixes}
         stats = {"splits": splits, "sources": read, "passage": config.passage}
-        drops = tally.drops()
-        _write_json(folder / "stats.json", stats)
-        _write_json(folder / "drops.json", drops)
+        for name, found in (("stats", stats), ("drops", drops)):
+            text = json.dumps(found, ensure_ascii=False, indent=1, sort_keys=True)
+            (folder / f"{name}.json").write_text(text, encoding="utf-8")
     _report(run, splits, tally, drops)
     return cuts["document"]
 
@@ -210,14 +198,8 @@ def _engine(config: Prepare, run: Run, scratch: Path, partitions: int) -> Genera
         run.log("job", **asdict(facts_of(job)))
         follow.end()
 
-    with Session(
-        executors=executors,
-        memory=memory,
-        partitions=partitions,
-        folder=scratch,
-        told=told,
-        ended=ended,
-    ) as session:
+    size = {"executors": executors, "partitions": partitions}
+    with Session(**size, memory=memory, folder=scratch, told=told, ended=ended) as session:
         yield LocalEngine(session)
 
 
@@ -232,16 +214,13 @@ _HINT = (
 
 
 def _names(config: Prepare) -> str:
-    return ", ".join(address(path) or str(path) for path in _roots(config))
+    return ", ".join(address(path) or str(path) for path in config.source)
 
 
 def _found(tally: Tally) -> str:
-    skipped = [f"{count} × {reason}" for reason, count in sorted(tally.reasons.items())]
-    dropped = [f"{rule.count} × {name}" for name, rule in sorted(tally.rules.items())]
-    found = ", ".join(
-        [*(f"skipped {text}" for text in skipped), *(f"dropped {text}" for text in dropped)]
-    )
-    return found or "it is empty"
+    skipped = [f"skipped {count} × {reason}" for reason, count in sorted(tally.reasons.items())]
+    dropped = [f"dropped {rule.count} × {name}" for name, rule in sorted(tally.rules.items())]
+    return ", ".join([*skipped, *dropped]) or "it is empty"
 
 
 def _check(config: Prepare, tally: Tally) -> None:
@@ -262,12 +241,6 @@ def _check(config: Prepare, tally: Tally) -> None:
             hint="add more text: 200 KB gives a first impression, 5 MB a fair model; "
             "--min-bytes sets another limit",
         )
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(
-        json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True), encoding="utf-8"
-    )
 
 
 def _report(run: Run, splits: dict[str, Any], tally: Tally, drops: dict[str, Any]) -> None:

@@ -106,9 +106,7 @@ def _open(source: Source) -> Generator[BinaryIO]:
             yield raw
 
 
-def _rows(
-    name: str, pieces: Iterator[str], *, chat: bool
-) -> Iterator["str | list[Message] | Skip"]:
+def _rows(name: str, pieces: Iterator[str], *, chat: bool) -> Iterator["str | list[Message] | Skip"]:
     for number, line in enumerate(lines(pieces, LONGEST_ROW), start=1):
         if line is None:
             yield Skip(name, number, "row too long")

@@ -44,9 +44,7 @@ class Row(NamedTuple):
         """One line of the artifact."""
         fields = {"id": self.id, "source": f"{self.name}#{self.n}", "script": self.script}
         fields |= {"language": self.language}
-        body = (
-            {"text": self.body} if self.kind == "document" else {"messages": json.loads(self.body)}
-        )
+        body = {"text": self.body} if self.kind == "document" else {"messages": json.loads(self.body)}
         return json.dumps(fields | body, ensure_ascii=False, sort_keys=True) + "\n"
 
 
@@ -102,9 +100,7 @@ def _dialogue(name: str, dialogue: Dialogue, how: Cleaning, tally: Tally) -> Row
     how = replace(_unjudged(how), languages=frozenset(), identify=language)
     cleaned = [{"role": m["role"], "content": clean(m["content"], how).text} for m in messages]
     body = json.dumps(cleaned, ensure_ascii=False)
-    return Row(
-        hash_text(body)[:32], "dialogue", name, n, script_of(spoken.text), spoken.language, body
-    )
+    return Row(hash_text(body)[:32], "dialogue", name, n, script_of(spoken.text), spoken.language, body)
 
 
 def _unjudged(how: Cleaning) -> Cleaning:

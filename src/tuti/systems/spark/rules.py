@@ -159,21 +159,10 @@ def _note(b: Bounds) -> Bounds:
 
 def _code(b: Bounds) -> Bounds:
     """Names and signs are its words; `...` is a statement."""
-    code = replace(b, words=(5, 100_000), word_length=(2, 25), alphabetic=0.4, stop=0, symbols=0.5)
     top = {n: 2 * most for n, most in b.top.items()}
-    return replace(
-        code,
-        top=top,
-        ellipses=1,
-        sentences=0,
-        curly=1,
-        punctuated=0,
-        short=1,
-        newlines=1,
-        numbered=1,
-        notices=1,
-        generated=False,
-    )
+    code = replace(b, words=(5, 100_000), word_length=(2, 25), alphabetic=0.4, stop=0, symbols=0.5, top=top)
+    free = replace(code, ellipses=1, sentences=0, curly=1, punctuated=0, short=1, newlines=1)
+    return replace(free, numbered=1, notices=1, generated=False)
 
 
 GENRES: dict[str, Callable[[Bounds], Bounds]] = {

@@ -87,9 +87,7 @@ class Shards:
         self.file.close()
 
 
-def write_documents(
-    scratch: Path, folder: Path, cuts: dict[str, str]
-) -> dict[str, dict[str, Any]]:
+def write_documents(scratch: Path, folder: Path, cuts: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Streams the sorted rows into their files; returns the statistics of each split."""
     parts = {name: Part() for name in ("train", "valid", "dialogues-train", "dialogues-valid")}
     shards = {name: Shards(folder, name) for name in ("train", "valid")}
@@ -109,16 +107,6 @@ def write_documents(
     for shard in shards.values():
         shard.close()
     return {name: asdict(part) for name, part in parts.items()}
-
-
-def read_documents(folder: Path, split: str) -> Iterator[dict[str, str]]:
-    """The rows of one split of a Documents artifact: id, source, script, text."""
-    shards = sorted(
-        folder.glob(f"{split}-*.jsonl"), key=lambda path: int(path.stem.rpartition("-")[2])
-    )
-    for path in shards:
-        for line in iterate_lines(path):
-            yield json.loads(line)
 
 
 def write_counts(path: Path, counts: Iterable[Count]) -> int:

@@ -63,9 +63,11 @@ class Tally:
         if len(self.skipped) > 4 * LISTED:
             self.skipped = heapq.nsmallest(LISTED, self.skipped)
 
-    def keep(self, kind: str, size: int) -> None:
-        """One item of this kind stays, with so many bytes."""
-        self._keep(kind, 1, size)
+    def keep(self, kind: str, size: int, count: int = 1) -> None:
+        """An item of this kind (or several) stays, with so many bytes."""
+        held = self.kept.setdefault(kind, [0, 0])
+        held[0] += count
+        held[1] += size
 
     def add(self, other: "Tally") -> None:
         """Joins the counts of another piece of work to these."""
@@ -78,7 +80,7 @@ class Tally:
             self._merge_rule(name, rule)
         self.skipped = heapq.nsmallest(LISTED, [*self.skipped, *other.skipped])
         for kind, (count, size) in other.kept.items():
-            self._keep(kind, count, size)
+            self.keep(kind, size, count)
 
     def _merge_rule(self, name: str, rule: Rule) -> None:
         mine = self.rules.setdefault(name, Rule())
@@ -86,11 +88,6 @@ class Tally:
         mine.bytes += rule.bytes
         if len(mine.examples) < EXAMPLES or rule.examples[:1] < mine.examples[-1:]:
             mine.examples = heapq.nsmallest(EXAMPLES, [*mine.examples, *rule.examples])
-
-    def _keep(self, kind: str, count: int, size: int) -> None:
-        held = self.kept.setdefault(kind, [0, 0])
-        held[0] += count
-        held[1] += size
 
     def to_json(self) -> str:
         """One line that `from_json` reads back, on whichever machine."""
@@ -118,11 +115,8 @@ class Tally:
             for name, rule in sorted(self.rules.items())
         }
         listed = [
-            {
-                "source": f"{skip.name}#{skip.line}" if skip.line else skip.name,
-                "reason": skip.reason,
-            }
-            for skip in heapq.nsmallest(LISTED, self.skipped)
+            {"source": f"{name}#{line}" if line else name, "reason": reason}
+            for name, line, reason in heapq.nsmallest(LISTED, self.skipped)
         ]
         total = sum(self.reasons.values())
         reasons = dict(sorted(self.reasons.items()))

@@ -38,14 +38,9 @@ def walk(roots: Sequence[Path], exclude: Path | None = None) -> tuple[list[Sourc
     taken: set[str] = set()
     for root in roots:
         if not root.exists():
-            raise UserError(
-                f"{root} does not exist", hint="give a folder of texts, or one text file"
-            )
-        label = (
-            ""
-            if len(roots) == 1 and root.is_dir()
-            else unused(root.resolve().name or "root", taken)
-        )
+            raise UserError(f"{root} does not exist", hint="give a folder of texts, or one text file")
+        alone = len(roots) == 1 and root.is_dir()
+        label = "" if alone else unused(root.resolve().name or "root", taken)
         prefix = label and label + "/"
         found = _below(root, prefix, seen, barred) if root.is_dir() else [_file(root, label)]
         for item in found:

@@ -7,13 +7,14 @@ that stayed, so it is walked again.
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from tyro.conf import Positional, arg
 
-from tuti.run import UserError, config_from_json, find_artifact, hash_text
+from tuti.run import UserError, config_from_json, find_artifact, hash_text, read_documents
 from tuti.run.directory import read_config
 from tuti.systems.spark import near
 from tuti.systems.spark.clean import Text, steps
@@ -21,7 +22,6 @@ from tuti.systems.spark.overlap import RUN, runs_of
 from tuti.systems.spark.paragraphs import key_of, paragraphs
 from tuti.systems.spark.prepare import Prepare
 from tuti.systems.spark.readers import Dialogue, Passage, read
-from tuti.systems.spark.split import read_documents
 from tuti.systems.spark.tally import excerpt
 from tuti.systems.spark.walk import Skip, Source, walk
 
@@ -59,9 +59,7 @@ def _found(documents: Path, split: str, asked: str) -> Iterator[Document]:
     return (row for row in read_documents(documents, split) if asked in (row["id"], row["source"]))
 
 
-def _way(
-    asked: Prepare, name: str, n: str, documents: Path, kept: Sequence[Document]
-) -> Iterator[str]:
+def _way(asked: Prepare, name: str, n: str, documents: Path, kept: Sequence[Document]) -> Iterator[str]:
     """The stages of one text, in the order of `prepare`."""
     source = _source(asked, name)
     item = _item(source, asked.passage, n)
@@ -128,14 +126,9 @@ def _beside_others(asked: Prepare, last: Text, source: str, documents: Path) -> 
 
 
 def _parts(documents: Path) -> Iterator[list[Document]]:
-    held: list[Document] = []
-    for split in ("train", "valid"):
-        for row in read_documents(documents, split):
-            held.append(row)
-            if len(held) == AT_ONCE:
-                yield held
-                held = []
-    yield held
+    rows = chain(*(read_documents(documents, split) for split in ("train", "valid")))
+    while part := list(islice(rows, AT_ONCE)):
+        yield part
 
 
 def _source(asked: Prepare, name: str) -> Source:

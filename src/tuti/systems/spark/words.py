@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tuti.text import split
-from tuti.text.split import LONGEST_WORD
+from tuti.run import read_rows
+from tuti.text import words_of
 
 HELD = 500_000
 """Distinct words held in memory before a sorted run of them goes to disk."""
@@ -19,14 +19,6 @@ Count = tuple[str, int]
 def by_frequency(count: Count) -> tuple[int, str]:
     """The order of WordCounts: most frequent first, ties by code point."""
     return -count[1], count[0]
-
-
-def words_of(text: str) -> list[str]:
-    """What `count_words` counts, in order: the pre-tokens that are not too long to be words."""
-    words = split(text)
-    if max(map(len, words), default=0) > LONGEST_WORD:
-        return [word for word in words if len(word) <= LONGEST_WORD]
-    return words
 
 
 def counted(texts: Iterable[str], scratch: Path, held: int = HELD) -> Iterator[Count]:
@@ -71,7 +63,4 @@ def _write_run(path: Path, counts: Iterable[Count]) -> Path:
 
 
 def _read_run(path: Path) -> Iterator[Count]:
-    with open(path, encoding="utf-8", newline="\n") as file:
-        for line in file:
-            word, n = json.loads(line)
-            yield word, n
+    return ((word, n) for word, n in read_rows(path))

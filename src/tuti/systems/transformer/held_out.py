@@ -12,13 +12,7 @@ from tuti.infer import document_nats, sample_text
 from tuti.measure import bits_per_byte
 from tuti.nn import Decoder
 from tuti.run import Run
-from tuti.run.machine import choose_device
 from tuti.text import Tokenizer
-
-
-def device_of(run: Run) -> str:
-    """The device this run computes on."""
-    return choose_device(run.options.device)
 
 
 class HeldOut:

@@ -13,22 +13,10 @@ from numpy.typing import NDArray
 from tuti.data import Batch, PackedRows, Tokens, read_tokens
 from tuti.nn import Decoder, DecoderConfig, look_back, save_decoder
 from tuti.run import Run, UserError
-from tuti.systems.transformer import held_out
-from tuti.text import ChatTemplate, Tokenizer
-from tuti.train import (
-    AdamW,
-    Checkpoints,
-    Muon,
-    Optimiser,
-    Parts,
-    Processes,
-    Step,
-    Trapezoid,
-    as_dtype,
-    batch_loss,
-    fit,
-    processes,
-)
+from tuti.run.machine import choose_device
+from tuti.systems.transformer.held_out import HeldOut
+from tuti.text import ChatTemplate
+from tuti.train import AdamW, Muon, Parts, Trapezoid, batch_loss, processes, train
 
 REPEATS = 30
 """Times that a small group's text is read at most, for the sake of balance"""
@@ -80,9 +68,8 @@ class Pretrain:
     """Under torchrun, each process holds a copy of the model (ddp) or a shard of it (fsdp)"""
 
 
-def decoder_config(config: Pretrain, vocab: int) -> DecoderConfig:
+def decoder_config(start: Scratch, context: int, vocab: int) -> DecoderConfig:
     """The decoder's shape: SwiGLU is 8/3 as wide as the stream, rounded to 32."""
-    start = config.start
     head_dim = start.width // start.heads
     if head_dim * start.heads != start.width or head_dim % 2 or start.heads % start.kv_heads:
         raise UserError(
@@ -98,7 +85,7 @@ def decoder_config(config: Pretrain, vocab: int) -> DecoderConfig:
         kv_heads=start.kv_heads,
         head_dim=head_dim,
         hidden=-(-8 * start.width // 3 // 32) * 32,
-        context=config.context,
+        context=context,
     )
 
 
@@ -108,7 +95,7 @@ def parts(config: Pretrain, run: Run) -> Parts:
     tokens = read_tokens(folder, "train")
     seed = run.options.seed
     generator = torch.Generator().manual_seed(seed)
-    model = Decoder(decoder_config(config, tokens.vocab), generator)
+    model = Decoder(decoder_config(config.start, config.context, tokens.vocab), generator)
     if config.start.look_back:
         look_back(model, generator)
     epochs = config.steps * config.rows * config.context / len(tokens.ids)
@@ -164,10 +151,10 @@ def pretrain(config: Pretrain, run: Run) -> None:
     """Trains, measures on held-out text, samples, checkpoints, and saves a LanguageModel."""
     made = parts(config, run)
     tokens_folder = run.load(config.tokens, "Tokens")
-    measure = held_out.HeldOut(tokens_folder, config.context, run)
+    measure = HeldOut(tokens_folder, config.context, run)
     shape = made.model.config
     run.show(f"pretrain: {shape.parameters:,} parameters, {config.steps:,} steps")
-    with processes(config.parallel, held_out.device_of(run), run.options.threads) as group:
+    with processes(config.parallel, choose_device(run.options.device), run.options.threads) as group:
         train(made, config, run, group, measure)
         predicted = config.steps * config.rows * config.context
         run.log("cost", flops=shape.flops_per_token(config.context) * predicted)
@@ -177,65 +164,9 @@ def pretrain(config: Pretrain, run: Run) -> None:
                 save_model(whole, tokens_folder, run)
 
 
-def train(
-    made: Parts, config: Pretrain, run: Run, group: Processes, measure: held_out.HeldOut
-) -> None:
-    """The updates, from the newest checkpoint on; the first process checkpoints and measures."""
-    model = made.model.to(group.device, as_dtype(config.precision))
-    wrapped = group.wrap(model)
-    optimiser = Optimiser(model, made.optimiser)
-    checkpoints, start = Checkpoints(run), group.resume(optimiser, run)
-
-    def batches(step: int) -> list[Batch]:
-        return [batch.to(group.device) for batch in group.share(made.batches(step))]
-
-    updates = fit(
-        wrapped,
-        optimiser,
-        made.schedule,
-        batches,
-        made.loss,
-        start=start,
-        steps=config.steps,
-        total=group.total,
-        before=group.before(wrapped),
-    )
-    for step in updates:
-        report(step, config, run)
-        if step.number % config.every == 0 and step.number < config.steps:
-            state = group.gather(optimiser.state())
-            with group.whole(model) as whole:
-                if whole is not None:
-                    checkpoints.save(step.number, state)
-                    measure(whole, step.number)
-    checkpoints.wait()
-
-
-def report(step: Step, config: Pretrain, run: Run) -> None:
-    """One line a step on the screen, one event in the stream."""
-    speed = step.tokens / step.seconds
-    left = (config.steps - step.number) * step.seconds
-    run.show(
-        f"step {step.number}/{config.steps}  loss {step.loss:.3f}  {speed:,.0f} tok/s  "
-        f"{left / 60:.1f} min left",
-        passing=True,
-    )
-    run.log(
-        "step",
-        step=step.number,
-        steps=config.steps,
-        loss=round(step.loss, 6),
-        norm=round(step.norm, 4),
-        tokens=step.tokens,
-        seconds=round(step.seconds, 4),
-    )
-
-
 def save_model(model: Decoder, tokens_folder: Path, run: Run) -> None:
-    """The model folder: Hugging Face's files, the tokenizer and the chat template."""
-    tokenizer = Tokenizer.load(tokens_folder)
+    """The model folder: Hugging Face's files, the chat template and its tokenizer."""
     template = ChatTemplate.load(tokens_folder)
     with run.save("model", "LanguageModel", chat=False, template=template.hash) as folder:
         save_decoder(model, folder)
-        tokenizer.save(folder)
         template.save(folder)

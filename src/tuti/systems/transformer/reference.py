@@ -100,14 +100,10 @@ def forward(model: Decoder, ids: list[int]) -> tuple[Matrix, Matrix]:
     for n in range(c.layers):
         block = {name.removeprefix(f"blocks.{n}."): value for name, value in w.items()}
         normed = [rms_norm(x, block["attention_norm.weight"], c.norm_eps) for x in xs]
-        read = self_attention(
-            normed, block["attention.qkv.weight"], block["attention.output.weight"], c
-        )
+        read = self_attention(normed, block["attention.qkv.weight"], block["attention.output.weight"], c)
         xs = [add(x, found) for x, found in zip(xs, read, strict=True)]
         for t, x in enumerate(xs):
-            both = times(
-                block["mlp.gate_up.weight"], rms_norm(x, block["mlp_norm.weight"], c.norm_eps)
-            )
+            both = times(block["mlp.gate_up.weight"], rms_norm(x, block["mlp_norm.weight"], c.norm_eps))
             made = swiglu(both[: c.hidden], both[c.hidden :])
             xs[t] = add(x, times(block["mlp.down.weight"], made))
     hidden = [rms_norm(x, w["norm.weight"], c.norm_eps) for x in xs]

@@ -24,16 +24,12 @@ class TokenizerConfig:
 
 def read_counts(folder: Path) -> dict[str, int]:
     """The word-count table that `spark prepare` wrote."""
-    counts: dict[str, int] = {}
     path = folder / "counts.jsonl"
     try:
         with open(path, encoding="utf-8") as lines:
-            for line in lines:
-                word, count = json.loads(line)
-                counts[str(word)] = int(count)
+            return {str(word): int(count) for word, count in map(json.loads, lines)}
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged: {error}", hint="tuti spark prepare FOLDER") from error
-    return counts
 
 
 def tokenizer(config: TokenizerConfig, run: Run) -> None:

@@ -14,14 +14,14 @@ from tuti.measure import ratio_interval
 from tuti.nn import load_decoder, load_lora, merge_lora, nll
 from tuti.run import Run, RunOptions, UserError, find_artifact, hash_file, read_events
 from tuti.systems.finetune import material
-from tuti.systems.finetune import sft as stage
 from tuti.systems.finetune.adapt import Adapt, adapt
 from tuti.systems.finetune.held_out import HeldOut, answer, dialogue_nats
 from tuti.systems.finetune.methods import Full, Lora
 from tuti.systems.finetune.presets import tiny
-from tuti.systems.finetune.sft import Sft, parts, sft
+from tuti.systems.finetune.sft import Sft, parts, sft, tokens_of
 from tuti.systems.finetune.tests.small import go, write_jsonl
 from tuti.text import ChatTemplate, Tokenizer
+from tuti.train import updates
 
 
 def config_of(small: Path, **fields: object) -> Sft:
@@ -145,7 +145,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
 ) -> None:
     config = config_of(small, method=method, steps=6, every=2, held_out=2, rows=4, exercises=40)
     whole = go(tmp_path / "whole", sft, config)
-    reported = stage.report
+    reported = updates.report
 
     def dies(step: object, steps: int, run: Run) -> None:
         reported(step, steps, run)  # type: ignore[arg-type]
@@ -153,7 +153,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(stage, "report", dies)
+        patch.setattr(updates, "report", dies)
         go(tmp_path / "killed", sft, config)
     resumed = go(tmp_path / "killed", sft, config)
     assert [event["step"] for event in read_events(resumed.folder, "resumed")] == [2]
@@ -201,7 +201,7 @@ def test_tokens_of_another_tokenizer_are_refused(small: Path) -> None:
     folder = find_artifact(small / "tokens", "Tokens")
     other = ChatTemplate.default(Tokenizer.train({"ab": 3, "cd": 2}, 300))
     with pytest.raises(UserError, match="another tokenizer"):
-        stage.tokens_of(folder, other)
+        tokens_of(folder, other)
 
 
 def test_nothing_to_answer_is_said(small: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tuti.run import read_events, read_rows
 from tuti.systems.spark.doctor.levels import Level, levels_of
 from tuti.systems.spark.engine.scheduler import Job
 from tuti.systems.spark.query import stages as plan_stages
@@ -176,7 +177,13 @@ def write_facts(facts: Facts, path: Path) -> None:
 
 def read_facts(path: Path) -> list[Facts]:
     """The jobs that were written to a file, one JSON line each."""
-    return [facts_from(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+    return [facts_from(found) for found in read_rows(path)]
+
+
+def facts_in(folder: Path) -> list[Facts]:
+    """The jobs of a run, from its events."""
+    kept = [{k: v for k, v in e.items() if k not in ("event", "time")} for e in read_events(folder, "job")]
+    return [facts_from(event) for event in kept]
 
 
 def facts_from(found: dict[str, Any]) -> Facts:

@@ -11,11 +11,11 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from tuti import ui
-from tuti.run import UserError, read_events
+from tuti.run import UserError
 from tuti.run.directory import read_config
 from tuti.systems.spark.doctor.advice import advice, size
 from tuti.systems.spark.doctor.event_log import read_log
-from tuti.systems.spark.doctor.facts import Facts, Stage, facts_from
+from tuti.systems.spark.doctor.facts import Facts, Stage, facts_in
 from tuti.systems.spark.doctor.follow import at_work
 from tuti.systems.spark.doctor.phrases import NAMES, PHRASES
 from tuti.systems.spark.doctor.predict import predictions
@@ -73,10 +73,7 @@ def _state(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=8)
 def _jobs(folder: Path, state: object) -> list[Facts]:
     """The jobs that have ended; read again when its events, or the log, are in another state."""
-    if not (folder / "config.json").exists():
-        return read_log(folder)
-    kept = [{k: v for k, v in e.items() if k not in ("event", "time")} for e in read_events(folder, "job")]
-    return [facts_from(event) for event in kept]
+    return facts_in(folder) if (folder / "config.json").exists() else read_log(folder)
 
 
 def _link(name: str, current: str, query: Mapping[str, str]) -> str:

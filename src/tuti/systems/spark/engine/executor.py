@@ -25,25 +25,10 @@ from tuti.systems.spark.engine import operators, shuffle
 from tuti.systems.spark.engine.blocks import Store
 from tuti.systems.spark.engine.hashing import hash_rows
 from tuti.systems.spark.engine.operators import Means
+from tuti.systems.spark.query import plan
 from tuti.systems.spark.query.arrow import Batch, ipc, pa, pieces, pq, size_of
 from tuti.systems.spark.query.expressions import evaluate
 from tuti.systems.spark.query.grouping import grouping
-from tuti.systems.spark.query.plan import (
-    By,
-    Cache,
-    Exchange,
-    Filter,
-    Final,
-    Join,
-    Map,
-    Node,
-    Partial,
-    Ranged,
-    Scan,
-    Select,
-    Sort,
-    Union,
-)
 from tuti.systems.spark.query.stages import Stage, partitions
 
 
@@ -59,43 +44,43 @@ class Work:
     read: int = 0
     read_bytes: int = 0
 
-    def rows(self, node: Node, index: int) -> Iterator[Batch]:
+    def rows(self, node: plan.Node, index: int) -> Iterator[Batch]:
         """The batches of one partition of a step: each step draws from the one below, batch by batch."""
-        if isinstance(node, Exchange):
+        if isinstance(node, plan.Exchange):
             number = self.stage.needs.get(node)
             if number is None:  # it lies behind a cache that was whole when the job began
                 raise shuffle.Lost(-1, index)
             return self._counted(shuffle.read(self.outputs[number], number, index))
-        if isinstance(node, Scan):
+        if isinstance(node, plan.Scan):
             return self._counted(node.read(node.items[index], node.columns))
-        if isinstance(node, Union):
+        if isinstance(node, plan.Union):
             return self._union(node, index)
-        if isinstance(node, Cache):
+        if isinstance(node, plan.Cache):
             return self._cached(node, index)
-        if isinstance(node, Join):
+        if isinstance(node, plan.Join):
             left, right = (pieces(self.rows(side, index)) for side in node.inputs)
             return operators.join(left, right, node, self.means)
         return self._over(node, self.rows(node.inputs[0], index))
 
-    def _over(self, node: Node, below: Iterator[Batch]) -> Iterator[Batch]:
+    def _over(self, node: plan.Node, below: Iterator[Batch]) -> Iterator[Batch]:
         """A step that makes a partition from one partition."""
-        if isinstance(node, Select):
+        if isinstance(node, plan.Select):
             made = [expression for _, expression in node.columns]
             return (
                 pa.RecordBatch.from_arrays([evaluate(m, b) for m in made], schema=node.schema) for b in below
             )
-        if isinstance(node, Filter):
+        if isinstance(node, plan.Filter):
             return (batch.filter(evaluate(node.condition, batch)) for batch in below)
-        if isinstance(node, Map):
+        if isinstance(node, plan.Map):
             return node.function(below)
-        if isinstance(node, Partial):
+        if isinstance(node, plan.Partial):
             return operators.group_partly(pieces(below), grouping(node.of), self.means)
-        if isinstance(node, Final):
+        if isinstance(node, plan.Final):
             return operators.group_finally(pieces(below), grouping(node.of), self.means)
-        assert isinstance(node, Sort)
+        assert isinstance(node, plan.Sort)
         return operators.sort(pieces(below), node.by, node.schema, self.means)
 
-    def _union(self, node: Union, index: int) -> Iterator[Batch]:
+    def _union(self, node: plan.Union, index: int) -> Iterator[Batch]:
         if node.aligned:
             return itertools.chain.from_iterable(self.rows(inner, index) for inner in node.inputs)
         for inner in node.inputs:
@@ -104,7 +89,7 @@ class Work:
             index -= partitions(inner)
         raise IndexError(index)
 
-    def _cached(self, node: Cache, index: int) -> Iterator[Batch]:
+    def _cached(self, node: plan.Cache, index: int) -> Iterator[Batch]:
         name = f"{node.name}-{index}"
         kept = self.store.read(name)
         if kept is not None:
@@ -168,10 +153,10 @@ class Executor:
     def _do(self, work: Work, order: dict[str, Any]) -> dict[str, Any]:
         root, task = work.stage.root, int(order["task"])
         if order["what"] == "sample":
-            assert isinstance(root, Exchange) and isinstance(root.layout, Ranged)
+            assert isinstance(root, plan.Exchange) and isinstance(root.layout, plan.Ranged)
             rows = work.rows(root.inputs[0], task)
             return self._sample(rows, root.layout.by, root, Path(order["to"]))
-        if isinstance(root, Exchange):
+        if isinstance(root, plan.Exchange):
             return self._shuffle(work, root, task, order)
         count = 0
         if order["what"] == "count":
@@ -187,19 +172,19 @@ class Executor:
         os.replace(partial, order["to"])
         return {"rows": count}
 
-    def _sample(self, rows: Iterator[Batch], by: By, root: Node, to: Path) -> dict[str, Any]:
+    def _sample(self, rows: Iterator[Batch], by: plan.By, root: plan.Node, to: Path) -> dict[str, Any]:
         found = operators.sample(rows, by, 1024, root.schema)
         with ipc.new_stream(str(to), found.schema) as stream:
             stream.write_table(found)
         return {"rows": len(found)}
 
-    def _shuffle(self, work: Work, root: Exchange, task: int, order: dict[str, Any]) -> dict[str, Any]:
+    def _shuffle(self, work: Work, root: plan.Exchange, task: int, order: dict[str, Any]) -> dict[str, Any]:
         folder = self.folder / str(work.stage.number)
         writer = shuffle.Writer(folder, task, root.count, root.schema, self.pool)
         bounds = ipc.open_stream(order["bounds"]).read_all() if order["bounds"] else None
         count = 0
         for batch in pieces(work.rows(root.inputs[0], task)):
-            if isinstance(root.layout, Ranged):
+            if isinstance(root.layout, plan.Ranged):
                 places = (operators.ranges_of(batch, bounds, root.layout.by) + 1) // 2
             else:
                 hashes = hash_rows(batch, list(root.layout.keys))

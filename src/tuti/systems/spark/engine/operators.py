@@ -16,17 +16,7 @@ import numpy as np
 from tuti.systems.spark.engine.hashing import hash_rows
 from tuti.systems.spark.engine.memory import Claim, Pool
 from tuti.systems.spark.engine.shuffle import Buckets, Places
-from tuti.systems.spark.query.arrow import (
-    Batch,
-    Schema,
-    Table,
-    one_batch,
-    pa,
-    pc,
-    pieces,
-    size_of,
-    table_of,
-)
+from tuti.systems.spark.query.arrow import Batch, Schema, Table, one_batch, pa, pc, pieces, size_of, table_of
 from tuti.systems.spark.query.grouping import Grouping
 from tuti.systems.spark.query.joining import joined
 from tuti.systems.spark.query.plan import By, Join

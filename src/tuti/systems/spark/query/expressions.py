@@ -4,13 +4,22 @@ So a filter can be moved to where the rows come from, and columns that nobody re
 Null is unknown, as in SQL: null & False is False. Whole numbers that overflow are an error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tuti.systems.spark.query.arrow import Array, ArrowType, Batch, Schema, one_batch, pa, pc
 
 Constant = str | int | float | bool | None
+
+
+def _operator(kernel: str) -> "Callable[[Column, Column | Constant], Column]":
+    """The method that is this kernel over a column and another operand."""
+
+    def method(self: "Column", other: "Column | Constant") -> "Column":
+        return self.call(kernel, other)
+
+    return method
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,38 +34,21 @@ class Column:
         """The kernel over this and other expressions."""
         return Column(kernel, (self, *(o if isinstance(o, Column) else lit(o) for o in others)))
 
-    def __add__(self, other: "Column | Constant") -> "Column":
-        return self.call("add_checked", other)
-
-    def __sub__(self, other: "Column | Constant") -> "Column":
-        return self.call("subtract_checked", other)
-
-    def __mul__(self, other: "Column | Constant") -> "Column":
-        return self.call("multiply_checked", other)
+    __add__ = _operator("add_checked")
+    __sub__ = _operator("subtract_checked")
+    __mul__ = _operator("multiply_checked")
+    __lt__ = _operator("less")
+    __gt__ = _operator("greater")
+    __le__ = _operator("less_equal")
+    __ge__ = _operator("greater_equal")
+    __and__ = _operator("and_kleene")
+    __or__ = _operator("or_kleene")
 
     def __eq__(self, other: Any) -> "Column":  # type: ignore[override]  # an expression, as in SQL
         return self.call("equal", other)
 
     def __ne__(self, other: Any) -> "Column":  # type: ignore[override]
         return self.call("not_equal", other)
-
-    def __lt__(self, other: "Column | Constant") -> "Column":
-        return self.call("less", other)
-
-    def __gt__(self, other: "Column | Constant") -> "Column":
-        return self.call("greater", other)
-
-    def __le__(self, other: "Column | Constant") -> "Column":
-        return self.call("less_equal", other)
-
-    def __ge__(self, other: "Column | Constant") -> "Column":
-        return self.call("greater_equal", other)
-
-    def __and__(self, other: "Column | Constant") -> "Column":
-        return self.call("and_kleene", other)
-
-    def __or__(self, other: "Column | Constant") -> "Column":
-        return self.call("or_kleene", other)
 
     def __invert__(self) -> "Column":
         return self.call("invert")

@@ -9,24 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuti.run import UserError
+from tuti.systems.spark.query import plan
 from tuti.systems.spark.query.arrow import ArrowType, Batch, Schema, Table, ipc, pa, table_of
 from tuti.systems.spark.query.expressions import Column, col, columns_of, type_of
 from tuti.systems.spark.query.optimise import optimise
-from tuti.systems.spark.query.plan import (
-    Cache,
-    Filter,
-    Group,
-    How,
-    Join,
-    Map,
-    Measure,
-    Node,
-    Select,
-    Sort,
-    Spread,
-    Union,
-    drawn,
-)
 
 if TYPE_CHECKING:
     from tuti.systems.spark.engine.session import Session
@@ -47,9 +33,9 @@ class Frame:
     """Rows that are described, not computed. Every method but the last six gives another frame."""
 
     session: "Session"
-    node: Node = field(repr=False)
+    node: plan.Node = field(repr=False)
 
-    def over(self, node: Node) -> "Frame":
+    def over(self, node: plan.Node) -> "Frame":
         """The frame of a step over this one; the step remembers the line that asked for it."""
         return Frame(self.session, replace(node, line=calling_line()))
 
@@ -85,28 +71,28 @@ class Frame:
         self.check_columns(*names)
         for expression in made.values():
             self.check_type(expression)
-        return self.over(Select((self.node,), (*((n, col(n)) for n in names), *made.items())))
+        return self.over(plan.Select((self.node,), (*((n, col(n)) for n in names), *made.items())))
 
     def filter(self, condition: Column | Callable[[Row], bool]) -> "Frame":
         """Rows for which an expression, or a function of the row, holds."""
         if isinstance(condition, Column):
             if not pa.types.is_boolean(kind := self.check_type(condition)):
                 raise UserError(f"{condition} is {kind}, no condition", hint="compare it: col(…) > 0")
-            return self.over(Filter((self.node,), condition))
+            return self.over(plan.Filter((self.node,), condition))
         test = condition
 
         def keep(batches: Iterator[Batch]) -> Iterator[Batch]:
             for batch in batches:
                 yield batch.filter(pa.array([bool(test(row)) for row in batch.to_pylist()], pa.bool_()))
 
-        return self.over(Map((self.node,), keep, self.node.schema, "filter by a function", True))
+        return self.over(plan.Map((self.node,), keep, self.node.schema, "filter by a function", True))
 
     def map_partitions(
-        self, function: Callable[[Iterator[Batch]], Iterator[Batch]], schema: Schema, label: str = ""
+        self, function: Callable[[Iterator[Batch]], Iterator[Batch]], schema: Schema
     ) -> "Frame":
         """A function from the batches of a partition to others."""
-        named = label or f"map partitions by {getattr(function, '__name__', 'a function')}"
-        return self.over(Map((self.node,), function, schema, named))
+        named = f"map partitions by {getattr(function, '__name__', 'a function')}"
+        return self.over(plan.Map((self.node,), function, schema, named))
 
     def flat_map(self, function: Callable[[Row], Iterable[Row]], schema: Schema) -> "Frame":
         """A function from a row to any number of rows."""
@@ -123,7 +109,7 @@ class Frame:
                 yield from pa.Table.from_pylist(rows, schema).to_batches()
 
         label = f"map by {getattr(function, '__name__', 'a function')}"
-        return self.over(Map((self.node,), mapped, schema, label, True))
+        return self.over(plan.Map((self.node,), mapped, schema, label, True))
 
     def map(self, function: Callable[[Row], Row], schema: Schema) -> "Frame":
         """A function from row to row."""
@@ -138,14 +124,14 @@ class Frame:
         """The values of each key, joined two at a time by an associative, commutative function."""
         self.check_keys(key)
         self.check_columns(value)
-        return self.over(Group((self.node,), (key,), (Measure(value, "max", value),), function))
+        return self.over(plan.Group((self.node,), (key,), (plan.Measure(value, "max", value),), function))
 
     def distinct(self) -> "Frame":
         """Each row once."""
         self.check_keys(*self.node.schema.names)
-        return self.over(Group((self.node,), tuple(self.node.schema.names), ()))
+        return self.over(plan.Group((self.node,), tuple(self.node.schema.names), ()))
 
-    def join(self, other: "Frame", *on: str, how: How = "inner") -> "Frame":
+    def join(self, other: "Frame", *on: str, how: plan.How = "inner") -> "Frame":
         """Rows of both with equal keys; `semi`, `anti`: rows of this one with, without such others."""
         self.check_keys(*on)
         other.check_keys(*on)
@@ -161,18 +147,18 @@ class Frame:
             raise UserError(
                 f"both sides have a column {', '.join(sorted(both))}", hint="rename one with select"
             )
-        return self.over(Join((self.node, other.node), on, how))
+        return self.over(plan.Join((self.node, other.node), on, how))
 
     def sort(self, *names: str, down: bool | Container[str] = False, within: bool = False) -> "Frame":
         """All rows in order (`within`: those of each partition); `down`: all columns, or those named."""
         self.check_keys(*names)
         by = tuple((name, down if isinstance(down, bool) else name in down) for name in names)
-        return self.over(Sort((self.node,), by, within))
+        return self.over(plan.Sort((self.node,), by, within))
 
     def repartition(self, *keys: str, count: int = 0) -> "Frame":
         """Rows with equal keys in one partition of `count` (0: the session's number)."""
         self.check_keys(*keys)
-        return self.over(Spread((self.node,), keys, count))
+        return self.over(plan.Spread((self.node,), keys, count))
 
     def union(self, *others: "Frame") -> "Frame":
         """The rows of several frames with the same columns."""
@@ -182,11 +168,11 @@ class Frame:
                     f"columns differ: {self.node.schema.names} and {other.node.schema.names}",
                     hint="select the same columns in the same order",
                 )
-        return self.over(Union((self.node, *(other.node for other in others))))
+        return self.over(plan.Union((self.node, *(other.node for other in others))))
 
     def cache(self) -> "Frame":
         """The same rows, kept by the executors once they have been computed."""
-        return self.over(Cache((self.node,), uuid.uuid4().hex))
+        return self.over(plan.Cache((self.node,), uuid.uuid4().hex))
 
     def batches(self) -> Iterator[Batch]:
         """All rows, computed now and read from disk as they are asked for."""
@@ -247,7 +233,7 @@ class Frame:
 
     def explain(self) -> str:
         """The plan as it was asked for, as it is run, and the stages that it is cut into."""
-        parts = ["asked for:", *drawn(self.node), "", "optimised:", *drawn(optimise(self.node))]
+        parts = ["asked for:", *plan.drawn(self.node), "", "optimised:", *plan.drawn(optimise(self.node))]
         for stage in self.session.stages(self.node):
             parts += ["", f"stage {stage.number}, {stage.tasks} tasks:", *stage.steps()]
         return "\n".join(parts)
@@ -273,5 +259,5 @@ class Groups:
             numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
             if how in ("sum", "mean") and not numeric:
                 raise UserError(f"{name}: a {how} of {column}, which is {kind}", hint="numbers only")
-        measures = tuple(Measure(name, how, column) for name, (how, column) in figures.items())
-        return self.frame.over(Group((self.frame.node,), self.keys, measures))
+        measures = tuple(plan.Measure(name, how, column) for name, (how, column) in figures.items())
+        return self.frame.over(plan.Group((self.frame.node,), self.keys, measures))

@@ -11,17 +11,7 @@ from typing import TypeGuard
 
 from tuti.systems.spark.query.arrow import pa
 from tuti.systems.spark.query.expressions import Column, col, columns_of, conjuncts, substitute
-from tuti.systems.spark.query.plan import (
-    Filter,
-    Group,
-    Join,
-    Node,
-    Scan,
-    Select,
-    Sort,
-    Spread,
-    Union,
-)
+from tuti.systems.spark.query.plan import Filter, Group, Join, Node, Scan, Select, Sort, Spread, Union
 
 Names = frozenset[str]
 

@@ -6,88 +6,71 @@ A shuffle is left out where rows lie right already: behind a join or a grouping 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tuti.systems.spark.query import plan
 from tuti.systems.spark.query.expressions import col
 from tuti.systems.spark.query.grouping import grouping
-from tuti.systems.spark.query.plan import (
-    Cache,
-    Exchange,
-    Filter,
-    Final,
-    Group,
-    Hashed,
-    Join,
-    Map,
-    Node,
-    Partial,
-    Ranged,
-    Scan,
-    Select,
-    Sort,
-    Spread,
-    Union,
-)
 
-Layout = Hashed | Ranged | None
+Layout = plan.Hashed | plan.Ranged | None
 """How rows are spread over partitions, where the plan knows"""
-ONE = Hashed(frozenset())
+ONE = plan.Hashed(frozenset())
 
 
-def with_exchanges(node: Node, count: int) -> tuple[Node, Layout]:
+def with_exchanges(node: plan.Node, count: int) -> tuple[plan.Node, Layout]:
     """The plan with its shuffles into `count` partitions, and how its rows lie."""
     below = [with_exchanges(inner, count) for inner in node.inputs]
     layout = below[0][1] if below else None
-    if isinstance(node, Group):
+    if isinstance(node, plan.Group):
         how, keys = grouping(node), frozenset(node.keys)
-        partial = Partial((below[0][0],), node, how.figures)
+        partial = plan.Partial((below[0][0],), node, how.figures)
         if layout is not None and _columns(layout) <= keys:
-            return Final((partial,), node), layout
-        whole = Exchange((partial,), Hashed(keys), count if keys else 1, line=node.line)
-        return Final((whole,), node), Hashed(keys)
-    if isinstance(node, Join):
-        wanted = Hashed(frozenset(node.on))
+            return plan.Final((partial,), node), layout
+        whole = plan.Exchange((partial,), plan.Hashed(keys), count if keys else 1, line=node.line)
+        return plan.Final((whole,), node), plan.Hashed(keys)
+    if isinstance(node, plan.Join):
+        wanted = plan.Hashed(frozenset(node.on))
         lies = [lay == wanted and partitions(side) == count for side, lay in below]
         sides = [
-            side if fits else Exchange((side,), wanted, count, line=node.line)
+            side if fits else plan.Exchange((side,), wanted, count, line=node.line)
             for (side, _), fits in zip(below, lies, strict=True)
         ]
         return replace(node, inputs=tuple(sides)), wanted
     node = replace(node, inputs=tuple(inner for inner, _ in below))
-    if isinstance(node, Spread):
-        hashed = Hashed(frozenset(node.keys))
-        return Exchange(node.inputs, hashed, node.count or count, True, line=node.line), hashed
-    if isinstance(node, Sort) and not node.within:
-        ranged = Ranged(node.by)
-        return Sort((Exchange(node.inputs, ranged, count, line=node.line),), node.by), ranged
-    if isinstance(node, Select):
+    if isinstance(node, plan.Spread):
+        hashed = plan.Hashed(frozenset(node.keys))
+        return plan.Exchange(node.inputs, hashed, node.count or count, True, line=node.line), hashed
+    if isinstance(node, plan.Sort) and not node.within:
+        ranged = plan.Ranged(node.by)
+        return plan.Sort((plan.Exchange(node.inputs, ranged, count, line=node.line),), node.by), ranged
+    if isinstance(node, plan.Select):
         return node, _renamed(layout, node)
-    if isinstance(node, Union) and isinstance(layout, Hashed):
+    if isinstance(node, plan.Union) and isinstance(layout, plan.Hashed):
         alike = all(lay == layout for _, lay in below) and len(set(map(partitions, node.inputs))) == 1
         return replace(node, aligned=alike), layout if alike else None
-    kept = isinstance(node, (Filter, Cache, Sort)) or (isinstance(node, Map) and layout == ONE)
-    return node, layout if kept else None
+    still = (plan.Filter, plan.Cache, plan.Sort, *([plan.Map] if layout == ONE else []))
+    return node, layout if isinstance(node, still) else None
 
 
-def _columns(layout: Hashed | Ranged) -> frozenset[str]:
-    return layout.keys if isinstance(layout, Hashed) else frozenset(name for name, _ in layout.by)
+def _columns(layout: plan.Hashed | plan.Ranged) -> frozenset[str]:
+    return layout.keys if isinstance(layout, plan.Hashed) else frozenset(name for name, _ in layout.by)
 
 
-def _renamed(layout: Layout, node: Select) -> Layout:
+def _renamed(layout: Layout, node: plan.Select) -> Layout:
     """The layout in the names that a selection gives."""
     names = {str(made.value): name for name, made in node.columns if made.kernel == "column"}
     if layout is None or not _columns(layout) <= names.keys():
         return None
-    if isinstance(layout, Hashed):
-        return Hashed(frozenset(names[key] for key in layout.keys))
-    return Ranged(tuple((names[name], down) for name, down in layout.by))
+    if isinstance(layout, plan.Hashed):
+        return plan.Hashed(frozenset(names[key] for key in layout.keys))
+    return plan.Ranged(tuple((names[name], down) for name, down in layout.by))
 
 
-def partitions(node: Node) -> int:
+def partitions(node: plan.Node) -> int:
     """How many partitions a step has."""
-    if isinstance(node, Scan):
+    if isinstance(node, plan.Scan):
         return len(node.items)
-    if isinstance(node, Exchange):
+    if isinstance(node, plan.Exchange):
         return node.count
-    joined = isinstance(node, Union) and not node.aligned
+    joined = isinstance(node, plan.Union) and not node.aligned
     return sum(map(partitions, node.inputs if joined else node.inputs[:1]))
 
 
@@ -96,9 +79,9 @@ class Stage:
     """Tasks without a shuffle between them; they end in an exchange, or in what an action wants."""
 
     number: int
-    root: Node
+    root: plan.Node
     tasks: int
-    needs: dict[Exchange, int]
+    needs: dict[plan.Exchange, int]
     """The exchanges that it reads, and the stages that write them"""
 
     def steps(self) -> list[str]:
@@ -106,16 +89,16 @@ class Stage:
         return _steps(self.root, frozenset(self.needs))
 
 
-def cut(root: Node, kept: Callable[[Cache], bool] = lambda _: False) -> list[Stage]:
+def cut(root: plan.Node, kept: Callable[[plan.Cache], bool] = lambda _: False) -> list[Stage]:
     """The stages of a plan, each behind those that it needs; the last one makes the result.
 
     Nothing behind a cache that is `kept` is needed.
     """
-    if isinstance(root, Exchange):  # the result is made by a stage that reads it
-        root = Select((root,), tuple((name, col(name)) for name in root.schema.names))
+    if isinstance(root, plan.Exchange):  # the result is made by a stage that reads it
+        root = plan.Select((root,), tuple((name, col(name)) for name in root.schema.names))
     stages: list[Stage] = []
 
-    def stage(end: Node, inner: Node) -> int:
+    def stage(end: plan.Node, inner: plan.Node) -> int:
         needs = {exchange: stage(exchange, exchange.inputs[0]) for exchange in _exchanges(inner, kept)}
         stages.append(Stage(len(stages), end, partitions(inner), needs))
         return len(stages) - 1
@@ -124,16 +107,16 @@ def cut(root: Node, kept: Callable[[Cache], bool] = lambda _: False) -> list[Sta
     return stages
 
 
-def _exchanges(node: Node, kept: Callable[[Cache], bool]) -> list[Exchange]:
+def _exchanges(node: plan.Node, kept: Callable[[plan.Cache], bool]) -> list[plan.Exchange]:
     """The nearest exchanges below."""
-    if isinstance(node, Exchange):
+    if isinstance(node, plan.Exchange):
         return [node]
-    if isinstance(node, Cache) and kept(node):
+    if isinstance(node, plan.Cache) and kept(node):
         return []
     return [exchange for inner in node.inputs for exchange in _exchanges(inner, kept)]
 
 
-def _steps(node: Node, read: frozenset[Node]) -> list[str]:
+def _steps(node: plan.Node, read: frozenset[plan.Node]) -> list[str]:
     if node in read:
         return [f"read {node}"]
     return [*(step for inner in node.inputs for step in _steps(inner, read)), str(node)]

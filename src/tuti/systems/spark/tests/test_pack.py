@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from tuti.data import read_tokens
-from tuti.run import Run, RunOptions, UserError, hash_folder
+from tuti.run import Run, RunOptions, UserError, hash_folder, read_documents
 from tuti.systems.spark.pack import Pack, pack
-from tuti.systems.spark.split import read_documents
 from tuti.systems.spark.tests.corpus import run_of, write_corpus
 from tuti.text import ChatTemplate, Tokenizer
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuti.run import hash_folder, hash_text
+from tuti.run import hash_folder, hash_text, read_documents
 from tuti.systems.spark import split
 from tuti.systems.spark.card import DataCard, card
 from tuti.systems.spark.prepare import Prepare, pieces
 from tuti.systems.spark.rows import Row, unique
-from tuti.systems.spark.split import cut_id, read_documents
+from tuti.systems.spark.split import cut_id
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.tests.corpus import rows, run_of, told, write_corpus
 from tuti.systems.spark.walk import Skip, Source

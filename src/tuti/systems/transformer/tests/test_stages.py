@@ -87,7 +87,7 @@ def test_one_group_is_drawn_as_it_comes(tmp_path: Path) -> None:
 
 
 def test_the_shape_of_a_decoder() -> None:
-    shape = decoder_config(Pretrain(Path(), start=Scratch(192, 6, 6, 2), context=128), vocab=500)
+    shape = decoder_config(Scratch(192, 6, 6, 2), context=128, vocab=500)
     assert (shape.head_dim, shape.hidden, shape.context, shape.vocab) == (32, 512, 128, 500)
     assert shape.tied and shape.parameters == sum(p.numel() for p in Decoder(shape).parameters())
 
@@ -97,7 +97,7 @@ def test_the_shape_of_a_decoder() -> None:
 )
 def test_shapes_that_cannot_be(start: Scratch) -> None:
     with pytest.raises(UserError, match="hint: width"):
-        decoder_config(Pretrain(Path(), start=start), vocab=500)
+        decoder_config(start, context=256, vocab=500)
 
 
 def test_rows_that_do_not_divide(folder: Path, tmp_path: Path) -> None:

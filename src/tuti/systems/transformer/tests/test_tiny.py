@@ -12,8 +12,7 @@ from tuti.data import read_tokens
 from tuti.infer import document_nats
 from tuti.measure import bits_difference, ngram_bits_per_byte, ngram_document_bits
 from tuti.nn import load_decoder
-from tuti.run import read_events
-from tuti.systems.spark.split import read_documents
+from tuti.run import read_documents, read_events
 from tuti.systems.transformer.presets import tiny
 from tuti.systems.transformer.pretrain import pretrain
 from tuti.systems.transformer.tests.grammar import write_corpus
