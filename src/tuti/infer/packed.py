@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from tuti.nn import CacheWindow, Decoder, DecoderConfig, KVCache
+from tuti.nn import Block, CacheWindow, Decoder, DecoderConfig, KVCache
+from tuti.nn.mlp import MLP
+from tuti.nn.moe import Router, by_expert
 
 ROWS = 4  # the fewest rows that a packed product is given
 HINT = 16  # rows that oneDNN chooses the layout for; smaller steps read it as fast
@@ -28,14 +31,14 @@ Linear = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Layer:
-    """One block's weights; the four products as functions of rows [N, in] → [N, out]."""
+    """One block's weights; products and the feed-forward layer as functions of rows [N, in] → [N, out]."""
 
     attention_norm: Tensor
     qkv: Linear
+    head_norms: tuple[Tensor, Tensor] | None
     output: Linear
     mlp_norm: Tensor
-    gate_up: Linear
-    down: Linear
+    feed_forward: Linear
 
 
 class PackedDecoder:
@@ -57,24 +60,8 @@ class PackedDecoder:
         self._turns = torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)), 1)
         self.layers: list[Layer] = []
         for block in model.blocks:
-            take = dict(block.named_parameters())
-            made = {
-                name: pack(take[key].detach())
-                for name, key in (
-                    ("qkv", "attention.qkv.weight"),
-                    ("output", "attention.output.weight"),
-                    ("gate_up", "mlp.gate_up.weight"),
-                    ("down", "mlp.down.weight"),
-                )
-            }
-            norms = (take["attention_norm.weight"].detach(), take["mlp_norm.weight"].detach())
-            self.layers.append(
-                Layer(
-                    norms[0], made["qkv"], made["output"], norms[1], made["gate_up"], made["down"]
-                )
-            )
-            for parameter in take.values():
-                parameter.data = parameter.data.new_empty(0)
+            assert isinstance(block, Block)
+            self.layers.append(_laid_out(block))
         if model.head is not None:
             model.head.weight.data = head.new_empty(0)
         c, size = self.config, self.embedding.element_size()
@@ -83,9 +70,8 @@ class PackedDecoder:
     def cache(self, slots: int, length: int) -> KVCache:
         """An empty cache for `slots` sequences of at most `length` tokens each."""
         c, w = self.config, self.embedding
-        return KVCache(
-            c.layers, c.kv_heads, c.head_dim, slots, length, dtype=w.dtype, device=w.device
-        )
+        sizes = (c.layers, c.kv_heads, c.head_dim, slots, length, c.window)
+        return KVCache(*sizes, dtype=w.dtype, device=w.device)
 
     @torch.inference_mode()
     def __call__(
@@ -135,15 +121,19 @@ class PackedDecoder:
         for index, layer in enumerate(self.layers):
             qkv = layer.qkv(F.rms_norm(x, width, layer.attention_norm, c.norm_eps))[:n]
             qkv = qkv.view(n, h + 2 * kv, c.head_dim)
+            if layer.head_norms is not None:
+                for heads, norm in zip((qkv[:, :h], qkv[:, h : h + kv]), layer.head_norms, strict=True):
+                    heads.copy_(F.rms_norm(heads, (c.head_dim,), norm, c.norm_eps))
             turned = torch.addcmul(qkv * cos, qkv.roll(c.head_dim // 2, -1), sin)
             news = turned.split_with_sizes(sizes)
             for place, attend, new in zip(places, attends, news, strict=True):
                 place.copy_(attend(index, new).reshape(place.shape))
             x = x + layer.output(seen)
-            gate, up = layer.gate_up(F.rms_norm(x, width, layer.mlp_norm, c.norm_eps)).chunk(
-                2, dim=-1
-            )
-            x = x + layer.down(F.silu(gate).mul_(up))
+            normed = F.rms_norm(x, width, layer.mlp_norm, c.norm_eps)
+            if c.experts:  # filled rows must wake no expert
+                x[:n] += layer.feed_forward(normed[:n])
+            else:
+                x = x + layer.feed_forward(normed)
         return F.rms_norm(x[:n], width, self.norm, c.norm_eps)
 
     def _turning(
@@ -206,17 +196,55 @@ def _kept(window: CacheWindow) -> Bool[Tensor, "batch time"]:
     return torch.arange(window.time, device=counts.device) < counts[:, None]
 
 
-def pack(weight: Float[Tensor, "out in"]) -> Linear:
-    """x → x Wᵀ, by a copy of W reordered for oneDNN where that is the faster way (a CPU)."""
+def _laid_out(block: Block) -> Layer:
+    """The block's products, packed one by one while its own weights are let go."""
+
+    def taken(linear: nn.Module) -> Linear:
+        assert isinstance(linear, nn.Linear)
+        bias = cast(Tensor | None, linear.bias)
+        product = pack(linear.weight.detach(), None if bias is None else bias.detach())
+        linear.weight.data = linear.weight.data.new_empty(0)
+        return product
+
+    def fed(mlp: MLP) -> Linear:
+        gate_up, down = taken(mlp.gate_up), taken(mlp.down)
+
+        def feed_forward(x: Tensor) -> Tensor:
+            gate, up = gate_up(_fill(x)).chunk(2, dim=-1)
+            return down(F.silu(gate).mul_(up))[: x.shape[0]]
+
+        return feed_forward
+
+    attention, mlp = block.attention, block.mlp
+    norms = None
+    if attention.q_norm is not None and attention.k_norm is not None:
+        norms = (attention.q_norm.weight.detach(), attention.k_norm.weight.detach())
+    return Layer(
+        block.attention_norm.weight.detach(),
+        taken(attention.qkv),
+        norms,
+        taken(attention.output),
+        block.mlp_norm.weight.detach(),
+        fed(mlp) if isinstance(mlp, MLP) else _sparse(mlp.router, [fed(e) for e in mlp.each()]),
+    )
+
+
+def _sparse(router: Router, experts: Sequence[Linear]) -> Linear:
+    """Rows to their experts and back: only the weights of experts that have rows are read."""
+    return lambda x: by_expert(x, router(x), experts)
+
+
+def pack(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None = None) -> Linear:
+    """x → x Wᵀ + b, by a copy of W reordered for oneDNN where that is the faster way (a CPU)."""
     known = weight.dtype in (torch.float32, torch.bfloat16)
     if weight.device.type != "cpu" or not known or not torch.backends.mkldnn.is_available():
-        return lambda x: F.linear(x, weight)
+        return lambda x: F.linear(x, weight, bias)
     ops = torch.ops.mkldnn
     packed = ops._reorder_linear_weight(weight.contiguous(), HINT)
     product = ops._linear_pointwise.default
 
     def linear(x: Tensor) -> Tensor:
-        return product(x, packed, None, "none", [], "")
+        return product(x, packed, bias, "none", [], "")
 
     return linear
 

@@ -187,8 +187,10 @@ def _read_parts(
         )
     for name, parts in expected:
         # A copy, even of one piece: the file may be changed or deleted while the model lives.
-        rows = [shape[0] for _, shape in parts]
-        whole = torch.empty(sum(rows), *parts[0][1][1:], dtype=dtype, device=device)
-        for place, (part, _) in zip(whole.split(rows), parts, strict=True):
-            place.copy_(tensors.read(part))
+        size = (sum(shape[0] for _, shape in parts), *parts[0][1][1:])
+        whole = torch.empty(size, dtype=dtype, device=device)
+        row = 0
+        for part, shape in parts:
+            whole[row : row + shape[0]] = tensors.read(part)
+            row += shape[0]
         yield name, whole

@@ -151,8 +151,9 @@ def _experts(family: str, table: Mapping[str, Any]) -> dict[str, Any]:
     if family not in ("mixtral", "qwen3_moe"):
         return {"hidden": whole(table, "intermediate_size")}
     count, hidden = "num_local_experts", "intermediate_size"
-    if family == "qwen3_moe":
-        count, hidden = "num_experts", "moe_intermediate_size"
+    if family == "qwen3_moe":  # its first key was renamed in transformers 5
+        count = "num_experts" if "num_experts" in table else count
+        hidden = "moe_intermediate_size"
     experts, active = whole(table, count), whole(table, "num_experts_per_tok")
     if active > experts:
         raise UserError(f"a token takes {active} of {experts} experts", hint="check config.json")

@@ -38,6 +38,7 @@ class Routing:
 
 
 Weigh = Callable[[Tensor, Tensor], Tensor]
+Expert = Callable[[Tensor], Tensor]
 Dispatch = Callable[[Tensor, Routing, Sequence[MLP]], Tensor]
 
 
@@ -97,7 +98,7 @@ def within_capacity(routing: Routing, capacity: float) -> Routing:
 
 
 def by_expert(
-    x: Float[Tensor, "tokens dim"], routing: Routing, experts: Sequence[MLP]
+    x: Float[Tensor, "tokens dim"], routing: Routing, experts: Sequence[Expert]
 ) -> Float[Tensor, "tokens dim"]:
     """Each expert that has tokens is called once, with all of them; the others cost nothing.
 
@@ -175,7 +176,11 @@ class MoE(nn.Module):
         if self.capacity is not None:
             routing = within_capacity(routing, self.capacity)
         dispatch = self.dispatch or (grouped if x.is_cuda else by_expert)
-        return dispatch(rows, routing, cast(Sequence[MLP], self.experts)).view_as(x)
+        return dispatch(rows, routing, self.each()).view_as(x)
+
+    def each(self) -> Sequence[MLP]:
+        """The experts that this process holds, in order."""
+        return cast(Sequence[MLP], self.experts)
 
 
 def load_balancing(journal: Sequence[Routing]) -> Float[Tensor, ""]:

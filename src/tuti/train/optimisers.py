@@ -70,8 +70,7 @@ class Optimiser:
         """
         assert multiplier >= 0
         for weight, master in zip(self.weights, self.masters, strict=True):
-            if master is not weight:
-                assert weight.grad is not None
+            if master is not weight and weight.grad is not None:  # None: an expert without tokens
                 master.grad = weight.grad.float()
         norm = float(_full(nn.utils.clip_grad_norm_(self.masters, self.clip)))
         if norm == norm and norm != float("inf"):
@@ -130,8 +129,8 @@ def _full(norm: Tensor) -> Tensor:
 
 
 def is_matrix(name: str, p: Tensor) -> bool:
-    """Whether Muon updates this weight: a matrix that is neither embedding nor head."""
-    return p.ndim == 2 and "embed" not in name and "head" not in name
+    """Whether Muon updates this weight: a matrix that is neither embedding nor head nor router."""
+    return p.ndim == 2 and not any(part in name for part in ("embed", "head", "router"))
 
 
 def _build(named: list[tuple[str, nn.Parameter]], method: AdamW | Muon) -> list[Part]:

@@ -14,6 +14,12 @@ SHAPES = {
         130, 32, 2, 4, 4, 8, 80, 64, tied=False, rope_scaling={"rope_type": "linear", "factor": 2.0}
     ),
     "head wider than D/H": DecoderConfig(77, 20, 2, 3, 1, 16, 36, 64, norm_eps=1e-6),
+    "experts": DecoderConfig(120, 32, 3, 4, 2, 8, 48, 64, experts=6),
+    "experts, shares of all, norms of heads": DecoderConfig(
+        120, 32, 2, 4, 2, 8, 48, 64, experts=5, active=3, shares="all", qk_norm=True
+    ),
+    "a window": DecoderConfig(120, 32, 2, 4, 2, 8, 48, 64, window=5),
+    "biases": DecoderConfig(120, 32, 2, 4, 2, 8, 48, 64, qkv_bias=True),
 }
 
 
