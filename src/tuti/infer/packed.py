@@ -62,6 +62,9 @@ class PackedDecoder:
         for block in model.blocks:
             assert isinstance(block, Block)
             self.layers.append(_laid_out(block))
+            for name, parameter in block.named_parameters():
+                if "router" not in name:  # which goes on as it is
+                    parameter.data = parameter.data.new_empty(0)
         if model.head is not None:
             model.head.weight.data = head.new_empty(0)
         c, size = self.config, self.embedding.element_size()
