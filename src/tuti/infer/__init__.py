@@ -2,7 +2,8 @@
 
 from tuti.infer.engine import Engine
 from tuti.infer.generate import Model, Token, fitting, generate, sample_text
-from tuti.infer.loading import LoadedModel, load_model
+from tuti.infer.held_out import HeldOut
+from tuti.infer.loading import LoadedModel, load_model, save_model
 from tuti.infer.packed import PackedDecoder
 from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket
 from tuti.infer.sampling import Sampling, sample
@@ -15,6 +16,7 @@ __all__ = [
     "Engine",
     "Event",
     "Finish",
+    "HeldOut",
     "Inbox",
     "LoadedModel",
     "Model",
@@ -30,4 +32,5 @@ __all__ = [
     "load_model",
     "sample",
     "sample_text",
+    "save_model",
 ]

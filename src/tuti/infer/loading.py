@@ -11,8 +11,8 @@ import torch
 
 from tuti.infer.generate import Model
 from tuti.infer.packed import PackedDecoder
-from tuti.nn import load_decoder
-from tuti.run import UserError, find_artifact
+from tuti.nn import Decoder, load_decoder, save_decoder
+from tuti.run import Run, UserError, find_artifact
 from tuti.text import ChatTemplate, Tokenizer
 
 
@@ -82,3 +82,11 @@ def _name(path: Path, folder: Path) -> str:
     if path == folder.absolute() and path.parent.name == "artifacts":
         path = path.parent.parent
     return path.name or folder.resolve().name
+
+
+def save_model(model: Decoder, tokens_folder: Path, run: Run) -> None:
+    """The model folder: Hugging Face's files, the chat template and its tokenizer."""
+    template = ChatTemplate.load(tokens_folder)
+    with run.save("model", "LanguageModel", chat=False, template=template.hash) as folder:
+        save_decoder(model, folder)
+        template.save(folder)

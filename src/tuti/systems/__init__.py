@@ -7,6 +7,7 @@ from tuti.run import Card
 ROOMS = {
     "spark": "tuti.systems.spark",
     "transformer": "tuti.systems.transformer",
+    "mixtral": "tuti.systems.mixtral",
     "finetune": "tuti.systems.finetune",
 }
 

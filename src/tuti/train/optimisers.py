@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from tuti.train.muon import ShardedMuon
+from tuti.train.muon import Momentum
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Muon:
     """Newton–Schulz iterations of an update: 5 are closer to orthogonal, and learn no faster here"""
 
 
-Part = torch.optim.Optimizer | ShardedMuon
+Part = torch.optim.Optimizer | Momentum
 
 
 class Optimiser:
@@ -148,17 +148,7 @@ def _build(named: list[tuple[str, nn.Parameter]], method: AdamW | Muon) -> list[
                 fused=fused,
             )
         ]
-    if matrices and isinstance(matrices[0], DTensor):
-        muon = ShardedMuon(matrices, method.lr, method.weight_decay, method.momentum, method.iterations)
-    else:
-        muon = torch.optim.Muon(
-            matrices,
-            lr=method.lr,
-            weight_decay=method.weight_decay,
-            momentum=method.momentum,
-            ns_steps=method.iterations,
-            adjust_lr_fn="match_rms_adamw",
-        )
+    muon = Momentum(matrices, method.lr, method.weight_decay, method.momentum, method.iterations)
     if not others:
         return [muon]
     rest = torch.optim.AdamW(others, lr=method.embedding_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused)

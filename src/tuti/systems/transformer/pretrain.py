@@ -4,22 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 import tyro
 from annotated_types import Ge, Gt, Le, Lt
-from numpy.typing import NDArray
 
-from tuti.data import Batch, PackedRows, Tokens, read_tokens
-from tuti.nn import Decoder, DecoderConfig, look_back, save_decoder
+from tuti.data import read_tokens, update_batches
+from tuti.infer import HeldOut, save_model
+from tuti.nn import Decoder, DecoderConfig, look_back
 from tuti.run import Run, UserError
 from tuti.run.machine import choose_device
-from tuti.systems.transformer.held_out import HeldOut
-from tuti.text import ChatTemplate
 from tuti.train import AdamW, Muon, Parts, Trapezoid, batch_loss, processes, train
-
-REPEATS = 30
-"""Times that a small group's text is read at most, for the sake of balance"""
 
 
 @dataclass(frozen=True)
@@ -98,53 +92,11 @@ def parts(config: Pretrain, run: Run) -> Parts:
     model = Decoder(decoder_config(config.start, config.context, tokens.vocab), generator)
     if config.start.look_back:
         look_back(model, generator)
-    epochs = config.steps * config.rows * config.context / len(tokens.ids)
-    weights = draw_weights(tokens, config.balance, epochs)
-    dropped = config.dropout * tiredness(weights * epochs)
-    rows = PackedRows(tokens, config.context, seed, weights, dropped)
-    share = config.rows // config.micro
-    if share * config.micro != config.rows:
-        raise UserError(
-            f"{config.rows} rows do not make {config.micro} equal micro-batches",
-            hint=f"--rows {max(1, share) * config.micro}",
-        )
-
-    def batches(step: int) -> list[Batch]:
-        first = step * config.rows
-        return [rows.batch(first + n * share, share) for n in range(config.micro)]
-
+    batches = update_batches(
+        tokens, config.context, config.rows, config.micro, config.steps, seed, config.balance, config.dropout
+    )
     schedule = Trapezoid(config.steps, warmup=min(40, config.steps // 10))
     return Parts(model, batches, batch_loss, schedule, config.optimiser)
-
-
-def draw_weights(tokens: Tokens, balance: float, epochs: float = 1.0) -> NDArray[np.float64]:
-    """How often each document is drawn an epoch, so that small groups are not drowned.
-
-    Group g has the share p(g) of the bytes; it is drawn with p(g)^balance, renormalised so that an
-    epoch keeps its length (temperature sampling, Conneau et al. 2020, section 3.1). But no group is
-    read more than `REPEATS` times in all, unless the whole corpus is: text read more often than that
-    teaches next to nothing (Muennighoff et al. 2023, section 6), and others need the time.
-    """
-    total = np.bincount(tokens.groups, weights=tokens.bytes, minlength=len(tokens.names))
-    share = np.maximum(total / total.sum(), 1e-12)
-    weights = share**balance / (share**balance).sum() / share
-    limit = max(1.0, REPEATS / epochs)
-    for _ in share:  # capping one group gives to the others, who may reach the limit by that
-        capped = weights >= limit
-        if not capped.any() or capped.all():
-            break
-        weights[capped] = limit
-        weights[~capped] *= (1 - limit * share[capped].sum()) / (weights * share)[~capped].sum()
-    return np.minimum(weights, limit)[tokens.groups]
-
-
-def tiredness(passes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much of the dropout a document gets that is read so often: nothing up to 4 times, all from 12.
-
-    Four readings are worth as much as new text, later ones less and less (Muennighoff et al. 2023); it is
-    then that a model begins to learn by heart.
-    """
-    return np.clip((passes - 4) / 8, 0, 1)
 
 
 def pretrain(config: Pretrain, run: Run) -> None:
@@ -162,11 +114,3 @@ def pretrain(config: Pretrain, run: Run) -> None:
             if whole is not None:
                 measure(whole, config.steps, last=True)
                 save_model(whole, tokens_folder, run)
-
-
-def save_model(model: Decoder, tokens_folder: Path, run: Run) -> None:
-    """The model folder: Hugging Face's files, the chat template and its tokenizer."""
-    template = ChatTemplate.load(tokens_folder)
-    with run.save("model", "LanguageModel", chat=False, template=template.hash) as folder:
-        save_decoder(model, folder)
-        template.save(folder)

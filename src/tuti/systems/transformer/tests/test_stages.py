@@ -7,20 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from tuti.data import Document, Tokens, read_tokens, write_tokens
-from tuti.infer import document_nats
+from tuti.data import Document, Tokens, draw_weights, read_tokens, tiredness, write_tokens
+from tuti.infer import HeldOut, document_nats
 from tuti.nn import Decoder, token_nll
 from tuti.run import Run, RunOptions, UserError, read_events
-from tuti.systems.transformer.held_out import HeldOut
 from tuti.systems.transformer.pretrain import (
     Pretrain,
     Scratch,
     batch_loss,
     decoder_config,
-    draw_weights,
     parts,
     pretrain,
-    tiredness,
 )
 from tuti.systems.transformer.tests.grammar import write_corpus
 from tuti.systems.transformer.tests.small import go, packed

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuti.data import read_tokens
-from tuti.infer import document_nats, sample_text
+from tuti.infer.generate import sample_text
+from tuti.infer.scoring import document_nats
 from tuti.measure import bits_per_byte
 from tuti.nn import Decoder
 from tuti.run import Run

@@ -1,0 +1,124 @@
+"""Stage `train`: a mixture of experts, or its dense twin of equal FLOPs, learns to predict the next token."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from annotated_types import Ge
+
+from tuti.data import read_tokens, update_batches
+from tuti.infer import HeldOut, save_model
+from tuti.nn import Decoder, DecoderConfig, look_back
+from tuti.nn.moe import Penalty
+from tuti.run import Run, UserError
+from tuti.run.machine import choose_device
+from tuti.train import AdamW, Muon, Parts, Trapezoid, batch_loss, processes
+from tuti.train import train as updates
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Feed-forward layers that a router chooses from, for each token and layer."""
+
+    experts: Annotated[int, Ge(1)] = 8
+    """Experts of a layer"""
+    active: Annotated[int, Ge(1)] = 2
+    """Experts that a token takes"""
+    balance: Annotated[float, Ge(0)] = 0.01
+    """Nats a token that fully uneven routing costs, by the number of experts"""
+    z: Annotated[float, Ge(0)] = 0.001
+    """Weight of the router's squared logsumexp"""
+
+
+@dataclass(frozen=True)
+class Twin:
+    """One feed-forward layer, as wide as the active experts together: the same FLOPs a token."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Experts on the same data, seed and schedule as their dense twin; judged by bits per byte."""
+
+    tokens: tyro.conf.Positional[Path]
+    """The run (or folder) that holds Tokens"""
+    model: Experts | Twin = Experts()
+    """Sparse, or the dense twin"""
+    width: Annotated[int, Ge(16)] = 192
+    """Size of the residual stream"""
+    layers: Annotated[int, Ge(1)] = 6
+    """Blocks"""
+    heads: Annotated[int, Ge(1)] = 6
+    """Query heads; a third as many, or one, hold keys and values"""
+    hidden: Annotated[int, Ge(8)] = 512
+    """Width of the feed-forward layers that a token takes, all together"""
+    context: Annotated[int, Ge(16)] = 256
+    """Tokens a row"""
+    rows: Annotated[int, Ge(1)] = 16
+    """Rows an update"""
+    steps: Annotated[int, Ge(1)] = 1000
+    """Updates"""
+    optimiser: AdamW | Muon = Muon()
+    """Muon for matrices, or AdamW for all"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of weights and activations; the masters are fp32 always"""
+    every: Annotated[int, Ge(1)] = 200
+    """Updates between checkpoints, held-out measurements and samples"""
+
+
+def shape(config: Train, vocab: int) -> DecoderConfig:
+    """The decoder: each expert has an equal part of `hidden`, the twin all of it."""
+    head_dim = config.width // config.heads
+    if head_dim * config.heads != config.width or head_dim % 2:
+        raise UserError(
+            f"width {config.width} is not {config.heads} heads of an even number of channels",
+            hint="width 192 with 6 heads, for example",
+        )
+    sparse = config.model if isinstance(config.model, Experts) else Experts(experts=1, active=1)
+    if sparse.active > sparse.experts or config.hidden % sparse.active:
+        raise UserError(
+            f"{sparse.active} of {sparse.experts} experts, {config.hidden} wide together: a token takes no "
+            "more experts than there are, and each has an equal part of the width",
+            hint="--hidden 512 model:experts --model.experts 8 --model.active 2",
+        )
+    return DecoderConfig(
+        vocab=vocab,
+        width=config.width,
+        layers=config.layers,
+        heads=config.heads,
+        kv_heads=config.heads // 3 if config.heads % 3 == 0 else 1,
+        head_dim=head_dim,
+        hidden=config.hidden // sparse.active,
+        context=config.context,
+        experts=sparse.experts if config.model is sparse else 0,
+        active=sparse.active,
+    )
+
+
+def parts(config: Train, run: Run) -> Parts:
+    """The model, the batches as a pure function of the step, the loss and the schedule."""
+    tokens, seed = read_tokens(run.load(config.tokens, "Tokens"), "train"), run.options.seed
+    generator = torch.Generator().manual_seed(seed)
+    model = Decoder(shape(config, tokens.vocab), generator)
+    look_back(model, generator)
+    if isinstance(config.model, Experts):
+        model.balance = Penalty(config.model.balance, config.model.z)
+    batches = update_batches(tokens, config.context, config.rows, 1, config.steps, seed)
+    schedule = Trapezoid(config.steps, warmup=min(40, config.steps // 10))
+    return Parts(model, batches, batch_loss, schedule, config.optimiser)
+
+
+def train(config: Train, run: Run) -> None:
+    """Trains, measures on held-out text, samples, checkpoints, and saves a LanguageModel."""
+    made, folder = parts(config, run), run.load(config.tokens, "Tokens")
+    measure, c = HeldOut(folder, config.context, run), made.model.config
+    run.show(f"train: {c.parameters:,} parameters, {c.active_parameters:,} active, {config.steps:,} steps")
+    with processes("ddp", choose_device(run.options.device), run.options.threads) as group:
+        updates(made, config, run, group, measure)
+        tokens = config.steps * config.rows * config.context
+        run.log("cost", flops=c.flops_per_token(config.context) * tokens)
+        with group.whole(made.model) as whole:
+            if whole is not None:
+                measure(whole, config.steps, last=True)
+                save_model(whole, folder, run)
