@@ -17,7 +17,7 @@ from tuti.nn.cache import CacheWindow, KVCache
 from tuti.nn.dropout import Dropout, Masks
 from tuti.nn.loss import IGNORE, each_nll, summed_nll
 from tuti.nn.mlp import MLP
-from tuti.nn.moe import MoE, Routing, among_all, among_chosen
+from tuti.nn.moe import Journal, MoE, Routing, among_all, among_chosen
 from tuti.nn.norm import RMSNorm
 from tuti.nn.rope import document_positions, rope_table
 
@@ -122,7 +122,7 @@ class Block(nn.Module):
         mask: Float[Tensor, "batch 1 time time"] | None,
         past: CacheWindow | None,
         drop: Masks | None = None,
-        journal: list[Routing] | None = None,
+        journal: Journal | None = None,
     ) -> Float[Tensor, "batch time dim"]:
         read = self.attention(self.attention_norm(x), table, mask, past)
         x = x + (read if drop is None else drop(read, 2 * self.layer))
@@ -200,7 +200,7 @@ class Decoder(nn.Module):
         positions: Tensor | None = None,
         documents: Tensor | None = None,
         cache: CacheWindow | None = None,
-        journal: list[Routing] | None = None,
+        journal: Journal | None = None,
     ) -> Tensor: ...
     @overload
     def forward(
@@ -223,7 +223,7 @@ class Decoder(nn.Module):
         targets: Int[Tensor, "batch time"] | None = None,
         loss: Loss = summed_nll,
         dropout: Dropout | None = None,
-        journal: list[Routing] | None = None,
+        journal: Journal | None = None,
     ) -> Tensor:
         """Hidden states [B, T, D] after the last norm; with `targets`, loss(hidden, readout, targets).
 
@@ -240,7 +240,7 @@ class Decoder(nn.Module):
             drop = dropout.masks(2 * len(self.blocks), self.config.width, x.dtype)
         balanced = self.balance if targets is not None and torch.is_grad_enabled() else None
         if journal is None and balanced is not None:
-            journal = []
+            journal = Journal()
         for block in self.blocks:
             x = block(x, table, mask, cache, drop, journal)
         x = self.norm(x)

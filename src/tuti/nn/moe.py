@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import cast, overload
 
 import torch
 import torch.distributed as dist
@@ -35,6 +35,30 @@ class Routing:
         """Tokens that each expert got."""
         experts = self.logits.shape[1]
         return torch.bincount(self.chosen.flatten(), minlength=experts + 1)[:experts].float()
+
+
+class Journal(Sequence[Routing]):
+    """The routings of a pass, layer by layer.
+
+    Not a list: FSDP2 takes lists among a block's arguments apart and hands on copies, so that what the
+    block appends is lost.
+    """
+
+    def __init__(self) -> None:
+        self._layers: list[Routing] = []
+
+    def append(self, routing: Routing) -> None:
+        self._layers.append(routing)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    @overload
+    def __getitem__(self, index: int) -> Routing: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Routing]: ...
+    def __getitem__(self, index: int | slice) -> Routing | Sequence[Routing]:
+        return self._layers[index]
 
 
 Weigh = Callable[[Tensor, Tensor], Tensor]
@@ -166,7 +190,7 @@ class MoE(nn.Module):
         self.dispatch, self.capacity = dispatch, capacity
 
     def forward(
-        self, x: Float[Tensor, "*batch dim"], journal: list[Routing] | None = None
+        self, x: Float[Tensor, "*batch dim"], journal: Journal | None = None
     ) -> Float[Tensor, "*batch dim"]:
         """y [.., D]; the routing is appended to `journal`, for balance and for those who look on."""
         rows = x.flatten(0, -2)

@@ -17,6 +17,7 @@ from transformers.models.mixtral.modeling_mixtral import (
 
 from tuti.nn.mlp import MLP
 from tuti.nn.moe import (
+    Journal,
     MoE,
     Nudge,
     Penalty,
@@ -127,7 +128,7 @@ def test_who_is_idle_costs_nothing() -> None:
     called = []
     for number, expert in enumerate(moe.experts):
         expert.register_forward_hook(lambda *_, number=number: called.append(number))
-    journal: list[Routing] = []
+    journal = Journal()
     moe(torch.randn(1, 1, WIDTH, dtype=torch.float64), journal).sum().backward()
     assert sorted(called) == sorted(journal[0].chosen[0].tolist()) and len(called) == 2
     graded = [e for e, expert in enumerate(moe.experts) if expert.down.weight.grad is not None]
@@ -156,7 +157,7 @@ def test_without_a_capacity_nobody_is_dropped() -> None:
     moe = made(4, 2)
     with torch.no_grad():
         moe.router.weight[0] = 0
-    journal: list[Routing] = []
+    journal = Journal()
     moe(torch.randn(3, 50, WIDTH, dtype=torch.float64), journal)
     assert int(journal[0].load.sum()) == 3 * 50 * 2
 
@@ -188,7 +189,7 @@ def test_the_balancing_loss_has_its_bounds() -> None:
     assert float(load_balancing([one])) == pytest.approx(4)
 
 
-def spread(journal: list[Routing]) -> float:
+def spread(journal: Journal) -> float:
     """The busiest expert's load over the mean."""
     load = journal[-1].load
     return float(load.max() / load.mean())
@@ -199,12 +200,12 @@ def test_both_rules_even_out_a_crooked_router(rule: str) -> None:
     torch.manual_seed(3)
     moe = MoE(WIDTH, HIDDEN, 8, 2)
     x = torch.randn(512, WIDTH) + 1.0  # a common direction: some experts get nearly all at first
-    journal: list[Routing] = []
+    journal = Journal()
     moe(x, journal)
     before = spread(journal)
     optimiser = torch.optim.Adam([moe.router.weight], lr=1e-2)
     for _ in range(150):
-        journal.clear()
+        journal = Journal()
         moe(x, journal)
         if rule == "nudge":
             Nudge(0.002)([moe.router], journal)

@@ -11,7 +11,7 @@ import tyro
 from numpy.typing import NDArray
 
 from tuti.nn import Decoder, load_decoder
-from tuti.nn.moe import Routing
+from tuti.nn.moe import Journal
 from tuti.run import UserError, find_artifact
 from tuti.text import Tokenizer, script_of
 
@@ -81,7 +81,7 @@ def trace(model: Decoder, tokenizer: Tokenizer, text: str) -> Traced:
     ids = tokenizer.encode(text)[: model.config.context]
     if not ids:
         raise UserError("there is no text to look at", hint="give a sentence at least")
-    journal: list[Routing] = []
+    journal = Journal()
     model(torch.tensor([ids]), journal=journal)
     return Traced(
         [tokenizer.decode([i]) for i in ids],

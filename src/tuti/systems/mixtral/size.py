@@ -54,7 +54,10 @@ def shape_of(model: str) -> DecoderConfig:
         raise UserError(
             f"there is no model {model!r}", hint=f"{', '.join(SHAPES)}, or a folder with a config.json"
         )
-    return config_from_hf(read_json(find_artifact(Path(model), "LanguageModel") / "config.json"))
+    folder = Path(model)
+    if not (folder / "config.json").exists() or (folder / "artifacts").exists():
+        folder = find_artifact(folder, "LanguageModel")
+    return config_from_hf(read_json(folder / "config.json"))
 
 
 def count(shape: DecoderConfig, bits: int, context: int) -> tuple[dict[str, int], int, int]:

@@ -1,5 +1,6 @@
 """Two processes (gloo) and one with accumulation: the same losses, weights and checkpoints."""
 
+import dataclasses
 import json
 import shutil
 import socket
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from tuti.app.cli import main
 from tuti.data import IGNORED, Batch, Document, write_tokens
 from tuti.nn import Decoder, DecoderConfig, nll
+from tuti.nn.moe import Penalty
 from tuti.run import Run, RunOptions, UserError, find_artifact, read_events
 from tuti.text import ChatTemplate, Tokenizer, count_words
 from tuti.train import (
@@ -30,6 +32,7 @@ from tuti.train import (
 SHAPE = DecoderConfig(
     vocab=61, width=32, layers=2, heads=4, kv_heads=2, head_dim=8, hidden=48, context=24
 )
+SPARSE = dataclasses.replace(SHAPE, hidden=24, experts=4)
 METHODS = {"adamw": AdamW(lr=3e-3), "muon": Muon(lr=4e-3)}
 STEPS = 20
 
@@ -52,9 +55,10 @@ def batch_loss(model, batch: Batch) -> torch.Tensor:
     return nll(model, batch.ids, batch.targets, batch.documents)
 
 
-def train(group: Processes, method, folder: Path, stop=STEPS, dtype=torch.float32):
+def train(group: Processes, method, folder: Path, stop=STEPS, dtype=torch.float32, shape=SHAPE):
     """The losses from the newest checkpoint in `folder` (or the start) on; leaves one at `stop`."""
-    model = Decoder(SHAPE, torch.Generator().manual_seed(3)).to(dtype)
+    model = Decoder(shape, torch.Generator().manual_seed(3)).to(dtype)
+    model.balance = Penalty(0.1, 0.01) if shape.experts else None
     wrapped = group.wrap(model)
     optimiser = Optimiser(model, method)
     run = Run(folder, RunOptions())
@@ -92,9 +96,8 @@ def work(folder: Path) -> None:
                 found[f"{kind}-{name}"] = train(group, method, folder / f"{kind}-{name}")
             found[f"{kind}-resumed"] = train(group, muon, folder / f"one-for-{kind}")
             train(group, muon, folder / f"{kind}-half", 10)
-            found[f"{kind}-bf16"] = train(
-                group, muon, folder / f"{kind}-bf16", 5, torch.bfloat16
-            )
+            found[f"{kind}-bf16"] = train(group, muon, folder / f"{kind}-bf16", 5, torch.bfloat16)
+            found[f"{kind}-experts"] = train(group, muon, folder / f"{kind}-experts", shape=SPARSE)
         if group.first:
             (folder / "found.json").write_text(json.dumps(found))
 
@@ -117,6 +120,7 @@ def pair(tmp_path_factory):
     one, muon = Processes("ddp"), METHODS["muon"]
     alone = {name: train(one, method, folder / name) for name, method in METHODS.items()}
     alone["bf16"] = train(one, muon, folder / "bf16", 5, torch.bfloat16)
+    alone["experts"] = train(one, muon, folder / "experts", shape=SPARSE)
     train(one, muon, folder / "one-for-ddp", stop=10)
     shutil.copytree(folder / "one-for-ddp", folder / "one-for-fsdp")
     done = torchrun("-m", "tuti.train.tests.test_distributed", folder, cwd=folder)
@@ -142,7 +146,7 @@ def equal(one, other) -> None:
     assert losses <= 1e-5 and norms <= 1e-4 and weights <= 2e-5
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "experts"])
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_two_processes_equal_one(pair, kind: str, method: str) -> None:
     alone, found, _ = pair
