@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tuti.app.studio import stream
 from tuti.app.tests.wordy import ENGLISH, HOSTILE, PERSIAN, save_wordy
+from tuti.nn import Decoder, DecoderConfig, save_decoder
 from tuti.run import Run, RunOptions
+from tuti.text import Tokenizer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
@@ -77,6 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_wordy(runs, "persian", PERSIAN, ends=True)
     save_wordy(runs, "english", ENGLISH)
     save_wordy(runs, "hostile", HOSTILE, ends=True, chat=False)
+    save_sparse(runs, "experts")
     trained = Run.create("tests", "train", None, RunOptions(out=runs / "trained"))
     for step in range(1, 6):
         trained.log("step", step=step, steps=9, loss=6.0 - step / 3)
@@ -334,6 +339,33 @@ def test_a_rooms_own_page_follows_a_run(visit: Open, folder: Path) -> None:
     assert region.evaluate(DIRECTION) == "rtl"
 
 
+def save_sparse(runs: Path, name: str) -> None:
+    """A run of the room mixtral with a small model, as its stage leaves it."""
+    tokenizer = Tokenizer.train({"parrot": 9, "speaks": 5, "طوطی": 7}, 300)
+    run = Run.create("mixtral", "train", None, RunOptions(out=runs / name))
+    shape = DecoderConfig(tokenizer.vocab_size, 16, 2, 2, 1, 8, 16, 64, experts=4)
+    with run.save("model", "LanguageModel", chat=False) as folder:
+        save_decoder(Decoder(shape, torch.Generator().manual_seed(0)), folder)
+        tokenizer.save(folder)
+
+
+def test_a_text_is_coloured_by_its_experts(visit: Open, folder: Path) -> None:
+    page = visit("/mixtral")
+    page.get_by_role("textbox", name="Text").fill("the parrot speaks <i>\nطوطی")
+    page.get_by_role("combobox", name="Layer").select_option("1")
+    page.get_by_role("button", name="Show").press("Enter")  # by keyboard
+    expect(page.get_by_role("heading", name="Layer 1")).to_be_visible()
+    coloured = page.locator("p", has=page.locator("span[title]"))
+    expect(coloured).to_have_text(re.compile("the parrot speaks <i>\\s+طوطی"))
+    colours = "[...document.querySelectorAll('span[title]')].map(e => e.style.background)"
+    assert len(set(page.evaluate(colours))) > 1
+    expect(page.get_by_role("row", name=re.compile("^1 "))).to_be_visible()
+    expect(page.get_by_role("textbox", name="Text")).to_have_value("the parrot speaks <i>\nطوطی")
+    page.get_by_role("link", name="فارسی").click()
+    expect(page.get_by_role("heading", name="لایه 1")).to_be_visible()
+    assert page.get_by_role("button", name="نشان بده").evaluate(DIRECTION) == "rtl"
+
+
 NAMELESS = """() => [...document.querySelectorAll('button, a, input, textarea, select, [role]')].filter(e => {
   const labelled = e.labels && e.labels.length && [...e.labels].some(l => l.textContent.trim());
   const aria = e.getAttribute('aria-label') || e.getAttribute('aria-labelledby');
@@ -350,6 +382,8 @@ PATHS = [
     "/runs/trained?lang=fa",
     "/spark",
     "/spark?lang=fa",
+    "/mixtral",
+    "/mixtral?lang=fa",
 ]
 
 

@@ -62,7 +62,7 @@ def page(runs: Path, query: Mapping[str, str]) -> list[str]:
     if not found:
         return [*parts, ui.paragraph(told["none"])]
     name = query.get("run") if query.get("run") in found else found[0]
-    text = query.get("text", SAMPLE)[:LONGEST]
+    text = query.get("text", SAMPLE).replace("\r\n", "\n")[:LONGEST]  # as forms send the ends of lines
     try:
         model, tokenizer = _loaded(runs / str(name), (runs / str(name)).stat().st_mtime_ns)
         traced = trace(model, tokenizer, text)

@@ -31,7 +31,10 @@ class Routes:
 
 @dataclass(frozen=True)
 class Traced:
-    """One text through a mixture of experts: its pieces, and who took them with which weight, [L, T, k]."""
+    """One text through a mixture of experts: its pieces, and who took them with which weight, [L, T, k].
+
+    A character in several tokens is the last one's piece; those before it have none.
+    """
 
     pieces: Sequence[str]
     experts: int
@@ -83,8 +86,9 @@ def trace(model: Decoder, tokenizer: Tokenizer, text: str) -> Traced:
         raise UserError("there is no text to look at", hint="give a sentence at least")
     journal = Journal()
     model(torch.tensor([ids]), journal=journal)
+    stream = tokenizer.stream(skip_specials=False)
     return Traced(
-        [tokenizer.decode([i]) for i in ids],
+        [stream.push(i) for i in ids],
         model.config.experts,
         np.stack([routing.chosen.cpu().numpy() for routing in journal]),
         np.stack([routing.weights.double().cpu().numpy() for routing in journal]),
@@ -107,7 +111,7 @@ def kinds(pieces: Sequence[str]) -> dict[str, NDArray[np.int64]]:
 def _kind(piece: str) -> str:
     """Unicode's letter for the first character (L letter, N number, P punctuation …), and a word's begin."""
     if not piece.strip():
-        return "space"
+        return "space" if piece else "part"
     return unicodedata.category(piece.strip()[0])[0] + (" begins" if piece[0].isspace() else "")
 
 

@@ -106,10 +106,10 @@ def test_bits_told_are_those_there_are() -> None:
 
 
 def test_kinds_of_pieces() -> None:
-    found = kinds(["the", " bird", " طوطی", "‌ها", "7", ".", " "])
+    found = kinds(["the", " bird", " طوطی", "‌ها", "7", ".", " ", ""])
     script, kind = found["script"], found["kind"]
     assert script[0] == script[1] != script[2] == script[3]
-    assert kind[0] != kind[1] == kind[2] and len({*kind[[0, 1, 4, 5, 6]]}) == 5
+    assert kind[0] != kind[1] == kind[2] and len({*kind[[0, 1, 4, 5, 6, 7]]}) == 6
 
 
 def test_a_trace_is_what_the_model_did(runs: Path) -> None:
@@ -118,6 +118,9 @@ def test_a_trace_is_what_the_model_did(runs: Path) -> None:
     found = trace(model, tokenizer, "the pomi is da " * 50)
     assert len(found.pieces) == 32 and found.chosen.shape == (3, 32, 3)
     assert (found.loads.sum(1) == 32 * 3).all()
+    assert "the pomi is da".startswith("".join(found.pieces)[:14])
+    emoji = trace(model, tokenizer, "🦜")
+    assert "".join(emoji.pieces) == "🦜" and len(emoji.pieces) > 1  # not four broken characters
     np.testing.assert_allclose(found.weights.sum(2), 1, atol=1e-6)
 
 
