@@ -23,7 +23,7 @@ BARS = {
     "prepare": ("the whole chain of `tuti spark prepare`, MB/s ÷ `datatrove` with the same rules", 1.0, True),
     "quality": ("`prepare`'s rules against 400 labels, share agreed with ÷ .95", 1.0, True),
     "prepare-scale": ("`tuti spark prepare`, documents/s, two executors ÷ one", 1.6, True),
-    "moe": ("a layer of experts, 64 tokens, forward and backward, ÷ `transformers`' Mixtral block", 1.2, True),
+    "moe": ("a layer of experts, 64 tokens, forward and backward, ÷ `transformers`' block", 1.2, True),
     "minutes": ("`--minutes` 3, 10, 30: actual ÷ asked", 1.15, False),
 }
 

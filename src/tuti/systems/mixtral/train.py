@@ -27,7 +27,7 @@ class Experts:
     active: Annotated[int, Ge(1)] = 2
     """Experts that a token takes"""
     balance: Annotated[float, Ge(0)] = 0.01
-    """Nats a token that fully uneven routing costs, by the number of experts"""
+    """Weight of the balancing loss: it is `active` where all experts get the same, at most `experts`"""
     z: Annotated[float, Ge(0)] = 0.001
     """Weight of the router's squared logsumexp"""
 

@@ -52,6 +52,8 @@ def twins(config: Twins) -> None:
 
 def curve(path: Path) -> Curve:
     """The glances at held-out text that a run logged; the last measurement is of other documents."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist", hint="tuti mixtral train TOKENS makes a run")
     events = [e for e in read_events(path) if e["event"] in ("step", "held_out")]
     clock, rows = 0.0, list[tuple[float, float, float]]()
     for event in events:

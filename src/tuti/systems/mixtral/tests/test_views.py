@@ -146,6 +146,8 @@ def test_where_the_curves_cross() -> None:
 def test_twins_that_cannot_be_compared(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="never measured"):
         twins(Twins(tmp_path, runs / "dense"))
+    with pytest.raises(UserError, match="does not exist"):
+        twins(Twins(runs / "sparse", tmp_path / "absent"))
 
 
 @pytest.mark.parametrize(
