@@ -94,9 +94,13 @@ class LoRALinear(nn.Module):
 def _places(config: DecoderConfig) -> dict[str, dict[str, int]]:
     """A block's linear layers: {path: {Hugging Face's name of a part: its rows}}."""
     q, kv = config.heads * config.head_dim, config.kv_heads * config.head_dim
-    return {
+    attention = {
         "attention.qkv": {"q_proj": q, "k_proj": kv, "v_proj": kv},
         "attention.output": {"o_proj": config.width},
+    }
+    if config.experts:
+        return attention
+    return attention | {
         "mlp.gate_up": {"gate_proj": config.hidden, "up_proj": config.hidden},
         "mlp.down": {"down_proj": config.width},
     }
@@ -121,6 +125,11 @@ def add_lora(model: Decoder, lora: LoRA, generator: torch.Generator | None = Non
     What trains is `[p for p in model.parameters() if p.requires_grad]`.
     """
     assert not any(True for _ in _layers(model)), "the model has a LoRA already; merge it first"
+    if model.config.experts and set(lora.targets) & {"gate_proj", "up_proj", "down_proj"}:
+        raise UserError(
+            f"LoRA on {', '.join(lora.targets)}: experts cannot be adapted, only attention can",
+            hint="targets q_proj, k_proj, v_proj and o_proj",
+        )
     model.requires_grad_(False)
     for block in model.blocks:
         for path, parts in _places(model.config).items():

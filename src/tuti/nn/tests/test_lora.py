@@ -139,3 +139,12 @@ def test_merging_in_bf16_rounds_once() -> None:
     a, b = (t.float() for t in layer.factors())
     want = (layer.base.weight.float() + 2 * b @ a).bfloat16()
     assert torch.equal(merge_lora(model).blocks[0].mlp.down.weight, want)
+
+
+def test_experts_are_not_adapted_but_their_attention_is() -> None:
+    model = Decoder(DecoderConfig(50, 16, 1, 4, 2, 4, 20, 32, experts=3))
+    with pytest.raises(UserError, match="experts cannot be adapted"):
+        add_lora(model, LoRA(rank=2))
+    add_lora(model, LoRA(rank=2, targets=("q_proj", "o_proj")))
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained and all("attention" in name for name in trained)
