@@ -24,7 +24,7 @@ BARS = {
     "quality": ("`prepare`'s rules against 400 labels, share agreed with ÷ .95", 1.0, True),
     "prepare-scale": ("`tuti spark prepare`, documents/s, two executors ÷ one", 1.6, True),
     "moe": ("a layer of experts, 64 tokens, forward and backward, ÷ `transformers`' block", 1.2, True),
-    "moe-decode": ("a random Mixtral of a billion, fp32 greedy tokens/s ÷ `transformers` generate", 1.3, True),
+    "moe-decode": ("a billion random Mixtral parameters, fp32 tok/s ÷ `transformers` generate", 1.3, True),
     "minutes": ("`--minutes` 3, 10, 30: actual ÷ asked", 1.15, False),
 }
 
