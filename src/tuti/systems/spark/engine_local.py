@@ -5,15 +5,13 @@ from typing import Any
 
 from tuti.systems.spark.engine import Frame, Session
 from tuti.systems.spark.frames import COUNTS, LINES, Function, Pairs, lines_of, pairs_in
-from tuti.systems.spark.query.arrow import Batch, pa
+from tuti.systems.spark.query.arrow import LINE, Batch, pa
 from tuti.systems.spark.walk import Source
 from tuti.systems.spark.words import Count
 
-LINE = pa.schema([("line", pa.string())])
-
 
 class LocalEngine:
-    """`frames.Engine` on a session."""
+    """`frames.Engine`, which says what each method is for, on a session."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -33,19 +31,15 @@ class LocalEngine:
         return self.mapped(self.listed(lines_of(sources)), function, LINES)
 
     def mapped(self, frame: Frame, function: Function, schema: Any) -> Frame:
-        """A narrow step."""
         return frame.map_partitions(function, schema)
 
     def by_bucket(self, frame: Frame) -> Frame:
-        """A wide step."""
         return frame.repartition("bucket").sort("bucket", within=True)
 
     def lines(self, frame: Frame) -> Pairs:
-        """The buckets and lines."""
         return pairs_in(frame.batches())
 
     def summed(self, frame: Frame) -> Iterator[Count]:
-        """The words and how often they stand there."""
         total = frame.group_by("word").agg(n=("sum", "n"))
         for batch in total.sort("n", "word", down=("n",)).batches():
             columns = batch.select(COUNTS.names).columns

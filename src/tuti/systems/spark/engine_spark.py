@@ -52,10 +52,9 @@ def session(master: str, memory: str) -> "SparkSession":
     try:
         spark: SparkSession = builder.getOrCreate()
     except (PySparkException, Py4JError, RuntimeError, OSError) as error:
-        raise UserError(
-            f"Spark did not start on {master}: {cause(error)}",
-            hint="tuti doctor names the Java that was taken; or leave --master out",
-        ) from None  # its trace is Java's
+        hint = "tuti doctor names the Java that was taken; or leave --master out"
+        what = f"Spark did not start on {master}: {cause(error)}"
+        raise UserError(what, hint) from None  # its trace is Java's
     spark.sparkContext.setLogLevel("ERROR")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _interrupt)
@@ -82,7 +81,7 @@ def _end(context: Any, java: Any) -> None:
 
 
 class SparkEngine:
-    """`frames.Engine` on Spark; `pieces`: partitions (0: four a core); `remote`: addresses of sources."""
+    """`frames.Engine`, see there; `pieces`: partitions (0: four a core); `remote`: addresses of sources."""
 
     def __init__(self, spark: "SparkSession", pieces: int, remote: Sequence[str] = ()) -> None:
         self.spark, self.remote = spark, remote
@@ -107,22 +106,18 @@ class SparkEngine:
         return reduce(lambda one, other: one.union(other), parts)
 
     def mapped(self, frame: "DataFrame", function: Function, schema: Any) -> "DataFrame":
-        """A narrow step."""
         kinds = {"int32": "int", "int64": "long", "string": "string", "binary": "binary"}
         columns = ", ".join(f"{f.name} {kinds[str(f.type)]}" for f in schema)
         return frame.mapInArrow(limited(function), columns)
 
     def by_bucket(self, frame: "DataFrame") -> "DataFrame":
-        """A wide step."""
         return frame.repartition(self.pieces, "bucket").sortWithinPartitions("bucket")
 
     def lines(self, frame: "DataFrame") -> Pairs:
-        """The buckets and lines."""
         for row in _collect(frame):
             yield row["bucket"], row["line"]
 
     def summed(self, frame: "DataFrame") -> Iterator[Count]:
-        """The words and how often they stand there."""
         from pyspark.sql import functions
 
         self.spark.conf.set("spark.sql.shuffle.partitions", str(self.pieces))
@@ -147,15 +142,11 @@ def _collect(frame: "DataFrame") -> Iterator[Any]:
     except PySparkException as error:
         text = str(error)
         if "MemoryError" in text or "OutOfMemoryError" in text:
-            raise UserError(
-                "the memory of a Spark process did not suffice",
-                hint="more --memory, or more --partitions (smaller pieces)",
-            ) from None  # its trace is Java's
-        if "No space left" in text or "no space left" in text:
-            raise UserError(
-                "no space left on a disk that Spark writes to",
-                hint="free some space, or point SPARK_LOCAL_DIRS elsewhere, then --resume",
-            ) from error
+            hint = "more --memory, or more --partitions (smaller pieces)"
+            raise UserError("the memory of a Spark process did not suffice", hint) from None
+        if "no space left" in text.lower():
+            hint = "free some space, or point SPARK_LOCAL_DIRS elsewhere, then --resume"
+            raise UserError("no space left on a disk that Spark writes to", hint) from error
         raise
     finally:
         if java.poll() is None:

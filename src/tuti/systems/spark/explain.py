@@ -72,9 +72,8 @@ def facts_at(target: Path) -> list[Facts]:
         if found := facts_in(folder):
             return found
     if (target / "events.jsonl").exists():
-        raise UserError(
-            f"{target} has no jobs of our engine", hint="give a run of tuti spark prepare, without --master"
-        )
+        hint = "give a run of tuti spark prepare, without --master"
+        raise UserError(f"{target} has no jobs of our engine", hint)
     return read_log(target)
 
 
@@ -104,14 +103,11 @@ def run_program(program: Path, *arguments: str) -> list[Facts]:
         for log in sorted(logs.iterdir()):
             found += read_log(log)
         if done.returncode:
-            raise UserError(
-                f"{program} ended with an error:\n{_last_error(done.stderr)}",
-                hint="make it run by itself first",
-            )
+            what = f"{program} ended with an error:\n{_last_error(done.stderr)}"
+            raise UserError(what, hint="make it run by itself first")
         if not found:
-            raise UserError(
-                f"{program} ran no job", hint="it needs a session, and an action: count, collect, write, save"
-            )
+            hint = "it needs a session, and an action: count, collect, write, save"
+            raise UserError(f"{program} ran no job", hint)
         return found
 
 

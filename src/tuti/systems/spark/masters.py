@@ -23,15 +23,12 @@ PATIENCE = {"spark": 45, "yarn": 180, "k8s": 180}
 def check_master(master: str) -> None:
     """Refuses what is no master, or does not answer, before a JVM is started."""
     if not FORM.fullmatch(master):
-        raise UserError(
-            f"{master!r} is no master of Spark: local, local[N], local[*], spark://HOST:PORT, yarn, k8s://HOST:PORT",
-            hint="--master 'local[2]', or leave it out for the engine on this machine",
-        )
+        forms = "local, local[N], local[*], spark://HOST:PORT, yarn, k8s://HOST:PORT"
+        hint = "--master 'local[2]', or leave it out for the engine on this machine"
+        raise UserError(f"{master!r} is no master of Spark: {forms}", hint)
     if master == "yarn" and not (os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR")):
-        raise UserError(
-            "master yarn: neither HADOOP_CONF_DIR nor YARN_CONF_DIR says where it is",
-            hint="point one at the folder of yarn-site.xml",
-        )
+        what = "master yarn: neither HADOOP_CONF_DIR nor YARN_CONF_DIR says where it is"
+        raise UserError(what, hint="point one at the folder of yarn-site.xml")
     kind, _, rest = master.partition("://")
     places = [urlsplit(f"//{place.rpartition('//')[2]}") for place in rest.split(",") if rest]
     refused: list[str] = []
@@ -42,10 +39,8 @@ def check_master(master: str) -> None:
         except (OSError, ValueError) as error:  # ValueError: a port above 65535
             refused.append(f"{place.netloc}: {error}")
     if refused:
-        raise UserError(
-            f"no master answers at {master} ({'; '.join(refused)})",
-            hint="start it, or correct HOST:PORT" + ("; 7077 is Spark's own" if kind == "spark" else ""),
-        )
+        hint = "start it, or correct HOST:PORT" + ("; 7077 is Spark's own" if kind == "spark" else "")
+        raise UserError(f"no master answers at {master} ({'; '.join(refused)})", hint)
 
 
 def await_executors(spark: "SparkSession", master: str) -> None:
@@ -59,8 +54,7 @@ def await_executors(spark: "SparkSession", master: str) -> None:
         if time.monotonic() > until:
             each = context.getConf().get("spark.executor.memory")
             spark.stop()
-            raise UserError(
-                f"{master} gave no executor within {seconds} s: no worker has a core and {each} free",
-                hint="start workers, or ask for less (--memory); if executors came and went, see their logs",
-            )
+            what = f"{master} gave no executor within {seconds} s: no worker has a core and {each} free"
+            hint = "start workers, or ask for less (--memory); if executors came and went, see their logs"
+            raise UserError(what, hint)
         time.sleep(0.2)

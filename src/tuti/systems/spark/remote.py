@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tuti.run import UserError
 from tuti.systems.spark.java import cause
-from tuti.systems.spark.query.arrow import Batch, pa
+from tuti.systems.spark.query.arrow import LINE, Batch, pa
 from tuti.systems.spark.walk import Skip, Source, unused
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ FORM = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
 LARGEST = 500_000_000
 """Bytes of a file; it stands in Java's heap and in a Python worker at once"""
 COLUMNS = ["path", "length", "modificationTime"]
-LINE = pa.schema([("line", pa.string())])
 
 
 def address(path: Path) -> str:
@@ -81,10 +80,9 @@ def _files(spark: "SparkSession", root: str) -> list[tuple[str, int, int]]:
     try:
         rows = _opened(spark, [root]).select(*COLUMNS).collect()
     except (PySparkException, Py4JError) as error:
-        raise UserError(
-            f"{root} cannot be read by Spark: {cause(error)}",
-            hint="give the whole address, as hdfs://HOST:8020/folder; s3a:// needs its own jar",
-        ) from None  # its trace is Java's
+        hint = "give the whole address, as hdfs://HOST:8020/folder; s3a:// needs its own jar"
+        what = f"{root} cannot be read by Spark: {cause(error)}"
+        raise UserError(what, hint) from None  # its trace is Java's
     return [(row.path, row.length, int(row.modificationTime.timestamp() * 1e9)) for row in rows]
 
 

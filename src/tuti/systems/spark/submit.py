@@ -8,12 +8,12 @@ down by a process that waits for it, so any process may ask later.
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL, STDOUT, Popen, call
 from typing import Any, Literal
 
 import psutil
@@ -68,13 +68,7 @@ def submit(program: Path, arguments: Sequence[str], folder: Path) -> Driver:
     folder.mkdir(parents=True)
     command = [sys.executable, "-m", __name__, str(folder), str(program), *arguments]
     with open(folder / "printed", "wb") as printed:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = Popen(command, stdin=DEVNULL, stdout=printed, stderr=STDOUT, start_new_session=True)
     about = {"pid": process.pid, "begun": _begun(process.pid), "program": str(program)}
     atomic_write(folder / "driver.json", json.dumps(about))
     return Driver(folder)
@@ -90,7 +84,7 @@ def _begun(pid: int) -> float:
 
 def main(folder: str, *command: str) -> None:
     """Runs the program and writes down how it ended."""
-    code = subprocess.call([sys.executable, *command])
+    code = call([sys.executable, *command])
     atomic_write(Path(folder) / "ended.json", json.dumps({"code": code}))
 
 

@@ -23,11 +23,8 @@ Event = dict[str, Any]
 Most = dict[tuple[str, str], int]
 """(driver or executor, metric) → the most of it"""
 PYTHON = {"BatchEvalPython": "Python UDF", "ArrowEvalPython": "Python UDF over Arrow"}
-PASSING = (
-    *("Project", "Filter", "Sort", "HashAggregate", "ObjectHashAggregate", "WholeStageCodegen"),
-    *("InputAdapter", "ColumnarToRow", "AdaptiveSparkPlan", "ShuffleQueryStage", "AQEShuffleRead"),
-    "ResultQueryStage",
-)
+WRAPPERS = ("WholeStageCodegen", "InputAdapter", "ColumnarToRow", "AdaptiveSparkPlan", "ShuffleQueryStage")
+PASSING = ("Project", "Filter", "Sort", "HashAggregate", "ObjectHashAggregate", "AQEShuffleRead", *WRAPPERS)
 """Operators that do not care where a row lies, and wrappers"""
 
 
@@ -75,15 +72,12 @@ class Log:
             READERS[kind](self, event)
 
     def environment_update(self, event: Event) -> None:
-        """The settings."""
         self.settings |= event["Spark Properties"]
 
     def executor_added(self, event: Event) -> None:
-        """An executor, with its cores."""
         self.cores += event["Executor Info"]["Total Cores"]
 
     def job_start(self, event: Event) -> None:
-        """A job and its stages."""
         about: dict[str, str] = event.get("Properties") or {}
         query = about.get("spark.sql.execution.id")
         name = f"query {query}" if query is not None else f"job {event['Job ID']}"
@@ -96,23 +90,19 @@ class Log:
         group.stages += [one for one in event["Stage IDs"] if one not in group.stages]
 
     def job_end(self, event: Event) -> None:
-        """What was cached when it ended."""
         memory, disk = (sum(block[way] for block in self.blocks.values()) for way in (0, 1))
         self.groups[self.jobs[event["Job ID"]]].cached = (memory, disk)
 
     def stage_completed(self, event: Event) -> None:
-        """A stage."""
         self.stages[event["Stage Info"]["Stage ID"]] = event["Stage Info"]
 
     def task_end(self, event: Event) -> None:
-        """A task and its figures."""
         if event.get("Task Metrics"):
             self.tasks.setdefault(event["Stage ID"], []).append(event)
             executor = event.get("Task Info", {}).get("Executor ID", "")
             self._peaks(event["Stage ID"], executor, event.get("Task Executor Metrics") or {})
 
     def stage_executor_metrics(self, event: Event) -> None:
-        """Memory of an executor during a stage."""
         self._peaks(event["Stage ID"], event["Executor ID"], event["Executor Metrics"])
 
     def _peaks(self, stage: int, executor: str, metrics: dict[str, int]) -> None:
@@ -122,18 +112,15 @@ class Log:
             known[key] = max(value, known.get(key, -1))
 
     def block_updated(self, event: Event) -> None:
-        """A cached block."""
         about = event["Block Updated Info"]
         if about["Block ID"].startswith("rdd_"):
             self.blocks[about["Block ID"]] = (about["Memory Size"], about["Disk Size"])
 
     def unpersist_rdd(self, event: Event) -> None:
-        """A cached table that was given up."""
         mine = f"rdd_{event['RDD ID']}_"
         self.blocks = {name: sizes for name, sizes in self.blocks.items() if not name.startswith(mine)}
 
     def sql_execution_start(self, event: Event) -> None:
-        """A query and its plan."""
         group = self.groups.setdefault(f"query {event['executionId']}", Group())
         group.what, _, line = event["description"].partition(" at ")
         group.line = short(line)
@@ -144,7 +131,6 @@ class Log:
         group.rewritten = optimised_in(event.get("physicalPlanDescription", ""))
 
     def sql_adaptive_execution_update(self, event: Event) -> None:
-        """Its plan, changed while it ran."""
         self._plan(event["sparkPlanInfo"])
 
     def _plan(self, node: Event) -> None:
@@ -156,7 +142,6 @@ class Log:
             self._plan(inner)
 
     def driver_accum_updates(self, event: Event) -> None:
-        """Figures that the driver counts."""
         for number, value in event["accumUpdates"]:
             if self.metrics.get(number) == "BroadcastExchange: data size":
                 name = f"query {event['executionId']}"
@@ -226,9 +211,9 @@ class Log:
 
     def _first_wide(self, group: Group) -> int:
         """The first stage that writes a shuffle."""
-        written = "Shuffle Write Metrics"
         for number in group.stages:
-            if any(t["Task Metrics"][written]["Shuffle Bytes Written"] for t in self.tasks.get(number, [])):
+            written = [t["Task Metrics"]["Shuffle Write Metrics"] for t in self.tasks.get(number, [])]
+            if any(one["Shuffle Bytes Written"] for one in written):
                 return number
         return -1
 
@@ -314,29 +299,19 @@ def optimised_in(text: str) -> list[str]:
 def read_log(path: Path) -> list[Facts]:
     """The facts of an event log: a file, or the folder that Spark makes of a long one."""
     files = sorted(path.glob("events_*")) if path.is_dir() else [path]
-    log = Log()
-    known = 0
-    for event in _events(files):
-        if "Event" in event:
-            known += 1
-            try:
-                log.take(event)
-            except (LookupError, TypeError, ValueError, AttributeError) as error:
-                raise UserError(
-                    f"{path}: event {known}, {event['Event']!r}, is not as Spark writes it ({error!r})",
-                    hint="the log is damaged, or of a Spark older than 3",
-                ) from error
-    if not known:
-        raise UserError(
-            f"{path} is no event log of Spark: it has no event in it",
-            hint="spark.eventLog.enabled=true makes one; plain or zstd",
-        )
+    log, at = Log(), ""
     try:
-        return log.facts()
+        for number, event in enumerate((e for e in _events(files) if "Event" in e), 1):
+            at = f"event {number}, {event['Event']!r},"
+            log.take(event)
+        found = log.facts()
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{path} lacks what Spark writes of tasks ({error!r})", hint="the log is damaged"
-        ) from error
+        what = f"{path}: {at} is not as Spark writes it, or what it needs is missing ({error!r})"
+        raise UserError(what, hint="the log is damaged, or of a Spark older than 3") from error
+    if not at:
+        what = f"{path} is no event log of Spark: it has no event in it"
+        raise UserError(what, hint="spark.eventLog.enabled=true makes one; plain or zstd")
+    return found
 
 
 def _events(files: Iterable[Path]) -> Iterator[Event]:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from tuti.run import read_events, read_rows
 from tuti.systems.spark.doctor.levels import Level, levels_of
 from tuti.systems.spark.engine.scheduler import Job
@@ -177,20 +179,13 @@ def write_facts(facts: Facts, path: Path) -> None:
 
 def read_facts(path: Path) -> list[Facts]:
     """The jobs that were written to a file, one JSON line each."""
-    return [facts_from(found) for found in read_rows(path)]
+    return list(map(facts_from, read_rows(path)))
 
 
 def facts_in(folder: Path) -> list[Facts]:
     """The jobs of a run, from its events."""
-    kept = [{k: v for k, v in e.items() if k not in ("event", "time")} for e in read_events(folder, "job")]
-    return [facts_from(event) for event in kept]
+    return list(map(facts_from, read_events(folder, "job")))
 
 
-def facts_from(found: dict[str, Any]) -> Facts:
-    """What `dataclasses.asdict` made of facts; those of earlier versions lack some."""
-    stages: list[Stage] = []
-    for stage in found["stages"]:
-        tasks = [Task(**task) for task in stage.pop("tasks")]
-        stages.append(Stage(tasks=tasks, **stage))
-    levels = [Level(**level) for level in found.pop("levels", [])]
-    return Facts(stages=stages, levels=levels, **{k: v for k, v in found.items() if k != "stages"})
+facts_from = TypeAdapter(Facts).validate_python
+"""What `dataclasses.asdict` made of facts; those of earlier versions lack some"""

@@ -52,7 +52,7 @@ class Work:
                 raise shuffle.Lost(-1, index)
             return self._counted(shuffle.read(self.outputs[number], number, index))
         if isinstance(node, plan.Scan):
-            return self._counted(node.read(node.items[index], node.columns))
+            return self._counted(node.read(node.items[index], node.schema.names))
         if isinstance(node, plan.Union):
             return self._union(node, index)
         if isinstance(node, plan.Cache):

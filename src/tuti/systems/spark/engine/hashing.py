@@ -5,6 +5,7 @@ places. Whole columns are hashed at once.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,20 +66,16 @@ def _hash_bytes(column: Array) -> Hashes:
         halves = (column.slice(0, rows // 2), column.slice(rows // 2))
         return np.concatenate([_hash_bytes(half) for half in halves])
     content = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]].astype(np.uint64) + np.uint64(1)
-    powers, inverses = (_powers(base, len(content)) for base in (BASE, INVERSE))
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(content * powers[:-1], dtype=np.uint64)])
+    size = len(content)
+    kept = _powers if size <= AT_ONCE else _powers.__wrapped__  # those of one long row are not
+    powers, inverses = (kept(base, max(size, AT_ONCE)) for base in (BASE, INVERSE))
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(content * powers[:size], dtype=np.uint64)])
     starts = ends - ends[0]
     lengths = np.diff(starts).astype(np.uint64)
     return (sums[starts[1:]] - sums[starts[:-1]]) * inverses[starts[:-1]] + lengths
 
 
+@lru_cache
 def _powers(base: int, size: int) -> Hashes:
     """base^i for i ≤ size, modulo 2^64."""
-    if size <= AT_ONCE:
-        if base not in _KEPT:
-            _KEPT[base] = np.cumprod(np.full(AT_ONCE, base, np.uint64), dtype=np.uint64)
-        return np.concatenate([np.ones(1, np.uint64), _KEPT[base][:size]])
     return np.concatenate([np.ones(1, np.uint64), np.cumprod(np.full(size, base, np.uint64))])
-
-
-_KEPT: dict[int, Hashes] = {}

@@ -6,6 +6,7 @@ execution. Whoever is refused spills to disk: nothing is ever granted beyond the
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 REGION = 0.5
@@ -48,7 +49,7 @@ class Pool:
         return free >= size
 
 
-class Claim:
+class Claim(AbstractContextManager["Claim"]):
     """What one operator holds of a pool; it lets go of everything when the operator ends."""
 
     def __init__(self, pool: Pool) -> None:
@@ -64,9 +65,6 @@ class Claim:
         """Gives all of it back."""
         self.pool.execution -= self.held
         self.held = 0
-
-    def __enter__(self) -> "Claim":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.clear()

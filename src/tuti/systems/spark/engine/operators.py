@@ -6,7 +6,7 @@ parted again.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from tuti.systems.spark.engine.hashing import hash_rows
 from tuti.systems.spark.engine.memory import Claim, Pool
-from tuti.systems.spark.engine.shuffle import Buckets, Places
+from tuti.systems.spark.engine.shuffle import Places, parted, read_once
 from tuti.systems.spark.query.arrow import Batch, Schema, Table, one_batch, pa, pc, pieces, size_of, table_of
 from tuti.systems.spark.query.grouping import Grouping
 from tuti.systems.spark.query.joining import joined
@@ -35,14 +35,16 @@ class Means:
     spilled: int = 0
     names: Iterator[int] = field(default_factory=itertools.count)
 
-    def aside(self, schema: Schema, count: int) -> Buckets:
-        """Room on disk to put rows aside."""
-        return Buckets(self.scratch / f"aside-{next(self.names)}", schema, count)
+    def aside(self, rows: Iterable[Batch], parts: Callable[[Batch], Places]) -> dict[int, Iterator[Batch]]:
+        """Puts rows on disk by the part of each; each part's are read back when they are asked for."""
+        paths = parted(self.scratch / f"aside-{next(self.names)}", rows, parts)
+        self.spilled += sum(path.stat().st_size for path in paths.values())
+        return {part: pieces(read_once(path)) for part, path in paths.items()}
 
 
-def parts_of(batch: Batch, keys: Iterable[str], depth: int) -> Places:
-    """[rows] the part of each row, by four other bits of the hash at each depth."""
-    return (hash_rows(batch, list(keys)) >> np.uint64(32 + 4 * depth)).astype(np.int64) % PARTS
+def by_hash(keys: Iterable[str], depth: int) -> Callable[[Batch], Places]:
+    """[rows] the part of each row, by four other bits of its keys' hash at each depth."""
+    return lambda batch: (hash_rows(batch, list(keys)) >> np.uint64(32 + 4 * depth)).astype(np.int64) % PARTS
 
 
 def group_partly(batches: Iterable[Batch], how: Grouping, means: Means) -> Iterator[Batch]:
@@ -78,13 +80,10 @@ def group_finally(batches: Iterable[Batch], how: Grouping, means: Means, depth: 
         else:
             yield from how.done(how.merged(table_of(held, how.figures))).to_batches()
             return
-    aside = means.aside(how.figures, PARTS)
-    for batch in itertools.chain(held, waiting):
-        aside.add(batch, parts_of(batch, how.keys, depth))
+    parts = means.aside(itertools.chain(held, waiting), by_hash(how.keys, depth))
     held.clear()
-    means.spilled += aside.close()
-    for number in aside.filled():
-        yield from group_finally(pieces(aside.read(number)), how, means, depth + 1)
+    for part in parts.values():
+        yield from group_finally(part, how, means, depth + 1)
 
 
 def _held(waiting: Iterator[Batch], claim: Claim, times: int, depth: int) -> tuple[list[Batch], bool]:
@@ -101,22 +100,16 @@ def join(
     left: Iterable[Batch], right: Iterable[Batch], node: Join, means: Means, depth: int = 0
 ) -> Iterator[Batch]:
     """The right side is held, and the left one goes past it."""
-    schemas = [side.schema for side in node.inputs]
     waiting = iter(right)
     with Claim(means.pool) as claim:
         held, whole = _held(waiting, claim, 3, depth)
         if whole:
-            yield from joined(left, table_of(held, schemas[1]), node)
+            yield from joined(left, table_of(held, node.inputs[1].schema), node)
             return
-    asides = [means.aside(schema, PARTS) for schema in schemas]
-    for aside, side in zip(asides, (left, itertools.chain(held, waiting)), strict=True):
-        for batch in side:
-            aside.add(batch, parts_of(batch, node.on, depth))
-        means.spilled += aside.close()
+    others = means.aside(itertools.chain(held, waiting), by_hash(node.on, depth))
     held.clear()
-    for number in asides[0].filled():
-        both = [pieces(aside.read(number)) for aside in asides]
-        yield from join(both[0], both[1], node, means, depth + 1)
+    for number, part in means.aside(left, by_hash(node.on, depth)).items():
+        yield from join(part, others.get(number, ()), node, means, depth + 1)
 
 
 def ordered(table: Table, by: By) -> Table:
@@ -176,11 +169,7 @@ def sort(batches: Iterable[Batch], by: By, schema: Schema, means: Means, depth: 
             yield from ordered(table_of(held, schema), by).to_batches()
             return
     bounds = bounds_of(sample(held, by, 64 * PARTS, schema), by, PARTS)
-    aside = means.aside(schema, 2 * len(bounds) + 1)
-    for batch in itertools.chain(held, waiting):
-        aside.add(batch, ranges_of(batch, bounds, by))
+    parts = means.aside(itertools.chain(held, waiting), lambda batch: ranges_of(batch, bounds, by))
     held.clear()
-    means.spilled += aside.close()
-    for number in aside.filled():
-        part = pieces(aside.read(number))  # rows that all equal a bound are in order
+    for number, part in parts.items():  # rows that all equal a bound are in order
         yield from part if number % 2 else sort(part, by, schema, means, depth + 1)

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -67,7 +68,7 @@ class Worker:
 
 
 @dataclass
-class Job:
+class Job(AbstractContextManager["Job"]):
     """One action: its stages, its executors, and what is done so far."""
 
     stages: list[Stage]
@@ -96,9 +97,6 @@ class Job:
         self.forked = 0
         self.last = self.stages[-1]
 
-    def __enter__(self) -> "Job":
-        return self
-
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for worker in self.workers:
             worker.process.kill()
@@ -107,11 +105,9 @@ class Job:
         if error is not None:
             shutil.rmtree(self.scratch, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in FULL:
-            raise UserError(
-                f"no space left while writing {self.scratch}",
-                hint="free some space, or name a folder on another disk (--out; Session(folder=…)); "
-                "a run goes on with --resume",
-            ) from error
+            hint = "free some space, or name a folder on another disk (--out; Session(folder=…)); "
+            hint += "a run goes on with --resume"
+            raise UserError(f"no space left while writing {self.scratch}", hint) from error
 
     def result(self, task: int) -> Path:
         """Where the result stage's task writes."""
@@ -223,10 +219,9 @@ class Job:
     def _again(self, doing: tuple[int, int, str], why: str) -> None:
         self.failures[doing] += 1
         if self.failures[doing] >= ATTEMPTS:
-            raise UserError(
-                f"task {doing[1]} of stage {doing[0]} failed {ATTEMPTS} times: {why}",
-                hint="more memory for the session, or more partitions, so that each is smaller",
-            )
+            what = f"task {doing[1]} of stage {doing[0]} failed {ATTEMPTS} times: {why}"
+            hint = "more memory for the session, or more partitions, so that each is smaller"
+            raise UserError(what, hint)
 
     def _bury(self, worker: Worker) -> None:
         """An executor died: what it held is lost, another takes its place."""

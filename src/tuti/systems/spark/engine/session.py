@@ -10,8 +10,8 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import psutil
@@ -43,10 +43,8 @@ def bytes_of(text: str) -> int:
         raise UserError(f"a memory of {text!r} cannot be read", hint="write 512m or 4g")
     wanted, there = int(text[:-1]) * units[text[-1].lower()], psutil.virtual_memory().total
     if wanted > there:
-        raise UserError(
-            f"a memory of {text} is more than the {there // 2**20:,} MB of this machine",
-            hint=f"{there // 2**21}m, half of it, leaves room for others",
-        )
+        what = f"a memory of {text} is more than the {there // 2**20:,} MB of this machine"
+        raise UserError(what, hint=f"{there // 2**21}m, half of it, leaves room for others")
     return wanted
 
 
@@ -57,7 +55,7 @@ def fitting(executors: int, memory: str = "") -> tuple[int, str]:
     return max(1, min(executors, carried)), memory or f"{given // 2**20}m"
 
 
-class Session:
+class Session(AbstractContextManager["Session"]):
     """The driver: it plans, and has `executors` processes work, one partition each at a time.
 
     `memory` is for all processes together; `partitions`, how many a shuffle makes (four an executor).
@@ -76,10 +74,8 @@ class Session:
         share = bytes_of(memory) // (executors + 1) - RESERVED
         if share < 20_000_000:
             least = (executors + 1) * (RESERVED + 20_000_000) // 2**20 + 1
-            raise UserError(
-                f"{memory} are too little for a driver and {executors} executors",
-                hint=f"memory={least}m, or fewer executors",
-            )
+            what = f"{memory} are too little for a driver and {executors} executors"
+            raise UserError(what, hint=f"memory={least}m, or fewer executors")
         self.executors, self.pool = executors, int(min(FRACTION * share, LARGEST))
         self.told, self.ended = told, ended or _written
         self.partitions = partitions or 4 * executors
@@ -90,12 +86,7 @@ class Session:
         self.report: list[Order] = []
         """What each task of the last action did"""
 
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for folder in (self.scratch, self.shared):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -107,7 +98,7 @@ class Session:
         label: str = "items",
     ) -> "Frame":
         """A partition for each item; `read(item, columns)` makes its batches."""
-        return Frame(self, Scan((), tuple(items), read, schema, label, tuple(schema.names)))
+        return Frame(self, Scan((), tuple(items), read, label, made=schema.remove_metadata()))
 
     def table(self, table: Table, partitions: int = 0) -> "Frame":
         """A table that the driver holds, in as many partitions."""

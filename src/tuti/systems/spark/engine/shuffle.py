@@ -6,8 +6,9 @@ renaming: an output without an index does not exist. It lies in the folder of th
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,34 +93,23 @@ def read(folders: Sequence[Path], stage: int, target: int) -> Iterator[Batch]:
             raise Lost(stage, task) from error
 
 
-class Buckets:
-    """Rows put aside on disk in a few files, one stream each: what does not fit in memory at once."""
+def parted(folder: Path, rows: Iterable[Batch], parts: Callable[[Batch], Places]) -> dict[int, Path]:
+    """A file for each part of rows that do not fit in memory at once."""
+    folder.mkdir(parents=True)
+    streams: dict[int, Any] = {}
+    for batch in rows:
+        of = parts(batch)
+        for part in map(int, np.unique(of)):
+            if part not in streams:
+                streams[part] = ipc.new_stream(str(folder / str(part)), batch.schema, options=LIGHTLY)
+            streams[part].write_batch(batch.take(pa.array(np.flatnonzero(of == part))))
+    for stream in streams.values():
+        stream.close()
+    return {part: folder / str(part) for part in sorted(streams)}
 
-    def __init__(self, folder: Path, schema: Schema, count: int) -> None:
-        folder.mkdir(parents=True)
-        self.paths = [folder / str(number) for number in range(count)]
-        self.streams = [ipc.new_stream(str(p), schema, options=LIGHTLY) for p in self.paths]
-        self.sizes = [0] * count
 
-    def add(self, batch: Batch, places: Places) -> None:
-        """Rows and the bucket of each."""
-        for number in np.unique(places):
-            part = batch.take(pa.array(np.flatnonzero(places == number)))
-            self.streams[number].write_batch(part)
-            self.sizes[number] += size_of(part)
-
-    def close(self) -> int:
-        """No more rows come; returns the bytes on disk."""
-        for stream in self.streams:
-            stream.close()
-        return sum(path.stat().st_size for path in self.paths)
-
-    def filled(self) -> list[int]:
-        """The buckets that hold rows."""
-        return [number for number, size in enumerate(self.sizes) if size]
-
-    def read(self, number: int) -> Iterator[Batch]:
-        """The rows of one bucket, which is gone when they have been read."""
-        with pa.OSFile(str(self.paths[number]), "rb") as file, ipc.open_stream(file) as stream:
-            yield from stream
-        self.paths[number].unlink()
+def read_once(path: Path) -> Iterator[Batch]:
+    """The rows of a file, which is gone when they have been read."""
+    with pa.OSFile(str(path), "rb") as file, ipc.open_stream(file) as stream:
+        yield from stream
+    path.unlink()

@@ -17,6 +17,7 @@ Array: TypeAlias = Any
 ArrowType: TypeAlias = Any
 """A batch is some rows, column by column; a table, batches of one schema"""
 
+LINE = pa.schema([("line", pa.string())])
 ROWS, BYTES = 16_384, 4_000_000
 """A batch has about this many at most; a longer row is a batch of its own"""
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tuti.run import UserError
@@ -41,12 +42,9 @@ class Frame:
 
     def check_columns(self, *names: str) -> None:
         """Refuses names that are no columns."""
-        missing = [name for name in names if name not in self.node.schema.names]
-        if missing:
-            raise UserError(
-                f"there is no column {', '.join(missing)}",
-                hint=f"there are {', '.join(self.node.schema.names)}",
-            )
+        known = self.node.schema.names
+        if missing := [name for name in names if name not in known]:
+            raise UserError(f"there is no column {', '.join(missing)}", hint=f"there are {', '.join(known)}")
 
     def check_keys(self, *names: str) -> None:
         """Refuses columns by whose values rows cannot be brought together or in order."""
@@ -54,9 +52,8 @@ class Frame:
         for name in names:
             kind = self.node.schema.field(name).type
             if pa.types.is_nested(kind) or pa.types.is_dictionary(kind) or pa.types.is_null(kind):
-                raise UserError(
-                    f"{name} is {kind}, which is no key", hint="text, numbers, dates or truths are"
-                )
+                what = f"{name} is {kind}, which is no key"
+                raise UserError(what, hint="text, numbers, dates or truths are")
 
     def check_type(self, expression: Column) -> ArrowType:
         """The type of an expression; one that has no meaning for these columns is refused."""
@@ -79,20 +76,17 @@ class Frame:
             if not pa.types.is_boolean(kind := self.check_type(condition)):
                 raise UserError(f"{condition} is {kind}, no condition", hint="compare it: col(…) > 0")
             return self.over(plan.Filter((self.node,), condition))
-        test = condition
 
         def keep(batches: Iterator[Batch]) -> Iterator[Batch]:
             for batch in batches:
-                yield batch.filter(pa.array([bool(test(row)) for row in batch.to_pylist()], pa.bool_()))
+                yield batch.filter(pa.array([bool(condition(row)) for row in batch.to_pylist()], pa.bool_()))
 
-        return self.over(plan.Map((self.node,), keep, self.node.schema, "filter by a function", True))
+        return self.over(plan.Map((self.node,), keep, "filter by a function", True))
 
-    def map_partitions(
-        self, function: Callable[[Iterator[Batch]], Iterator[Batch]], schema: Schema
-    ) -> "Frame":
+    def map_partitions(self, function: plan.Function, schema: Schema) -> "Frame":
         """A function from the batches of a partition to others."""
-        named = f"map partitions by {getattr(function, '__name__', 'a function')}"
-        return self.over(plan.Map((self.node,), function, schema, named))
+        label = f"map partitions by {getattr(function, '__name__', 'a function')}"
+        return self.over(plan.Map((self.node,), function, label, made=schema))
 
     def flat_map(self, function: Callable[[Row], Iterable[Row]], schema: Schema) -> "Frame":
         """A function from a row to any number of rows."""
@@ -100,16 +94,13 @@ class Frame:
         def mapped(batches: Iterator[Batch]) -> Iterator[Batch]:
             for batch in batches:
                 rows = [new for row in batch.to_pylist() for new in function(row)]
-                strange = {name for row in rows for name in row} - set(schema.names)
-                if strange:
-                    raise UserError(
-                        f"a row has {', '.join(sorted(strange))}, which the schema does not name",
-                        hint=f"it names {', '.join(schema.names)}",
-                    )
+                if strange := sorted({name for row in rows for name in row} - set(schema.names)):
+                    what = f"a row has {', '.join(strange)}, which the schema does not name"
+                    raise UserError(what, hint=f"it names {', '.join(schema.names)}")
                 yield from pa.Table.from_pylist(rows, schema).to_batches()
 
         label = f"map by {getattr(function, '__name__', 'a function')}"
-        return self.over(plan.Map((self.node,), mapped, schema, label, True))
+        return self.over(plan.Map((self.node,), mapped, label, True, made=schema))
 
     def map(self, function: Callable[[Row], Row], schema: Schema) -> "Frame":
         """A function from row to row."""
@@ -136,17 +127,13 @@ class Frame:
         self.check_keys(*on)
         other.check_keys(*on)
         for name in on:
-            kinds = [side.schema.field(name).type for side in (self.node, other.node)]
-            if kinds[0] != kinds[1]:
-                raise UserError(
-                    f"{name} is {kinds[0]} on one side and {kinds[1]} on the other",
-                    hint="make them alike with select",
-                )
-        both = (set(self.node.schema.names) & set(other.node.schema.names)) - set(on)
+            here, there = (side.schema.field(name).type for side in (self.node, other.node))
+            if here != there:
+                what = f"{name} is {here} on one side and {there} on the other"
+                raise UserError(what, hint="make them alike with select")
+        both = sorted((set(self.node.schema.names) & set(other.node.schema.names)) - set(on))
         if both and how in ("inner", "left"):
-            raise UserError(
-                f"both sides have a column {', '.join(sorted(both))}", hint="rename one with select"
-            )
+            raise UserError(f"both sides have a column {', '.join(both)}", hint="rename one with select")
         return self.over(plan.Join((self.node, other.node), on, how))
 
     def sort(self, *names: str, down: bool | Container[str] = False, within: bool = False) -> "Frame":
@@ -164,10 +151,8 @@ class Frame:
         """The rows of several frames with the same columns."""
         for other in others:
             if not other.node.schema.equals(self.node.schema):
-                raise UserError(
-                    f"columns differ: {self.node.schema.names} and {other.node.schema.names}",
-                    hint="select the same columns in the same order",
-                )
+                what = f"columns differ: {self.node.schema.names} and {other.node.schema.names}"
+                raise UserError(what, hint="select the same columns in the same order")
         return self.over(plan.Union((self.node, *(other.node for other in others))))
 
     def cache(self) -> "Frame":
@@ -176,14 +161,11 @@ class Frame:
 
     def batches(self) -> Iterator[Batch]:
         """All rows, computed now and read from disk as they are asked for."""
-        scratch = self.session.scratch / uuid.uuid4().hex
-        try:
-            job = self.session.run(self.node, "collect", scratch)
+        with TemporaryDirectory(dir=self.session.scratch) as scratch:
+            job = self.session.run(self.node, "collect", Path(scratch))
             for task in range(job.last.tasks):
                 with pa.OSFile(str(job.result(task)), "rb") as file, ipc.open_stream(file) as stream:
                     yield from stream
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
 
     def collect(self) -> Table:
         """All rows, in the driver's memory."""
@@ -191,16 +173,17 @@ class Frame:
 
     def count(self) -> int:
         """How many rows there are."""
-        scratch = self.session.scratch / uuid.uuid4().hex
-        job = self.session.run(self.node, "count", scratch)
-        shutil.rmtree(scratch)
+        with TemporaryDirectory(dir=self.session.scratch) as scratch:
+            job = self.session.run(self.node, "count", Path(scratch))
         return sum(done["rows"] for done in job.report if done["what"] == "count")
 
     def take(self, count: int) -> list[Row]:
         """The first rows; no more partitions are computed than it takes, four times as many each time."""
-        scratch, found = self.session.scratch / uuid.uuid4().hex, list[Row]()
-        with self.session.job(self.node, "collect", scratch, count) as job:
-            begin, end = 0, 1
+        found, begin, end = list[Row](), 0, 1
+        with (
+            TemporaryDirectory(dir=self.session.scratch) as scratch,
+            self.session.job(self.node, "collect", Path(scratch), count) as job,
+        ):
             while begin < job.last.tasks and len(found) < count:
                 tasks = range(begin, min(end, job.last.tasks))
                 job.run(tasks)
@@ -209,7 +192,6 @@ class Frame:
                 begin, end = end, 4 * end
             self.session.report = job.report
             self.session.ended(job)
-        shutil.rmtree(scratch)
         return found[:count]
 
     def save(self, folder: Path) -> None:
@@ -219,10 +201,9 @@ class Frame:
         partial = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
         try:
             partial.mkdir(parents=True)
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {folder.parent}: {error}", hint="name another folder"
-            ) from error
+        except OSError as refused:
+            told = f"cannot write to {folder.parent}: {refused}"
+            raise UserError(told, hint="name another folder") from refused
         try:
             self.session.run(self.node, "save", partial)
             for left in [path for path in partial.iterdir() if path.suffix != ".parquet"]:

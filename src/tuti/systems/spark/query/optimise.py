@@ -139,8 +139,8 @@ def distinct_keys(node: Node) -> list[Names]:
 def pruned(node: Node, wanted: Names) -> Node:
     """The plan with the columns that are wanted, and those that it needs to make them."""
     if isinstance(node, Scan):
-        kept = tuple(name for name in node.columns if name in wanted)
-        return replace(node, columns=kept or node.columns[:1])  # rows are counted by something
+        kept = [field for field in node.schema if field.name in wanted]
+        return replace(node, made=pa.schema(kept or list(node.schema)[:1]))  # rows are counted by something
     if isinstance(node, Select):
         made = tuple(c for c in node.columns if c[0] in wanted) or node.columns[:1]
         read = Names().union(*(columns_of(expression) for _, expression in made))
@@ -161,8 +161,7 @@ def pruned(node: Node, wanted: Names) -> Node:
         sides = zip(node.inputs, (wanted, right), strict=True)
         return over(node, (_carried(side, names | set(node.on)) for side, names in sides))
     if isinstance(node, Union):
-        names = tuple(n for n in node.schema.names if n in wanted) or tuple(node.schema.names[:1])
-        return over(node, (only(pruned(side, frozenset(names)), names) for side in node.inputs))
+        return over(node, (_carried(side, wanted) for side in node.inputs))
     return over(node, (pruned(inner, frozenset(inner.schema.names)) for inner in node.inputs))
 
 

@@ -8,7 +8,7 @@ exchange, and what is done after it.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tuti.systems.spark.query.arrow import Batch, Schema, pa
 from tuti.systems.spark.query.expressions import Column, type_of
@@ -16,6 +16,8 @@ from tuti.systems.spark.query.expressions import Column, type_of
 How = Literal["inner", "left", "semi", "anti"]
 By = tuple[tuple[str, bool], ...]
 """Columns of an order, each with whether it descends"""
+Function = Callable[[Iterator[Batch]], Iterator[Batch]]
+"""From the batches of a partition to others"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,30 +27,30 @@ class Node:
     inputs: tuple["Node", ...]
     line: str = field(default="", kw_only=True, repr=False)
     """The line of the program that asked for it"""
+    made: Schema = field(default=None, kw_only=True, repr=False)
+    """Its columns, where nothing below tells them"""
+    shown: ClassVar[str] = ""
+    """The step (0) in words, as a pattern for `format`"""
 
     @cached_property
     def schema(self) -> Schema:
         """Names and types of the columns."""
-        return self.inputs[0].schema
+        return self.inputs[0].schema if self.made is None else self.made
+
+    def __str__(self) -> str:
+        return self.shown.format(self)
 
 
 @dataclass(frozen=True, eq=False)
 class Scan(Node):
-    """Partitions from outside: `read(item, columns)` makes the batches of one."""
+    """Partitions from outside: `read(item, columns)` makes the batches of one, of the columns `made`."""
 
     items: tuple[Any, ...]
     read: Callable[[Any, Sequence[str]], Iterator[Batch]]
-    whole: Schema
     label: str
-    columns: tuple[str, ...]
-    """Those that are asked for"""
-
-    @cached_property
-    def schema(self) -> Schema:
-        return pa.schema([self.whole.field(name) for name in self.columns])
 
     def __str__(self) -> str:
-        return f"scan {self.label} [{', '.join(self.columns)}]"
+        return f"scan {self.label} [{', '.join(self.schema.names)}]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,27 +74,18 @@ class Filter(Node):
     """The rows for which a condition holds (not those for which it is unknown)."""
 
     condition: Column
-
-    def __str__(self) -> str:
-        return f"filter {self.condition}"
+    shown = "filter {0.condition}"
 
 
 @dataclass(frozen=True, eq=False)
 class Map(Node):
     """A function over the batches of a partition. The plan cannot see into it."""
 
-    function: Callable[[Iterator[Batch]], Iterator[Batch]]
-    made: Schema
+    function: Function
     label: str
     by_row: bool = False
     """It calls Python for every row"""
-
-    @cached_property
-    def schema(self) -> Schema:
-        return self.made
-
-    def __str__(self) -> str:
-        return self.label
+    shown = "{0.label}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +104,7 @@ class Cache(Node):
     """Kept by the executors once it is computed, until the session ends."""
 
     name: str
-
-    def __str__(self) -> str:
-        return f"cache {self.name}"
+    shown = "cache {0.name}"
 
 
 @dataclass(frozen=True)
@@ -224,9 +215,7 @@ class Exchange(Node):
     count: int
     asked: bool = False
     """Asked for as such, not needed by a step"""
-
-    def __str__(self) -> str:
-        return f"exchange by {self.layout} into {self.count}"
+    shown = "exchange by {0.layout} into {0.count}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,14 +223,7 @@ class Partial(Node):
     """Groups within a partition, before the shuffle: most of the work, and few rows left to move."""
 
     of: Group
-    figures: Schema
-
-    @cached_property
-    def schema(self) -> Schema:
-        return self.figures
-
-    def __str__(self) -> str:
-        return f"partly {self.of}"
+    shown = "partly {0.of}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,13 +231,7 @@ class Final(Node):
     """Groups of groups."""
 
     of: Group
-
-    @cached_property
-    def schema(self) -> Schema:
-        return self.of.schema
-
-    def __str__(self) -> str:
-        return str(self.of)
+    shown = "{0.of}"
 
 
 def drawn(node: Node, depth: int = 0) -> list[str]:

@@ -4,10 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tuti.run import UserError
-from tuti.systems.spark.query.arrow import Array, Batch, Table, pa, pc, pieces, pq
+from tuti.systems.spark.query.arrow import LINE, Array, Batch, Table, pa, pc, pieces, pq
 from tuti.systems.spark.query.plan import Scan
-
-LINE = pa.schema([("line", pa.string())])
 
 
 def of_table(table: Table, partitions: int) -> Scan:
@@ -18,7 +16,7 @@ def of_table(table: Table, partitions: int) -> Scan:
         yield from pieces(table.select(list(columns)).slice(*span).to_batches())
 
     spans = tuple((start, end - start) for start, end in zip(ends, ends[1:], strict=False))
-    return Scan((), spans, read, table.schema, "table", tuple(table.schema.names))
+    return Scan((), spans, read, "table", made=table.schema.remove_metadata())
 
 
 def of_parquet(paths: Sequence[Path]) -> Scan:
@@ -29,8 +27,8 @@ def of_parquet(paths: Sequence[Path]) -> Scan:
 
     if not paths:
         raise UserError("no parquet files to read", hint="a folder's: sorted(Path(folder).glob('*.parquet'))")
-    schema = pq.read_schema(paths[0])
-    return Scan((), tuple(paths), read, schema, f"{len(paths)} parquet files", tuple(schema.names))
+    schema = pq.read_schema(paths[0]).remove_metadata()
+    return Scan((), tuple(paths), read, f"{len(paths)} parquet files", made=schema)
 
 
 def of_text(paths: Sequence[Path], block: int) -> Scan:
@@ -39,10 +37,9 @@ def of_text(paths: Sequence[Path], block: int) -> Scan:
     spans = tuple((path, start) for path, blocks in starts for start in blocks)
 
     def read(span: tuple[Path, int], columns: Sequence[str]) -> Iterator[Batch]:
-        lines = pa.table([lines_of(*span, block)], schema=LINE)
-        yield from pieces(lines.to_batches())
+        yield from pieces(pa.table([lines_of(*span, block)], schema=LINE).to_batches())
 
-    return Scan((), spans, read, LINE, f"{len(paths)} text files", tuple(LINE.names))
+    return Scan((), spans, read, f"{len(paths)} text files", made=LINE)
 
 
 def lines_of(path: Path, start: int, block: int) -> Array:

@@ -21,11 +21,11 @@ def with_exchanges(node: plan.Node, count: int) -> tuple[plan.Node, Layout]:
     layout = below[0][1] if below else None
     if isinstance(node, plan.Group):
         how, keys = grouping(node), frozenset(node.keys)
-        partial = plan.Partial((below[0][0],), node, how.figures)
-        if layout is not None and _columns(layout) <= keys:
-            return plan.Final((partial,), node), layout
-        whole = plan.Exchange((partial,), plan.Hashed(keys), count if keys else 1, line=node.line)
-        return plan.Final((whole,), node), plan.Hashed(keys)
+        whole: plan.Node = plan.Partial((below[0][0],), node, made=how.figures)
+        if layout is None or not _columns(layout) <= keys:
+            layout = plan.Hashed(keys)
+            whole = plan.Exchange((whole,), layout, count if keys else 1, line=node.line)
+        return plan.Final((whole,), node, made=node.schema), layout
     if isinstance(node, plan.Join):
         wanted = plan.Hashed(frozenset(node.on))
         lies = [lay == wanted and partitions(side) == count for side, lay in below]
