@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,30 +20,8 @@ from tuti.systems.spark.doctor.levels import Level
 from tuti.systems.spark.doctor.predict import predictions
 from tuti.systems.spark.java import find_java
 
-LOGGED = {
-    "spark.eventLog.enabled": "true",
-    "spark.eventLog.compress": "false",
-    "spark.eventLog.rolling.enabled": "false",
-    "spark.eventLog.logBlockUpdates.enabled": "true",
-    "spark.eventLog.logStageExecutorMetrics": "true",
-    "spark.executor.processTreeMetrics.enabled": "true",
-    "spark.executor.metrics.pollingInterval": "200ms",
-    "spark.sql.ui.explainMode": "extended",
-    "spark.ui.enabled": "false",
-}
-SQL = """
-import os, sys
-from pyspark.sql import SparkSession
-spark = SparkSession.builder.getOrCreate()
-name, line = os.path.basename(sys.argv[1]), 1
-for statement in open(sys.argv[1], encoding="utf-8").read().split(";"):
-    begins = line + statement[: len(statement) - len(statement.lstrip())].count("\\n")
-    line += statement.count("\\n")
-    if statement.strip():
-        spark.sparkContext.setLocalProperty("callSite.short", f"statement at {name}:{begins}")
-        spark.sql(statement).write.format("noop").mode("overwrite").save()
-spark.stop()
-"""
+LOGGED: dict[str, str] = tomllib.loads(Path(__file__).with_name("explain.toml").read_text("utf-8"))
+"""Settings with which Spark writes down all that it can tell"""
 
 
 @dataclass(frozen=True)
@@ -82,9 +61,8 @@ def run_program(program: Path, *arguments: str) -> list[Facts]:
     if not program.is_file():
         raise UserError(f"{program} is no file", hint="give a program that starts a session")
     with tempfile.TemporaryDirectory() as scratch:
-        logs, ours, runner = (Path(scratch) / name for name in ("logs", "facts", "sql.py"))
+        logs, ours = (Path(scratch) / name for name in ("logs", "facts"))
         logs.mkdir()
-        runner.write_text(SQL)
         settings = LOGGED | {"spark.eventLog.dir": f"file:{logs}"}
         words = [f"--conf {key}={value}" for key, value in settings.items()]
         named = {
@@ -96,8 +74,6 @@ def run_program(program: Path, *arguments: str) -> list[Facts]:
         if java := find_java():  # a program of our engine needs none
             named["JAVA_HOME"] = str(java[0])
         command = [sys.executable, "-m", "tuti.systems.spark.doctor.trail", str(program), *arguments]
-        if program.suffix == ".sql":
-            command = [sys.executable, str(runner), str(program)]
         done = subprocess.run(command, env={**os.environ, **named}, stderr=subprocess.PIPE, text=True)
         found = read_facts(ours) if ours.exists() else []
         for log in sorted(logs.iterdir()):

@@ -24,8 +24,7 @@ from tyro.conf import Positional
 from tuti.run import Run, UserError, disk_errors, hash_text, read_documents
 from tuti.run.machine import cores
 from tuti.systems.spark.clean import Choice, Cleaning, Edit
-from tuti.systems.spark.doctor.facts import facts_of
-from tuti.systems.spark.doctor.follow import Follower
+from tuti.systems.spark.doctor.facts import Follower, facts_of
 from tuti.systems.spark.engine import Job, Session, fitting
 from tuti.systems.spark.engine_local import LocalEngine
 from tuti.systems.spark.frames import Engine

@@ -1,7 +1,9 @@
 """What is known of a job, of our engine or of Spark: stages, their tasks, and what each took."""
 
 import json
+import os
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from tuti.run import read_events, read_rows
+from tuti.run import atomic_write, read_events, read_rows
 from tuti.systems.spark.doctor.levels import Level, levels_of
 from tuti.systems.spark.engine.scheduler import Job
 from tuti.systems.spark.query import stages as plan_stages
@@ -17,6 +19,7 @@ from tuti.systems.spark.query.optimise import optimise
 from tuti.systems.spark.query.plan import Exchange, Filter, Map, Node, Partial, Select, Sort, drawn
 from tuti.systems.spark.query.rewritten import rewritten
 
+AT_WORK = "job-at-work.json"
 PASSING = (Select, Filter, Sort, Partial)
 """Steps that do not care where a row lies"""
 INDEX = 1_000_000
@@ -189,3 +192,31 @@ def facts_in(folder: Path) -> list[Facts]:
 
 facts_from = TypeAdapter(Facts).validate_python
 """What `dataclasses.asdict` made of facts; those of earlier versions lack some"""
+
+
+class Follower:
+    """Writes the facts so far of the job at work, for who watches; called whenever a task has ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self.next = folder / AT_WORK, 0.0
+
+    def __call__(self, job: Job) -> None:
+        began = time.monotonic()
+        if began >= self.next:
+            atomic_write(self.path, json.dumps(asdict(facts_of(job))).encode())
+            took = time.monotonic() - began
+            self.next = began + max(1.0, 20 * took)  # writing takes no more than a twentieth of the time
+
+    def end(self) -> None:
+        """The job has ended; the next one is told of at once."""
+        self.path.unlink(missing_ok=True)
+        self.next = 0.0
+
+
+def at_work(folder: Path) -> tuple[Facts, float] | None:
+    """The facts of the job in a folder that a Follower writes to, and when they were so."""
+    try:
+        with open(folder / AT_WORK, "rb") as file:
+            return facts_from(json.load(file)), os.fstat(file.fileno()).st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        return None

@@ -5,6 +5,7 @@ Stages are boxes and shuffles leave them; memory by level is bars; predicted sta
 
 import statistics
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,11 +16,14 @@ from tuti.run import UserError
 from tuti.run.directory import read_config
 from tuti.systems.spark.doctor.advice import advice, size
 from tuti.systems.spark.doctor.event_log import read_log
-from tuti.systems.spark.doctor.facts import Facts, Stage, facts_in
-from tuti.systems.spark.doctor.follow import at_work
-from tuti.systems.spark.doctor.phrases import NAMES, PHRASES
+from tuti.systems.spark.doctor.facts import Facts, Stage, at_work, facts_in
 from tuti.systems.spark.doctor.predict import predictions
 
+_TABLES = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text("utf-8"))
+PHRASES = {name: (str(both["en"]), str(both["fa"])) for name, both in _TABLES["phrases"].items()}
+"""What the page says, in English and in Persian"""
+NAMES: dict[str, str] = _TABLES["names"]
+"""What the doctor names in English, in Persian"""
 RUNS = 30
 """The newest, to choose from"""
 LOGS = ("local-*", "app-*", "eventlog_v2_*")

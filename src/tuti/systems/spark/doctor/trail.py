@@ -144,9 +144,25 @@ def _say(short: str, long: str) -> None:
         context.setLocalProperty("callSite.long", long)
 
 
+def run_sql(path: Path) -> None:
+    """Has Spark run each statement of a file; the line that it begins at is its call site."""
+    from pyspark.sql import SparkSession
+
+    spark, line = SparkSession.builder.getOrCreate(), 1
+    for statement in path.read_text("utf-8").split(";"):
+        begins = line + statement[: len(statement) - len(statement.lstrip())].count("\n")
+        line += statement.count("\n")
+        if statement.strip():
+            _say(f"statement at {path.name}:{begins}", "")
+            spark.sql(statement).write.format("noop").mode("overwrite").save()
+    spark.stop()
+
+
 def main() -> None:
     """Runs the program as itself."""
     program, sys.argv = sys.argv[1], sys.argv[1:]
+    if program.endswith(".sql"):
+        return run_sql(Path(program))
     if "pyspark" in Path(program).read_text(encoding="utf-8", errors="replace"):
         Watch().begin()
     sys.path[0] = str(Path(program).resolve().parent)

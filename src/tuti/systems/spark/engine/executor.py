@@ -73,10 +73,9 @@ class Work:
             return (batch.filter(evaluate(node.condition, batch)) for batch in below)
         if isinstance(node, plan.Map):
             return node.function(below)
-        if isinstance(node, plan.Partial):
-            return operators.group_partly(pieces(below), grouping(node.of), self.means)
-        if isinstance(node, plan.Final):
-            return operators.group_finally(pieces(below), grouping(node.of), self.means)
+        if isinstance(node, (plan.Partial, plan.Final)):
+            group = operators.group_partly if isinstance(node, plan.Partial) else operators.group_finally
+            return group(pieces(below), grouping(node.of), self.means)
         assert isinstance(node, plan.Sort)
         return operators.sort(pieces(below), node.by, node.schema, self.means)
 
@@ -91,10 +90,9 @@ class Work:
 
     def _cached(self, node: plan.Cache, index: int) -> Iterator[Batch]:
         name = f"{node.name}-{index}"
-        kept = self.store.read(name)
-        if kept is not None:
-            return kept
-        return self.store.write(name, self.rows(node.inputs[0], index), node.schema, self.means.pool)
+        return self.store.read(name) or self.store.write(
+            name, self.rows(node.inputs[0], index), node.schema, self.means.pool
+        )
 
     def _counted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:
@@ -154,13 +152,15 @@ class Executor:
         root, task = work.stage.root, int(order["task"])
         if order["what"] == "sample":
             assert isinstance(root, plan.Exchange) and isinstance(root.layout, plan.Ranged)
-            rows = work.rows(root.inputs[0], task)
-            return self._sample(rows, root.layout.by, root, Path(order["to"]))
+            found = operators.sample(work.rows(root.inputs[0], task), root.layout.by, 1024, root.schema)
+            with ipc.new_stream(order["to"], found.schema) as stream:
+                stream.write_table(found)
+            return {"rows": len(found)}
         if isinstance(root, plan.Exchange):
             return self._shuffle(work, root, task, order)
-        count = 0
         if order["what"] == "count":
             return {"rows": sum(batch.num_rows for batch in work.rows(root, task))}
+        count = 0
         partial = Path(order["to"]).with_name(f".{task}-{os.getpid()}")
         kind = pq.ParquetWriter if order["what"] == "save" else ipc.new_stream
         with kind(str(partial), root.schema) as file:
@@ -171,12 +171,6 @@ class Executor:
                     break
         os.replace(partial, order["to"])
         return {"rows": count}
-
-    def _sample(self, rows: Iterator[Batch], by: plan.By, root: plan.Node, to: Path) -> dict[str, Any]:
-        found = operators.sample(rows, by, 1024, root.schema)
-        with ipc.new_stream(str(to), found.schema) as stream:
-            stream.write_table(found)
-        return {"rows": len(found)}
 
     def _shuffle(self, work: Work, root: plan.Exchange, task: int, order: dict[str, Any]) -> dict[str, Any]:
         folder = self.folder / str(work.stage.number)

@@ -165,9 +165,7 @@ class Job(AbstractContextManager["Job"]):
             inputs = {need: self.outputs[need] for need in stage.needs.values()}
             if any(folder is None for folders in inputs.values() for folder in folders):
                 continue
-            what, tasks = "shuffle", list(range(stage.tasks))
-            if stage is self.last:
-                what, tasks = self.what, list(wanted)
+            what, tasks = (self.what, wanted) if stage is self.last else ("shuffle", range(stage.tasks))
             todo = [t for t in tasks if self.outputs[number][t] is None]
             if todo and isinstance(root, Exchange) and isinstance(root.layout, Ranged):
                 todo, what = self._sampling(stage, todo)

@@ -84,9 +84,12 @@ class Stage:
     needs: dict[plan.Exchange, int]
     """The exchanges that it reads, and the stages that write them"""
 
-    def steps(self) -> list[str]:
-        """What it does, from its inputs to its end."""
-        return _steps(self.root, frozenset(self.needs))
+    def steps(self, end: plan.Node | None = None) -> list[str]:
+        """What it does, from its inputs to its end, or to a step of it."""
+        end = end or self.root
+        if end in self.needs:
+            return [f"read {end}"]
+        return [*(step for inner in end.inputs for step in self.steps(inner)), str(end)]
 
 
 def cut(root: plan.Node, kept: Callable[[plan.Cache], bool] = lambda _: False) -> list[Stage]:
@@ -114,9 +117,3 @@ def _exchanges(node: plan.Node, kept: Callable[[plan.Cache], bool]) -> list[plan
     if isinstance(node, plan.Cache) and kept(node):
         return []
     return [exchange for inner in node.inputs for exchange in _exchanges(inner, kept)]
-
-
-def _steps(node: plan.Node, read: frozenset[plan.Node]) -> list[str]:
-    if node in read:
-        return [f"read {node}"]
-    return [*(step for inner in node.inputs for step in _steps(inner, read)), str(node)]

@@ -12,11 +12,9 @@ import pytest
 
 from tuti.run import Run, RunOptions
 from tuti.systems.spark.doctor.event_log import optimised_in
-from tuti.systems.spark.doctor.facts import Facts, facts_from, facts_of
-from tuti.systems.spark.doctor.follow import NAME, Follower
+from tuti.systems.spark.doctor.facts import AT_WORK, Facts, Follower, facts_from, facts_of
 from tuti.systems.spark.doctor.levels import MB, bytes_of, levels_of_spark
-from tuti.systems.spark.doctor.phrases import NAMES, PHRASES
-from tuti.systems.spark.doctor.picture import page
+from tuti.systems.spark.doctor.picture import NAMES, PHRASES, page
 from tuti.systems.spark.doctor.predict import predictions
 from tuti.systems.spark.engine import Frame, Job, Session, col
 from tuti.systems.spark.explain import told
@@ -246,7 +244,7 @@ def test_a_job_is_shown_while_it_works(tmp_path: Path) -> None:
     assert "1/4 tasks, 250 rows" in seen[0] and "0/4 tasks" in seen[0] and "4 tasks, 1,000 rows" in seen[-1]
     assert "Nothing to change" not in seen[0]
     follow.end()
-    assert not (run.folder / "scratch" / NAME).exists()
+    assert not (run.folder / "scratch" / AT_WORK).exists()
     assert "has no jobs" in page(tmp_path, {"lang": "en"})[-1]
 
 
@@ -255,7 +253,7 @@ def test_the_follower_writes_at_a_bounded_rate(tmp_path: Path) -> None:
 
     def watch(job: Job) -> None:
         follow(job)
-        times.append((tmp_path / NAME).stat().st_mtime_ns)
+        times.append((tmp_path / AT_WORK).stat().st_mtime_ns)
 
     with Session(executors=1, memory="500m", partitions=4, told=watch) as session:
         session.table(pa.table({"n": range(1000)}), 30).count()
