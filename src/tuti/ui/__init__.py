@@ -10,9 +10,9 @@ from tuti.ui.graph import Bar as Bar
 from tuti.ui.graph import Box as Box
 from tuti.ui.graph import bars as bars
 from tuti.ui.graph import graph as graph
+from tuti.ui.page import STYLE as STYLE
 from tuti.ui.page import page as page
 from tuti.ui.page import section as section
-from tuti.ui.style import STYLE as STYLE
 from tuti.ui.table import facts as facts
 from tuti.ui.table import figure as figure
 from tuti.ui.table import table as table

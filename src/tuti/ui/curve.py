@@ -1,14 +1,13 @@
 """A line chart as inline SVG: read by eye, by screen reader, in light and dark, without a script."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tuti.run import hash_text
-from tuti.ui.text import escape
+from tuti.ui.template import drawn
 
-WIDTH, HEIGHT = 480.0, 260.0
-START, END, TOP, BOTTOM = 66.0, 16.0, 14.0, 46.0
+WIDTH, HEIGHT = 480, 260
+START, END, TOP, BOTTOM = 66, 16, 14, 46
 POINTS = 300
 """Points drawn of one series; more are thinned, keeping each stretch's least and greatest."""
 # Told apart without colour too.
@@ -27,16 +26,23 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """A range of values and where it lies on the chart."""
+    """A range of values, and where it begins and ends on the chart."""
 
     low: float
     high: float
     is_log: bool
-    place: Callable[[float], float]
+    begin: float
+    end: float
 
-    def ticks(self) -> list[float]:
-        """Round values inside the range."""
-        return _powers(self.low, self.high) if self.is_log else _rounds(self.low, self.high)
+    def place(self, value: float) -> float:
+        """Where a value lies on the chart, to a tenth."""
+        first, last, here = (math.log10(v) if self.is_log else v for v in (self.low, self.high, value))
+        return round(self.begin + (self.end - self.begin) * (here - first) / (last - first), 1)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Round values inside the range: where each lies, and how it is written."""
+        found = _powers(self.low, self.high) if self.is_log else _rounds(self.low, self.high)
+        return [(self.place(tick), _short(tick)) for tick in found]
 
 
 def line_chart(
@@ -55,23 +61,9 @@ def line_chart(
         return ""
     x = _axis([p[0] for s in lines for p in s.points], log_x, START, WIDTH - END, 0.0)
     y = _axis([p[1] for s in lines for p in s.points], log_y, HEIGHT - BOTTOM, TOP, 0.06)
-    told = "; ".join(_told(line, x_label) for line in lines)
-    mark = "c" + hash_text(f"{title}\n{told}")[:10]
-    parts = [
-        _grid(x, y),
-        *(_line(line, number, x, y) for number, line in enumerate(lines)),
-        _labels(x_label, y_label),
-    ]
-    legend = _legend(lines) if len(lines) > 1 else ""
-    return (
-        f"<figure>\n<figcaption>{escape(title)}</figcaption>\n{legend}"
-        f'<svg class="chart" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" direction="ltr" '
-        f'aria-labelledby="{mark}t {mark}d" preserveAspectRatio="xMidYMid meet">\n'
-        f'<title id="{mark}t">{escape(title)}</title>\n'
-        f'<desc id="{mark}d">{escape(y_label)}: {escape(told)}.</desc>\n'
-        + "\n".join(parts)
-        + "\n</svg>\n</figure>"
-    )
+    told = f"{y_label}: {'; '.join(_told(line, x_label) for line in lines)}"
+    shown = {"lines": lines, "x": x, "y": y, "x_label": x_label, "y_label": y_label, "dashes": DASHES}
+    return drawn("chart", title, told, direction="ltr", width=WIDTH, height=HEIGHT, **shown)
 
 
 def _usable(points: Sequence[Point], log_x: bool, log_y: bool) -> list[Point]:
@@ -101,17 +93,11 @@ def _axis(values: list[float], is_log: bool, begin: float, end: float, margin: f
         half = max(0.5, abs(low) * 1e-3)
         low, high = (low / 2, high * 2) if is_log else (low - half, high + half)
 
-    def scaled(value: float) -> float:
-        return math.log10(value) if is_log else value
-
-    first, last = scaled(low), scaled(high)
-    space = (last - first) * margin
-    first, last = first - space, last + space
-
-    def place(value: float) -> float:
-        return begin + (end - begin) * (scaled(value) - first) / (last - first)
-
-    return Axis(10**first if is_log else first, 10**last if is_log else last, is_log, place)
+    if is_log:
+        space = (high / low) ** margin
+        return Axis(low / space, high * space, True, begin, end)
+    space = (high - low) * margin
+    return Axis(low - space, high + space, False, begin, end)
 
 
 def _rounds(low: float, high: float) -> list[float]:
@@ -139,63 +125,6 @@ def _short(value: float) -> str:
             if abs(value) >= size:
                 return f"{value / size:.3g}{unit}"
     return f"{value:.4g}"
-
-
-def _grid(x: Axis, y: Axis) -> str:
-    parts: list[str] = []
-    for tick in y.ticks():
-        at = y.place(tick)
-        parts.append(
-            f'<line class="grid" x1="{START:g}" x2="{WIDTH - END:g}" y1="{at:.1f}" y2="{at:.1f}"/>'
-            f'<text x="{START - 8:g}" y="{at + 4:.1f}" text-anchor="end">{_short(tick)}</text>'
-        )
-    for tick in x.ticks():
-        at, foot = x.place(tick), HEIGHT - BOTTOM
-        parts.append(
-            f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{foot:g}" y2="{foot + 5:g}"/>'
-            f'<text x="{at:.1f}" y="{foot + 19:g}" text-anchor="middle">{_short(tick)}</text>'
-        )
-    return f'<g aria-hidden="true">{"".join(parts)}</g>'
-
-
-def _line(line: Series, number: int, x: Axis, y: Axis) -> str:
-    look = _look(number)
-    if len(line.points) == 1:
-        a, b = line.points[0]
-        at = f'cx="{x.place(a):.1f}" cy="{y.place(b):.1f}" r="3.5"'
-        return f'<circle {at} style="fill: {_colour(number)}"/>'
-    points = " ".join(f"{x.place(a):.1f},{y.place(b):.1f}" for a, b in line.points)
-    return f'<polyline class="series" points="{points}" {look}/>'
-
-
-def _look(number: int) -> str:
-    dash = DASHES[number % len(DASHES)]
-    pattern = f' stroke-dasharray="{dash}"' if dash else ""
-    return f'style="stroke: {_colour(number)}"{pattern}'
-
-
-def _colour(number: int) -> str:
-    return f"var(--series-{number % len(DASHES)})"
-
-
-def _labels(x_label: str, y_label: str) -> str:
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    return (
-        f'<text x="{(START + WIDTH - END) / 2:g}" y="{HEIGHT - 8:g}" text-anchor="middle" '
-        f'aria-hidden="true">{escape(x_label)}</text>'
-        f'<text transform="rotate(-90 15 {middle:g})" x="15" y="{middle:g}" text-anchor="middle" '
-        f'aria-hidden="true">{escape(y_label)}</text>'
-    )
-
-
-def _legend(lines: Sequence[Series]) -> str:
-    items = "".join(
-        f'<li><svg class="key" width="34" height="10" aria-hidden="true"><line class="series" x1="2" '
-        f'x2="32" y1="5" y2="5" stroke-width="2" {_look(number)}/></svg> '
-        f'<bdi dir="auto">{escape(line.name)}</bdi></li>'
-        for number, line in enumerate(lines)
-    )
-    return f'<ul class="legend">{items}</ul>\n'
 
 
 def _told(line: Series, x_label: str) -> str:

@@ -7,7 +7,7 @@ show is said in their description.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tuti.run import hash_text
+from tuti.ui.template import drawn
 from tuti.ui.text import escape
 
 WIDE, LINE, GAP = 300, 19, 24
@@ -59,7 +59,8 @@ def graph(boxes: Sequence[Box], *, title: str, direction: str = "ltr") -> str:
         top += max(_height(boxes[n]) + LINE * len(boxes[n].leaves) for n in row) + 2 * GAP
     parts = [*_edges(boxes, places), *(_box(boxes[n], *place) for n, place in places.items())]
     told = "; ".join(_told(boxes, box) for box in boxes)
-    return _figure(title, told, width, top - GAP, direction, parts)
+    size = {"width": f"{width:g}", "height": f"{top - GAP:g}", "direction": direction}
+    return drawn("graph", title, told, **size, inside="\n".join(parts))
 
 
 def _height(box: Box) -> float:
@@ -118,20 +119,5 @@ def bars(rows: Sequence[Bar], *, title: str, direction: str = "ltr") -> str:
                 at = f'x="{x:.1f}" y="{y + 2 * LINE - 1}" width="{long:.1f}" height="8"'
                 parts.append(f'<rect class="{look}" {at}/>')
     told = "; ".join(f"{row.name}: {row.told}" for row in rows)
-    return _figure(title, told, width, len(rows) * LINE * 2.5 + 8, direction, parts)
-
-
-def _figure(title: str, told: str, width: float, height: float, direction: str, parts: Sequence[str]) -> str:
-    mark = "g" + hash_text(f"{title}\n{told}")[:10]
-    body = "\n".join(parts)
-    return f"""<figure>
-<figcaption>{escape(title)}</figcaption>
-<div class="scroll" role="region" aria-label="{escape(title)}" tabindex="0">
-<svg class="graph" width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}" role="img" \
-direction="{escape(direction)}" aria-labelledby="{mark}t {mark}d">
-<title id="{mark}t">{escape(title)}</title>
-<desc id="{mark}d">{escape(told)}.</desc>
-{body}
-</svg>
-</div>
-</figure>"""
+    size = {"width": width, "height": f"{len(rows) * LINE * 2.5 + 8:g}", "direction": direction}
+    return drawn("graph", title, told, **size, inside="\n".join(parts))

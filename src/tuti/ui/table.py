@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from tuti.ui.text import escape
+from tuti.ui.template import rendered
 
 Cell = object
 
@@ -49,42 +49,16 @@ def table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[Cell]]) 
     width = len(headers)
     assert all(len(row) == width for row in rows), "each row has a cell for each header"
     numeric = [bool(rows) and all(_is_number(row[i]) or row[i] is None for row in rows) for i in range(width)]
-    head = "".join(
-        f'<th scope="col"{_kind(number)}>{escape(name)}</th>'
-        for name, number in zip(headers, numeric, strict=True)
-    )
-    body = "\n".join(
-        "<tr>" + "".join(map(_cell, row, numeric, [n == 0 for n in range(width)])) + "</tr>"
-        for row in rows
-    )
-    return _framed(caption, f"<thead><tr>{head}</tr></thead>\n", body)
+    return _framed(caption, headers, rows, numeric)
 
 
 def facts(caption: str, rows: Mapping[str, Cell]) -> str:
     """Names and values, two columns."""
-    body = "\n".join(
-        f'<tr><th scope="row">{escape(name)}</th><td dir="auto" class="text">'
-        f"{escape(figure(value))}</td></tr>"
-        for name, value in rows.items()
-    )
-    return _framed(caption, "", body)
+    return _framed(caption, (), list(rows.items()), (False, False))
 
 
-def _framed(caption: str, head: str, body: str) -> str:
-    return (
-        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0">\n<table>\n'
-        f"<caption>{escape(caption)}</caption>\n{head}<tbody>\n{body}\n</tbody>\n</table>\n</div>"
-    )
-
-
-def _cell(value: Cell, is_number: bool, is_first: bool) -> str:
-    text = escape(figure(value))
-    if is_first:
-        return f'<th scope="row"{_kind(is_number)}><bdi dir="auto">{text}</bdi></th>'
-    if is_number:
-        return f'<td class="number" dir="ltr">{text}</td>'
-    return f'<td class="text" dir="auto">{text}</td>'
-
-
-def _kind(is_number: bool) -> str:
-    return ' class="number"' if is_number else ""
+def _framed(
+    caption: str, headers: Sequence[str], rows: Sequence[Sequence[Cell]], numeric: Sequence[bool]
+) -> str:
+    texts = [[figure(cell) for cell in row] for row in rows]
+    return rendered("table", caption=caption, headers=headers, rows=texts, numeric=numeric)

@@ -70,20 +70,14 @@ def _reports(app: FastAPI, place: Place) -> None:
             return HTMLResponse(f"<!DOCTYPE html><title>Tuti</title><pre>{escape(error)}</pre>", 404)
 
 
-def serve_demo(run_folder: Path, port: int = PORT, *, words: Sequence[str] = ()) -> None:
+def serve_demo(run_folder: Path, port: int = PORT) -> None:
     """Serves `/demo` on 127.0.0.1 and, once its address is printed, teaches: until interrupted.
 
     `run_folder` holds a run's config (`Run.create`), which `tuti … --resume --out run_folder` goes on
-    with; `words` are other arguments for `tuti` that write that run.
+    with.
     """
     with contextlib.closing(listen("127.0.0.1", port)) as listening:
         app = create_app([])
         jobs = mount_studio(app, run_folder.parent, demo=run_folder).jobs
-
-        def teach() -> None:
-            if words:
-                jobs.run(list(words), run_folder)
-            else:
-                jobs.resume(run_folder)
-
-        run(app, listening, f"http://127.0.0.1:{listening.getsockname()[1]}/demo", teach)
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/demo"
+        run(app, listening, address, lambda: jobs.resume(run_folder))

@@ -263,13 +263,14 @@ import sys
 from pathlib import Path
 from tuti.app.studio import serve_demo
 sys.executable = sys.argv[2]
-serve_demo(Path(sys.argv[1]), 0, words=["sleep"])
+serve_demo(Path(sys.argv[1]), 0)
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_that_is_told_to_end_leaves_no_stage_behind(tmp_path: Path, number: int) -> None:
     """`kill` and a service manager send SIGTERM, which no `finally` outlives."""
+    Run.create("tests", "sleep", None, RunOptions(out=tmp_path / "run"))
     script = "import os, time; print(os.getpid(), flush=True); time.sleep(120)"
     words = [sys.executable, "-c", SERVE_DEMO, str(tmp_path / "run"), _stand_in(tmp_path, script)]
     server = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuti.ui import block, escape, facts, figure, folded, inline, page, paragraph, section, table
-from tuti.ui.style import STYLE
+from tuti.ui.page import STYLE
 from tuti.ui.tests.reading import Reader
 
 HOSTILE = "<script>alert(1)</script>\" ' onload=x </pre></td> &lt; \u202egnp.exe \u2066\x00\ud800"
