@@ -113,7 +113,7 @@ class Api:
 
     def _card(self, name: str) -> Json:
         one = self.served[name]
-        created = int((one.loaded.folder / "config.json").stat().st_mtime)
+        created = int(one.loaded.folder.stat().st_mtime)
         facts = {"context": one.engine.length, "chat": one.loaded.template is not None}
         return {"id": name, "object": "model", "created": created, "owned_by": "tuti"} | facts
 

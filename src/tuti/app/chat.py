@@ -5,7 +5,7 @@ import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from annotated_types import Ge, Le
@@ -24,7 +24,7 @@ class Chat:
     """Talk with a model in the terminal; from a pipe, one message a line."""
 
     model: tyro.conf.Positional[Path]
-    """A run, a model's folder, or a Hugging Face folder"""
+    """A run, a model's folder, a Hugging Face folder or a GGUF file"""
     temperature: Annotated[float, Ge(0)] = 0.7
     """0 always takes the most probable token"""
     top_p: Annotated[float, Ge(0), Le(1)] = 0.95
@@ -35,13 +35,15 @@ class Chat:
     """What the model is told before the conversation"""
     seed: int | None = None
     """Seed of the draws (default: another one each time)"""
+    bits: Literal[32, 16, 8, 4] = 32
+    """Bits of a weight: 8 and 4 need less memory and answer several times as fast (GGUF files keep theirs)"""
 
 
 def chat(config: Chat) -> None:
     """Reads messages, prints answers as they are made."""
     from tuti.infer import load_model
 
-    conversation = Conversation(config, load_model(config.model))
+    conversation = Conversation(config, load_model(config.model, bits=config.bits))
     if not sys.stdin.isatty():
         for line in sys.stdin:
             if line.strip():

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import tyro
 from annotated_types import Ge, Le
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tuti.app.api import Api
     from tuti.app.studio.place import Messages, Voices
     from tuti.infer import LoadedModel
+    from tuti.infer.loading import Precision
 
 TOKEN = "TUTI_TOKEN"
 Made = TypeVar("Made")
@@ -36,7 +37,7 @@ class Serve:
     """Serves models over an OpenAI-compatible API, with Studio's pages beside it."""
 
     models: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Runs or model folders; a run's name is its model's name"""
+    """Runs, model folders or GGUF files; a run's name is its model's name"""
     port: Annotated[int, Ge(0), Le(65535)] = 8000
     """Port (0: any that is free)"""
     host: str = "127.0.0.1"
@@ -47,6 +48,8 @@ class Serve:
     """Answers made at the same time"""
     waiting: Annotated[int, Ge(1)] = 64
     """Requests that may wait; further ones get 429"""
+    bits: Literal[32, 16, 8, 4] = 32
+    """Bits of a weight: 8 and 4 need less memory and answer several times as fast (GGUF files keep theirs)"""
     length: Annotated[int, Ge(0)] = 0
     """Tokens of prompt and answer together (0: the model's context, or what 1 GiB holds)"""
     runs: Path = Path("runs")
@@ -60,7 +63,7 @@ def serve(config: Serve) -> None:
     with contextlib.closing(listen(config.host, config.port)) as listening:
         local = _is_local(config.host)
         token = os.environ.get(TOKEN, "") or ("" if local else secrets.token_urlsafe(24))
-        app = apart(lambda: make_app(config, _load(config.models), token))
+        app = apart(lambda: make_app(config, _load(config.models, config.bits), token))
         shown = config.host if ":" not in config.host else f"[{config.host}]"
         path = f"/?token={token}" if token else "/"
         run(app, listening, f"http://{shown}:{listening.getsockname()[1]}{path}")
@@ -166,10 +169,10 @@ def apart(work: Callable[[], Made]) -> Made:
         return alone.submit(work).result()
 
 
-def _load(paths: Sequence[Path]) -> "list[LoadedModel]":
+def _load(paths: Sequence[Path], bits: "Precision") -> "list[LoadedModel]":
     from tuti.infer import load_model
 
-    loaded = [load_model(path) for path in paths]
+    loaded = [load_model(path, bits=bits) for path in paths]
     names = [one.name for one in loaded]
     for name in names:
         if names.count(name) > 1:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 
 from tuti.infer.generate import Model
 from tuti.infer.packed import PackedDecoder
-from tuti.nn import Decoder, load_decoder, save_decoder
+from tuti.nn import Decoder, load_decoder, read_packed_gguf, save_decoder
 from tuti.run import Run, UserError, find_artifact
 from tuti.text import ChatTemplate, Tokenizer
 
+Precision = Literal[32, 16, 8, 4]
+"""Bits of a weight: fp32, bf16, or blocks of 8 or 4 bits (`nn/quantised.py`)"""
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -34,16 +36,20 @@ class LoadedModel:
 
 
 def load_model(
-    path: Path | str, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+    path: Path | str, *, device: str = "cpu", bits: Precision = 32
 ) -> LoadedModel:
-    """From a run, a LanguageModel artifact or a Hugging Face folder, laid out for inference.
+    """From a run, a LanguageModel artifact, a Hugging Face folder or a GGUF file, laid out for inference.
 
-    Refuses a folder whose template or tokenizer is not the one the model was trained with.
+    A GGUF file keeps the bits that it has. Refuses a folder whose template or tokenizer is not the
+    one the model was trained with, and weights that are no numbers.
     """
+    if Path(path).suffix == ".gguf":
+        return _load_gguf(Path(path), bits)
     folder = find_artifact(Path(path), "LanguageModel")
     template = _template(folder)
     tokenizer = Tokenizer.load(folder) if template is None else template.tokenizer
-    decoder = load_decoder(folder, dtype=dtype, device=device)
+    decoder = load_decoder(folder, dtype=torch.bfloat16 if bits == 16 else torch.float32, device=device)
+    _check_numbers(decoder, folder)
     if tokenizer.vocab_size > decoder.config.vocab:
         raise UserError(
             f"{folder}: the tokenizer has {tokenizer.vocab_size:,} tokens, the model"
@@ -51,8 +57,37 @@ def load_model(
             hint="put the tokenizer.json there that the model was trained with",
         )
     context = decoder.config.context
-    packed = PackedDecoder(decoder)
+    packed = PackedDecoder(decoder, bits if bits in (8, 4) else None)
     return LoadedModel(packed, tokenizer, template, _name(Path(path), folder), context, folder)
+
+
+def _load_gguf(path: Path, bits: Precision) -> LoadedModel:
+    if bits != 32:
+        raise UserError(f"{path.name} has bits of its own, not {bits}", hint="leave the option out")
+    model, blocks, table = read_packed_gguf(path)
+    _check_numbers(model, path)
+    tokenizer, source = gguf_tokenizer(table), table["chat_template"]
+    template = None if source is None else ChatTemplate(tokenizer, source)
+    packed, context = PackedDecoder(model, blocks=blocks), model.config.context
+    return LoadedModel(packed, tokenizer, template, path.stem, context, path)
+
+
+def gguf_tokenizer(table: dict[str, Any]) -> Tokenizer:
+    """The tokenizer of `read_gguf`'s table, under the names that GGUF files use."""
+    names = {name: name for name in ("tokens", "merges", "model", "pre")} | {"types": "token_type"}
+    names |= {name: f"{name}_token_id" for name in ("bos", "eos", "unknown")} | {"pad": "padding_token_id"}
+    fields = {f"tokenizer.ggml.{theirs}": table[ours] for ours, theirs in names.items()}
+    return Tokenizer.from_gguf({key: value for key, value in fields.items() if value is not None})
+
+
+def _check_numbers(model: Decoder, path: Path) -> None:
+    """Refuses infinite weights and NaN, which would make every answer nonsense."""
+    for name, weight in model.named_parameters():
+        if not weight.is_meta and not bool(weight.sum(dtype=torch.float64).isfinite()):
+            raise UserError(
+                f"{path}: {name} holds NaN or infinite numbers",
+                hint="training had diverged when it was saved; take an earlier checkpoint",
+            )
 
 
 def _template(folder: Path) -> ChatTemplate | None:

@@ -4,11 +4,13 @@ On a CPU a step that makes few tokens is bound by reading the weights. `F.linear
 about a third of the memory's bandwidth; oneDNN's kernel on weights that were reordered once for
 it reads faster, and is fastest from four rows on, so fewer rows are filled up to four. The rest
 of a step is few, large operators: at batch 1 each one costs more to call than to compute.
+
+Matrices in 8 or 4 bits (`nn/quantised.py`) are read four to six times as fast, by kernels of our own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -21,12 +23,14 @@ from torch import Tensor, nn
 from tuti.nn import Block, CacheWindow, Decoder, DecoderConfig, KVCache
 from tuti.nn.mlp import MLP
 from tuti.nn.moe import Router, by_expert
+from tuti.nn.quantised import BLOCK, Bits, Blocks, quantise
 
 ROWS = 4  # the fewest rows that a packed product is given
 HINT = 16  # rows that oneDNN chooses the layout for; smaller steps read it as fast
 WAKING = 1.8e6  # bytes that one thread reads in the 100 µs that waking the others takes
 
 Linear = Callable[[Tensor], Tensor]
+Named = Iterator[tuple[str, nn.Module]]
 
 
 @dataclass(frozen=True)
@@ -44,35 +48,38 @@ class Layer:
 class PackedDecoder:
     """`Decoder` with a cache, for inference only. It takes the decoder's weights away from it.
 
-    A tied embedding is kept twice, as rows to look up and packed to read out with.
+    bits: quantise every matrix to 8 or 4 bits. blocks: matrices by name that are quantised already, so
+    that the decoder's own may be on the meta device. A tied embedding of whole numbers is kept twice,
+    as rows to look up and packed to read out with.
     """
 
     @torch.inference_mode()
-    def __init__(self, model: Decoder):
+    def __init__(
+        self, model: Decoder, bits: Bits | None = None, blocks: Mapping[str, Blocks] | None = None
+    ):
         self.config: DecoderConfig = model.config
-        self.embedding = model.embedding.weight.detach()
-        head = self.embedding if model.head is None else model.head.weight.detach()
         self.norm = model.norm.weight.detach()
-        self._readout = pack(head)
-        table = model.table(self.config.context, self.embedding)
+        self._least = 1 if bits or blocks else ROWS  # rows that a product is filled up to
+        pack = _Packing(model, bits, blocks or {}, self._least)
+        self.embedding = pack.matrix(model.embedding)
+        self._readout = pack.product(self.embedding if model.head is None else pack.matrix(model.head))
+        table = model.table(self.config.context, self.norm)
         cos, sin = table.detach().unbind(1)
         # (a, b) → (a cos - b sin, b cos + a sin) as x · [cos, cos] + [b, a] · [-sin, sin]
         self._turns = torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)), 1)
         self.layers: list[Layer] = []
         for block in model.blocks:
             assert isinstance(block, Block)
-            self.layers.append(_laid_out(block))
+            self.layers.append(pack.layer(block))
             for name, parameter in block.named_parameters():
                 if "router" not in name:  # which goes on as it is
                     parameter.data = parameter.data.new_empty(0)
-        if model.head is not None:
-            model.head.weight.data = head.new_empty(0)
-        c, size = self.config, self.embedding.element_size()
+        c, size = self.config, {8: 1.125, 4: 0.75}.get(bits or 0, self.norm.element_size())
         self._product = size * c.matrix_parameters / (4 * c.layers + 1)  # bytes, on average
 
     def cache(self, slots: int, length: int) -> KVCache:
         """An empty cache for `slots` sequences of at most `length` tokens each."""
-        c, w = self.config, self.embedding
+        c, w = self.config, self.norm
         sizes = (c.layers, c.kv_heads, c.head_dim, slots, length, c.window)
         return KVCache(*sizes, dtype=w.dtype, device=w.device)
 
@@ -100,7 +107,7 @@ class PackedDecoder:
         """
         n = torch.get_num_threads()
         saved = self._product * (1 - 1.5 / n)
-        if rows > ROWS or n == 1 or saved > WAKING or self.embedding.device.type != "cpu":
+        if rows > ROWS or n == 1 or saved > WAKING or self.norm.device.type != "cpu":
             yield
             return
         torch.set_num_threads(1)
@@ -115,7 +122,9 @@ class PackedDecoder:
         """Attention goes part by part (see `CacheWindow.parts`), all else by token."""
         c = self.config
         n, h, kv, width = len(ids), c.heads, c.kv_heads, (c.width,)
-        x = _fill(F.embedding(ids, self.embedding))
+        known = self.embedding
+        x = known.rows(ids) if isinstance(known, Blocks) else F.embedding(ids, known)
+        x = _fill(x, self._least)
         cos, sin = self._turning(positions)
         attends = [(_Step if part.time == 1 else _Turn)(part, c).attend for part in parts]
         sizes = [sum(part.counts) for part in parts]
@@ -156,7 +165,7 @@ class PackedDecoder:
         """Unnormalised log-probabilities of the next token."""
         rows = hidden.reshape(-1, hidden.shape[-1])
         with self._threads(rows.shape[0]):
-            return self._readout(_fill(rows))[: rows.shape[0]].view(*hidden.shape[:-1], -1)
+            return self._readout(_fill(rows, self._least))[: rows.shape[0]].view(*hidden.shape[:-1], -1)
 
 
 class _Turn:
@@ -199,37 +208,58 @@ def _kept(window: CacheWindow) -> Bool[Tensor, "batch time"]:
     return torch.arange(window.time, device=counts.device) < counts[:, None]
 
 
-def _laid_out(block: Block) -> Layer:
-    """The block's products, packed one by one while its own weights are let go."""
+class _Packing:
+    """A decoder's products, packed one by one while its own weights are let go."""
 
-    def taken(linear: nn.Module) -> Linear:
-        assert isinstance(linear, nn.Linear)
+    def __init__(self, model: Decoder, bits: Bits | None, blocks: Mapping[str, Blocks], least: int):
+        self.bits: Bits | None = bits
+        self.blocks, self.least = blocks, least
+        self.names = {id(module): name for name, module in cast(Named, model.named_modules())}
+
+    def matrix(self, module: nn.Linear | nn.Embedding) -> Tensor | Blocks:
+        """The module's weight as it will be kept; the module loses it."""
+        weight = module.weight.detach()
+        module.weight = nn.Parameter(weight.new_empty(0), requires_grad=False)
+        found = self.blocks.get(f"{self.names[id(module)]}.weight")
+        if found is None and self.bits is not None and weight.shape[1] % BLOCK == 0:
+            found = quantise(weight, self.bits)
+        return weight if found is None else found
+
+    def product(self, matrix: Tensor | Blocks, bias: Tensor | None = None) -> Linear:
+        """x → x Wᵀ + b."""
+        if isinstance(matrix, Tensor):
+            return pack(matrix, bias)
+        return matrix if bias is None else lambda x: matrix(x) + bias
+
+    def taken(self, linear: nn.Linear) -> Linear:
+        """A layer's product."""
         bias = cast(Tensor | None, linear.bias)
-        product = pack(linear.weight.detach(), None if bias is None else bias.detach())
-        linear.weight.data = linear.weight.data.new_empty(0)
-        return product
+        return self.product(self.matrix(linear), None if bias is None else bias.detach())
 
-    def fed(mlp: MLP) -> Linear:
-        gate_up, down = taken(mlp.gate_up), taken(mlp.down)
+    def fed(self, mlp: MLP) -> Linear:
+        """A feed-forward layer, of as many rows as it is given."""
+        gate_up, down = self.taken(mlp.gate_up), self.taken(mlp.down)
 
         def feed_forward(x: Tensor) -> Tensor:
-            gate, up = gate_up(_fill(x)).chunk(2, dim=-1)
+            gate, up = gate_up(_fill(x, self.least)).chunk(2, dim=-1)
             return down(F.silu(gate).mul_(up))[: x.shape[0]]
 
         return feed_forward
 
-    attention, mlp = block.attention, block.mlp
-    norms = None
-    if attention.q_norm is not None and attention.k_norm is not None:
-        norms = (attention.q_norm.weight.detach(), attention.k_norm.weight.detach())
-    return Layer(
-        block.attention_norm.weight.detach(),
-        taken(attention.qkv),
-        norms,
-        taken(attention.output),
-        block.mlp_norm.weight.detach(),
-        fed(mlp) if isinstance(mlp, MLP) else _sparse(mlp.router, [fed(e) for e in mlp.each()]),
-    )
+    def layer(self, block: Block) -> Layer:
+        """A block, laid out."""
+        attention, mlp = block.attention, block.mlp
+        norms = None
+        if attention.q_norm is not None and attention.k_norm is not None:
+            norms = (attention.q_norm.weight.detach(), attention.k_norm.weight.detach())
+        return Layer(
+            block.attention_norm.weight.detach(),
+            self.taken(attention.qkv),
+            norms,
+            self.taken(attention.output),
+            block.mlp_norm.weight.detach(),
+            self.fed(mlp) if isinstance(mlp, MLP) else _sparse(mlp.router, list(map(self.fed, mlp.each()))),
+        )
 
 
 def _sparse(router: Router, experts: Sequence[Linear]) -> Linear:
@@ -239,10 +269,14 @@ def _sparse(router: Router, experts: Sequence[Linear]) -> Linear:
 
 def pack(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None = None) -> Linear:
     """x → x Wᵀ + b, by a copy of W reordered for oneDNN where that is the faster way (a CPU)."""
-    known = weight.dtype in (torch.float32, torch.bfloat16)
-    if weight.device.type != "cpu" or not known or not torch.backends.mkldnn.is_available():
-        return lambda x: F.linear(x, weight, bias)
     ops = torch.ops.mkldnn
+    known = torch.backends.mkldnn.is_available() and weight.device.type == "cpu"
+    if weight.dtype == torch.bfloat16:
+        known = known and ops._is_mkldnn_bf16_supported()
+    elif weight.dtype != torch.float32:
+        known = False
+    if not known:
+        return lambda x: F.linear(x, weight, bias)
     packed = ops._reorder_linear_weight(weight.contiguous(), HINT)
     product = ops._linear_pointwise.default
 
@@ -252,7 +286,7 @@ def pack(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None = N
     return linear
 
 
-def _fill(x: Float[Tensor, "rows dim"]) -> Float[Tensor, "more dim"]:
-    """At least ROWS rows, zeros after the given ones."""
-    lacking = ROWS - x.shape[0]
+def _fill(x: Float[Tensor, "rows dim"], least: int) -> Float[Tensor, "more dim"]:
+    """At least so many rows, zeros after the given ones."""
+    lacking = least - x.shape[0]
     return F.pad(x, (0, 0, 0, lacking)) if lacking > 0 else x

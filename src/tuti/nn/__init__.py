@@ -10,7 +10,7 @@ from tuti.nn.decoder import Block, Decoder, DecoderConfig, nll, token_nll
 from tuti.nn.dropout import Dropout
 from tuti.nn.files import load_decoder, save_decoder
 from tuti.nn.first_weights import look_back
-from tuti.nn.gguf import read_gguf
+from tuti.nn.gguf import read_gguf, read_packed_gguf
 from tuti.nn.lora import LoRA, add_lora, load_lora, merge_lora, save_lora
 from tuti.nn.loss import IGNORE, each_nll, summed_nll
 
@@ -31,6 +31,7 @@ __all__ = [
     "merge_lora",
     "nll",
     "read_gguf",
+    "read_packed_gguf",
     "save_decoder",
     "save_lora",
     "summed_nll",

@@ -1,4 +1,4 @@
-"""Llama-shaped models in llama.cpp's GGUF files, dequantised to a Decoder.
+"""Llama-shaped models in llama.cpp's GGUF files: dequantised to a Decoder, or packed as they are.
 
 The header is read here, with every length checked against the file's end before it is believed;
 the `gguf` package knows the blocks of the quantised types.
@@ -18,16 +18,19 @@ import numpy as np
 import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tuti.nn.decoder import Decoder, DecoderConfig
 from tuti.nn.files import AGAIN, fill
 from tuti.nn.hugging_face import config_from_hf, hf_parts, number
+from tuti.nn.quantised import BLOCK, Blocks, quantise, stacked
 from tuti.run import UserError
 
 SCALARS = dict(zip(range(13), "BbHhIif?sxQqd", strict=True))  # s string, x array: not scalars
 STRING, ARRAY = 8, 9
 MAX_DIMS = 4
+SCALES = {"Q4_0": 1, "Q4_1": 2, "Q8_0": 1}  # fp16 numbers at the head of a block
 
 NAMES = {  # llama.cpp's names of a block's tensors → Hugging Face's
     "attn_norm": "input_layernorm",
@@ -89,18 +92,36 @@ class GGUFFile:
     """A GGUF file's metadata and where its tensors lie."""
 
     path: Path
-    data: np.ndarray
+    data: NDArray[np.uint8]
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
     places: dict[str, tuple[GGMLQuantizationType, tuple[int, ...], int]] = field(
         default_factory=dict[str, tuple[GGMLQuantizationType, tuple[int, ...], int]]
     )
 
-    def tensor(self, name: str) -> Tensor:
-        """A tensor dequantised to fp32."""
+    def _rows(self, name: str) -> NDArray[np.uint8]:
+        """A tensor's bytes, a row each."""
         kind, shape, start = self.places[name]
         block, size = GGML_QUANT_SIZES[kind]
         row = shape[-1] // block * size
-        raw = self.data[start : start + math.prod(shape[:-1]) * row].reshape(-1, row)
+        return self.data[start : start + math.prod(shape[:-1]) * row].reshape(-1, row)
+
+    def blocks(self, name: str) -> Blocks:
+        """A matrix of type Q4_0, Q4_1 or Q8_0 as it stands; any other in 8 bits."""
+        kind = self.places[name][0]
+        if kind.name not in SCALES:
+            return quantise(self.tensor(name), 8)
+        rows, numbers = self._rows(name), SCALES[kind.name]
+        blocks = rows.reshape(len(rows), -1, GGML_QUANT_SIZES[kind][1])
+        scales = blocks[..., : 2 * numbers].copy().view(np.float16).astype(np.float32)
+        packed = blocks[..., 2 * numbers :].copy()
+        if kind.name == "Q4_0":  # its q count from -8
+            scales = np.concatenate((scales, -8 * scales), -1)
+        return Blocks(packed.view(np.int8) if kind.name == "Q8_0" else packed, scales)
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor dequantised to fp32."""
+        kind, shape, _ = self.places[name]
+        raw = self._rows(name)
         try:
             with np.errstate(all="ignore"):
                 values = dequantize(raw, kind)
@@ -213,9 +234,8 @@ def _short(fields: Mapping[str, Any], key: str, default: float, high: float) -> 
     return float(str(np.float32(number({key: fields.get(key, default)}, key, 0.0, high))))
 
 
-def _weights(
-    file: GGUFFile, config: DecoderConfig, dtype: torch.dtype, device: torch.device | str
-) -> Iterator[tuple[str, Tensor]]:
+def _parts(file: GGUFFile, config: DecoderConfig) -> Iterator[tuple[str, list[str]]]:
+    """Our parameters and the file's tensors that they are made of, all checked before the first is read."""
     theirs = {hugging: ggml for ggml, hugging in OUTER.items()}
     for i in range(config.layers):
         for ggml, hugging in NAMES.items():
@@ -232,15 +252,29 @@ def _weights(
                 hint=AGAIN,
             )
     for ours, parts in expected:
-        pieces: list[Tensor] = []
-        for name, _ in parts:
-            tensor = file.tensor(theirs[name])
-            if re.search(r"\.attn_[qk]\.", theirs[name]):
-                # llama.cpp turns neighbouring channels, we halves: undo its reordering of rows.
-                pairs = tensor.view(-1, config.head_dim // 2, 2, config.width)
-                tensor = pairs.transpose(1, 2).reshape(tensor.shape)
-            pieces.append(tensor.to(device, dtype))
-        yield ours, torch.cat(pieces)
+        yield ours, [theirs[name] for name, _ in parts]
+
+
+def _order(name: str, rows: int, config: DecoderConfig) -> Tensor:
+    """Our order of a tensor's rows: llama.cpp turns neighbouring channels of q and k, we halves."""
+    order = torch.arange(rows)
+    if re.search(r"\.attn_[qk]\.", name):
+        order = order.view(-1, config.head_dim // 2, 2).transpose(1, 2).flatten()
+    return order
+
+
+def _whole(file: GGUFFile, names: list[str], config: DecoderConfig) -> Tensor:
+    """One of our parameters, dequantised."""
+    pieces = [(name, file.tensor(name)) for name in names]
+    return torch.cat([piece[_order(name, len(piece), config)] for name, piece in pieces])
+
+
+def _packed(file: GGUFFile, names: list[str], config: DecoderConfig) -> Blocks:
+    """One of our matrices, packed; in 8 bits where the file's types differ between its parts."""
+    pieces = [(name, file.blocks(name)) for name in names]
+    if len({piece.packed.dtype for _, piece in pieces}) > 1:
+        return quantise(_whole(file, names, config), 8)
+    return stacked([piece.reordered(_order(name, len(piece.packed), config)) for name, piece in pieces])
 
 
 def _tokenizer(file: GGUFFile) -> dict[str, Any]:
@@ -274,9 +308,30 @@ def read_gguf(
     ("gpt2" is byte-level BPE), pre (the pre-tokenizer's name), bos, eos, unknown, pad (ids or
     None), add_bos, chat_template (or None) and name.
     """
+    file, config, table = _opened(path)
+    weights = {ours: _whole(file, theirs, config) for ours, theirs in _parts(file, config)}
+    return fill(config, {ours: weight.to(device, dtype) for ours, weight in weights.items()}), table
+
+
+def read_packed_gguf(path: Path) -> tuple[Decoder, dict[str, Blocks], dict[str, Any]]:
+    """The same with the matrices packed, by our names; the decoder has only the vectors."""
+    file, config, table = _opened(path)
+    blocks, vectors = dict[str, Blocks](), dict[str, Tensor]()
+    for ours, theirs in _parts(file, config):
+        if len(file.places[theirs[0]][1]) == 2 and file.places[theirs[0]][1][1] % BLOCK == 0:
+            blocks[ours] = _packed(file, theirs, config)
+        else:
+            vectors[ours] = _whole(file, theirs, config)
+    with torch.device("meta"):
+        model = Decoder(config)
+    model.load_state_dict(vectors, assign=True, strict=False)
+    return model, blocks, table
+
+
+def _opened(path: Path) -> tuple[GGUFFile, DecoderConfig, dict[str, Any]]:
     file = open_gguf(path)
     config = _config(file)
     table = _tokenizer(file)
     if len(table["tokens"]) > config.vocab:
         raise UserError(f"{path} has {len(table['tokens'])} tokens but {config.vocab} embeddings")
-    return fill(config, dict(_weights(file, config, dtype, device))), table
+    return file, config, table

@@ -3,12 +3,12 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
+from tuti.infer.loading import gguf_tokenizer
 from tuti.nn import Decoder, read_gguf, save_decoder
 from tuti.run import UserError, atomic_folder, atomic_write, find_artifact, hash_file
 from tuti.run.assets import cache_folder, fetch
-from tuti.text import ChatTemplate, Tokenizer
+from tuti.text import ChatTemplate
 
 FILES = ("*.json", "*.safetensors", "*.jinja")
 """All that is ever taken from a hub: no pickle, no code"""
@@ -50,14 +50,6 @@ def _from_gguf(asset: str) -> Path:
     model, table = read_gguf(source)
     save_model(model, ChatTemplate(gguf_tokenizer(table), table["chat_template"]), target, source)
     return target
-
-
-def gguf_tokenizer(table: dict[str, Any]) -> Tokenizer:
-    """The tokenizer of `read_gguf`'s table, under the names that GGUF files use."""
-    names = {name: name for name in ("tokens", "merges", "model", "pre")} | {"types": "token_type"}
-    names |= {name: f"{name}_token_id" for name in ("bos", "eos", "unknown")} | {"pad": "padding_token_id"}
-    fields = {f"tokenizer.ggml.{theirs}": table[ours] for ours, theirs in names.items()}
-    return Tokenizer.from_gguf({key: value for key, value in fields.items() if value is not None})
 
 
 def save_model(model: Decoder, template: ChatTemplate, target: Path, source: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tuti.infer import Sampling, generate, load_model
-from tuti.nn import Decoder, DecoderConfig, save_decoder
+from tuti.infer.loading import Precision
+from tuti.nn import Decoder, DecoderConfig, load_decoder, save_decoder
 from tuti.run import Run, RunOptions, UserError
 from tuti.text import ChatTemplate, Tokenizer
 
@@ -61,3 +62,30 @@ def test_a_pretrained_model_has_no_template_and_a_foreign_tokenizer_is_refused(r
     Tokenizer.from_merges([(b"a", b"b")]).save(folder)
     with pytest.raises(UserError, match="tokenizer has 265 tokens"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("bits", [16, 8, 4])
+def test_fewer_bits_answer_too(run: Path, bits: Precision) -> None:
+    loaded = load_model(run, bits=bits)
+    rule = Sampling(seed=1, max_tokens=5)
+    assert len(list(generate(loaded.model, loaded.tokenizer, [1, 2, 3], rule))) == 5
+
+
+@pytest.mark.parametrize("bits", [32, 8])
+def test_weights_that_are_no_numbers_are_refused(run: Path, bits: Precision) -> None:
+    folder = run / "artifacts" / "model"
+    model = load_decoder(folder)
+    with torch.no_grad():
+        model.blocks[0].mlp.down.weight[3, 4] = float("nan")  # pyright: ignore
+    save_decoder(model, folder)
+    (folder / "tuti.json").unlink()
+    with pytest.raises(UserError, match=r"(?s)blocks\.0\.mlp\.down\.weight holds NaN.*hint: "):
+        load_model(folder, bits=bits)
+
+
+def test_a_gguf_file_keeps_its_own_bits(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"(?s)own, not 4.*hint: leave"):
+        load_model(tmp_path / "m.gguf", bits=4)
+    (tmp_path / "m.gguf").write_bytes(b"GGUF\x03\0\0\0")
+    with pytest.raises(UserError, match=r"(?s)not a whole GGUF file.*hint: "):
+        load_model(tmp_path / "m.gguf")

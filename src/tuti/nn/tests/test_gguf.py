@@ -13,7 +13,7 @@ from gguf import GGMLQuantizationType as Kind
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tuti.nn import Decoder, DecoderConfig, read_gguf
+from tuti.nn import Decoder, DecoderConfig, read_gguf, read_packed_gguf
 from tuti.nn.gguf import NAMES, OUTER
 from tuti.nn.hugging_face import to_hf
 from tuti.run import UserError
@@ -27,7 +27,9 @@ def reorder(w: np.ndarray, heads: int) -> np.ndarray:
     return w.reshape(heads, 2, w.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(w.shape)
 
 
-def write(path: Path, model: Decoder, kind: Kind = Kind.F32, **fields: Any) -> None:
+def write(
+    path: Path, model: Decoder, kind: Kind = Kind.F32, mixed: dict[str, Kind] | None = None, **fields: Any
+) -> None:
     c = model.config
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("Tiny")
@@ -59,6 +61,7 @@ def write(path: Path, model: Decoder, kind: Kind = Kind.F32, **fields: Any) -> N
         if "attn_q." in ours or "attn_k." in ours:
             values = reorder(values, c.heads if "attn_q" in ours else c.kv_heads)
         use = kind if values.ndim == 2 else Kind.F32
+        use = (mixed or {}).get(ours.split(".")[-2], use)
         writer.add_tensor(ours, gguf.quants.quantize(values, use), raw_dtype=use)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -96,6 +99,30 @@ def test_quantised_types(kind: Kind, bound: float, tmp_path: Path) -> None:
         gap = (found.state_dict()[name] - value).abs().max()
         assert gap <= bound * value.abs().max(), (name, gap)
     assert next(found.parameters()).dtype == torch.float64
+
+
+MIXED = {"attn_v": Kind.Q8_0, "ffn_down": Kind.F16}
+
+
+@pytest.mark.parametrize("kind", [Kind.Q4_0, Kind.Q4_1, Kind.Q8_0, Kind.F32])
+@pytest.mark.parametrize("mixed", [{}, MIXED], ids=["one type", "mixed"])
+def test_packed_as_they_stand(kind: Kind, mixed: dict[str, Kind], tmp_path: Path) -> None:
+    """Matrices keep their bits where the type is one of the three; the rest is rounded to 8 bits."""
+    write(tmp_path / "m.gguf", model(), kind, mixed)
+    whole, _ = read_gguf(tmp_path / "m.gguf")
+    vectors, blocks, _ = read_packed_gguf(tmp_path / "m.gguf")
+    assert not blocks.keys() & {n for n, p in vectors.named_parameters() if not p.is_meta}
+    rounded = {"blocks.0.mlp.down.weight"} if mixed else set[str]()
+    if mixed and kind != Kind.Q8_0:
+        rounded |= {"blocks.0.attention.qkv.weight"}
+    for name, value in whole.state_dict().items():
+        if name not in blocks:
+            assert torch.equal(vectors.state_dict()[name], value), name
+            continue
+        found = blocks[name].rows(torch.arange(len(value)))
+        exact = kind != Kind.F32 and name.replace("blocks.1", "blocks.0") not in rounded
+        bound = 0.0 if exact else float(value.abs().max()) / 250
+        torch.testing.assert_close(found, value, rtol=1e-6, atol=max(bound, 1e-7))
 
 
 U32, STRING = gguf.GGUFValueType.UINT32, gguf.GGUFValueType.STRING

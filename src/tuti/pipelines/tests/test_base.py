@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tuti.infer import Sampling, generate
+from tuti.infer import Sampling, generate, load_model
 from tuti.nn import load_decoder
 from tuti.pipelines import base
 from tuti.pipelines.base import base_folder
@@ -108,6 +108,24 @@ def test_smollm2_is_converted_once_and_loads_in_transformers() -> None:
     batch = torch.tensor([ids])
     with torch.no_grad():
         assert float((theirs(batch).logits - ours.logits(ours(batch))).abs().max()) < 1e-4
+
+
+@smollm2
+def test_the_gguf_file_itself_answers_as_its_folder_does() -> None:
+    folder, [file] = base_folder("smollm2"), list(fetch("smollm2").glob("*.gguf"))
+    packed, whole = load_model(file), load_model(folder)
+    assert packed.template is not None and whole.template is not None
+    asked = [{"role": "user", "content": PROMPTS[0]}]
+    ids = packed.template.render(asked, add_generation_prompt=True).ids
+    assert ids == whole.template.render(asked, add_generation_prompt=True).ids
+    last: list[torch.Tensor] = []
+    for one in (packed, whole):
+        window = one.model.cache(1, len(ids)).window([0], [len(ids)])
+        last.append(one.model.logits(one.model(torch.tensor([ids]), cache=window)))
+    torch.testing.assert_close(*last, atol=2e-3, rtol=0)
+    rule = Sampling(temperature=0, max_tokens=16)
+    said = [[t.id for t in generate(one.model, one.tokenizer, ids, rule)] for one in (packed, whole)]
+    assert said[0] == said[1]
 
 
 @smollm2
