@@ -35,13 +35,24 @@ class Chat:
     """What the model is told before the conversation"""
     seed: int | None = None
     """Seed of the draws (default: another one each time)"""
+    expert_memory: Annotated[float, Ge(0)] | None = None
+    """GB for the model's experts; the others stay on disk (default: all in memory)"""
 
 
 def chat(config: Chat) -> None:
     """Reads messages, prints answers as they are made."""
     from tuti.infer import load_model
 
-    conversation = Conversation(config, load_model(config.model))
+    held = None if config.expert_memory is None else 1e9 * config.expert_memory
+    conversation = Conversation(config, load_model(config.model, expert_memory=held))
+    try:
+        _converse(conversation)
+    finally:
+        if conversation.loaded.experts is not None:
+            note(str(conversation.loaded.experts.tally))
+
+
+def _converse(conversation: "Conversation") -> None:
     if not sys.stdin.isatty():
         for line in sys.stdin:
             if line.strip():

@@ -49,6 +49,8 @@ class Serve:
     """Requests that may wait; further ones get 429"""
     length: Annotated[int, Ge(0)] = 0
     """Tokens of prompt and answer together (0: the model's context, or what 1 GiB holds)"""
+    expert_memory: Annotated[float, Ge(0)] | None = None
+    """GB for a model's experts; the others stay on disk (default: all in memory)"""
     runs: Path = Path("runs")
     """The folder of runs that Studio shows"""
     folders: tuple[Path, ...] = ()
@@ -60,7 +62,7 @@ def serve(config: Serve) -> None:
     with contextlib.closing(listen(config.host, config.port)) as listening:
         local = _is_local(config.host)
         token = os.environ.get(TOKEN, "") or ("" if local else secrets.token_urlsafe(24))
-        app = apart(lambda: make_app(config, _load(config.models), token))
+        app = apart(lambda: make_app(config, _load(config), token))
         shown = config.host if ":" not in config.host else f"[{config.host}]"
         path = f"/?token={token}" if token else "/"
         run(app, listening, f"http://{shown}:{listening.getsockname()[1]}{path}")
@@ -166,10 +168,11 @@ def apart(work: Callable[[], Made]) -> Made:
         return alone.submit(work).result()
 
 
-def _load(paths: Sequence[Path]) -> "list[LoadedModel]":
+def _load(config: Serve) -> "list[LoadedModel]":
     from tuti.infer import load_model
 
-    loaded = [load_model(path) for path in paths]
+    held = None if config.expert_memory is None else 1e9 * config.expert_memory
+    loaded = [load_model(path, expert_memory=held) for path in config.models]
     names = [one.name for one in loaded]
     for name in names:
         if names.count(name) > 1:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 
 from tuti.infer.generate import Model
+from tuti.infer.offload import Experts, without_experts
 from tuti.infer.packed import PackedDecoder
 from tuti.nn import Decoder, load_decoder, save_decoder
 from tuti.run import Run, UserError, find_artifact
@@ -26,6 +27,8 @@ class LoadedModel:
     name: str
     context: int
     folder: Path
+    experts: Experts | None = None
+    """Those that stay on disk, with their tally"""
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -34,16 +37,24 @@ class LoadedModel:
 
 
 def load_model(
-    path: Path | str, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+    path: Path | str,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    expert_memory: float | None = None,
 ) -> LoadedModel:
     """From a run, a LanguageModel artifact or a Hugging Face folder, laid out for inference.
 
+    expert_memory: bytes for experts, the others stay on disk (see offload.py); None: all in memory.
     Refuses a folder whose template or tokenizer is not the one the model was trained with.
     """
     folder = find_artifact(Path(path), "LanguageModel")
     template = _template(folder)
     tokenizer = Tokenizer.load(folder) if template is None else template.tokenizer
-    decoder = load_decoder(folder, dtype=dtype, device=device)
+    if expert_memory is None:
+        decoder, experts = load_decoder(folder, dtype=dtype, device=device), None
+    else:
+        decoder, experts = without_experts(folder, expert_memory, dtype=dtype, device=device)
     if tokenizer.vocab_size > decoder.config.vocab:
         raise UserError(
             f"{folder}: the tokenizer has {tokenizer.vocab_size:,} tokens, the model"
@@ -51,8 +62,9 @@ def load_model(
             hint="put the tokenizer.json there that the model was trained with",
         )
     context = decoder.config.context
-    packed = PackedDecoder(decoder)
-    return LoadedModel(packed, tokenizer, template, _name(Path(path), folder), context, folder)
+    packed = PackedDecoder(decoder, experts)
+    name = _name(Path(path), folder)
+    return LoadedModel(packed, tokenizer, template, name, context, folder, experts)
 
 
 def _template(folder: Path) -> ChatTemplate | None:

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from tuti.nn import Block, CacheWindow, Decoder, DecoderConfig, KVCache
 from tuti.nn.mlp import MLP
-from tuti.nn.moe import Router, by_expert
+from tuti.nn.moe import MoE, Router, by_expert
 
 ROWS = 4  # the fewest rows that a packed product is given
 HINT = 16  # rows that oneDNN chooses the layout for; smaller steps read it as fast
 WAKING = 1.8e6  # bytes that one thread reads in the 100 µs that waking the others takes
 
 Linear = Callable[[Tensor], Tensor]
+Sparse = Callable[[int, Router], Linear]  # a layer's number and router → its experts' feed-forward layer
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,11 @@ class PackedDecoder:
     """`Decoder` with a cache, for inference only. It takes the decoder's weights away from it.
 
     A tied embedding is kept twice, as rows to look up and packed to read out with.
+    sparse: gives the experts that `model` has only the shapes of (see offload.py).
     """
 
     @torch.inference_mode()
-    def __init__(self, model: Decoder):
+    def __init__(self, model: Decoder, sparse: Sparse | None = None):
         self.config: DecoderConfig = model.config
         self.embedding = model.embedding.weight.detach()
         head = self.embedding if model.head is None else model.head.weight.detach()
@@ -61,7 +63,7 @@ class PackedDecoder:
         self.layers: list[Layer] = []
         for block in model.blocks:
             assert isinstance(block, Block)
-            self.layers.append(_laid_out(block))
+            self.layers.append(_laid_out(block, sparse))
             for name, parameter in block.named_parameters():
                 if "router" not in name:  # which goes on as it is
                     parameter.data = parameter.data.new_empty(0)
@@ -199,7 +201,7 @@ def _kept(window: CacheWindow) -> Bool[Tensor, "batch time"]:
     return torch.arange(window.time, device=counts.device) < counts[:, None]
 
 
-def _laid_out(block: Block) -> Layer:
+def _laid_out(block: Block, sparse: Sparse | None) -> Layer:
     """The block's products, packed one by one while its own weights are let go."""
 
     def taken(linear: nn.Module) -> Linear:
@@ -218,6 +220,11 @@ def _laid_out(block: Block) -> Layer:
 
         return feed_forward
 
+    def mixed(moe: MoE) -> Linear:
+        if sparse is not None:
+            return sparse(block.layer, moe.router)
+        return _sparse(moe.router, [fed(e) for e in moe.each()])
+
     attention, mlp = block.attention, block.mlp
     norms = None
     if attention.q_norm is not None and attention.k_norm is not None:
@@ -228,7 +235,7 @@ def _laid_out(block: Block) -> Layer:
         norms,
         taken(attention.output),
         block.mlp_norm.weight.detach(),
-        fed(mlp) if isinstance(mlp, MLP) else _sparse(mlp.router, [fed(e) for e in mlp.each()]),
+        fed(mlp) if isinstance(mlp, MLP) else mixed(mlp),
     )
 
 
@@ -239,8 +246,7 @@ def _sparse(router: Router, experts: Sequence[Linear]) -> Linear:
 
 def pack(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None = None) -> Linear:
     """x → x Wᵀ + b, by a copy of W reordered for oneDNN where that is the faster way (a CPU)."""
-    known = weight.dtype in (torch.float32, torch.bfloat16)
-    if weight.device.type != "cpu" or not known or not torch.backends.mkldnn.is_available():
+    if not _reorders(weight):
         return lambda x: F.linear(x, weight, bias)
     ops = torch.ops.mkldnn
     packed = ops._reorder_linear_weight(weight.contiguous(), HINT)
@@ -250,6 +256,28 @@ def pack(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None = N
         return product(x, packed, bias, "none", [], "")
 
     return linear
+
+
+def unpacked(x: Float[Tensor, "rows in"], weight: Float[Tensor, "out in"]) -> Float[Tensor, "rows out"]:
+    """The bits of `pack(weight)(x)` from W as it lies: no copy, for a tenth to a third more time."""
+    if not _reorders(weight):
+        return F.linear(x, weight)
+    return torch.ops.mkldnn._linear_pointwise.default(x, weight, None, "none", [], "")
+
+
+def _reorders(weight: Tensor) -> bool:
+    known = weight.dtype in (torch.float32, torch.bfloat16)
+    return weight.device.type == "cpu" and known and torch.backends.mkldnn.is_available()
+
+
+def gated(gate: Linear, up: Linear, down: Linear) -> Linear:
+    """x → W_down (silu(W_gate x) · W_up x), from three products."""
+
+    def feed_forward(x: Tensor) -> Tensor:
+        rows = _fill(x)
+        return down(F.silu(gate(rows)).mul_(up(rows)))[: x.shape[0]]
+
+    return feed_forward
 
 
 def _fill(x: Float[Tensor, "rows dim"]) -> Float[Tensor, "more dim"]:
