@@ -43,8 +43,7 @@ def chat(config: Chat) -> None:
     """Reads messages, prints answers as they are made."""
     from tuti.infer import load_model
 
-    held = None if config.expert_memory is None else 1e9 * config.expert_memory
-    conversation = Conversation(config, load_model(config.model, expert_memory=held))
+    conversation = Conversation(config, load_model(config.model, expert_memory=config.expert_memory))
     try:
         _converse(conversation)
     finally:

@@ -171,8 +171,7 @@ def apart(work: Callable[[], Made]) -> Made:
 def _load(config: Serve) -> "list[LoadedModel]":
     from tuti.infer import load_model
 
-    held = None if config.expert_memory is None else 1e9 * config.expert_memory
-    loaded = [load_model(path, expert_memory=held) for path in config.models]
+    loaded = [load_model(path, expert_memory=config.expert_memory) for path in config.models]
     names = [one.name for one in loaded]
     for name in names:
         if names.count(name) > 1:

@@ -37,15 +37,12 @@ class LoadedModel:
 
 
 def load_model(
-    path: Path | str,
-    *,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    path: Path | str, *, device: str = "cpu", dtype: torch.dtype = torch.float32,
     expert_memory: float | None = None,
 ) -> LoadedModel:
     """From a run, a LanguageModel artifact or a Hugging Face folder, laid out for inference.
 
-    expert_memory: bytes for experts, the others stay on disk (see offload.py); None: all in memory.
+    expert_memory: GB for experts, the others stay on disk (see offload.py); None: all in memory.
     Refuses a folder whose template or tokenizer is not the one the model was trained with.
     """
     folder = find_artifact(Path(path), "LanguageModel")

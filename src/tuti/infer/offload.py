@@ -2,7 +2,7 @@
 
 Everything but the experts is in memory. An expert is multiplied from the pages of its mapped file,
 which the kernel may drop at any time, by a product that gives the bits of a packed one: what is held
-where changes the time of an answer, never a bit of it. As many experts as `budget` holds are packed in
+where changes the time of an answer, never a bit of it. As many experts as a budget holds are packed in
 memory, those that were asked most often: on routing traces of two small trained Mixtrals, with room for
 half of the experts, 70 and 77 % of the uses found theirs in memory, against 55 and 54 % where the least
 recently used one goes (a token's pass goes round all layers, so what was used last is needed last).
@@ -23,14 +23,14 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from tuti.infer.packed import Linear, gated, pack, unpacked
+from tuti.infer.packed import Linear, gated, pack, reorders, unpacked
 from tuti.nn import Decoder, load_decoder
 from tuti.nn.files import read_json
 from tuti.nn.hugging_face import config_from_hf
 from tuti.nn.moe import Router, by_expert
 from tuti.run import UserError
 
-AGE = 32  # rounds of all experts after which counts of uses are halved: what a text asks for changes
+AGE = 32  # uses an expert, on average, after which the counts are halved: what texts ask for changes
 
 _libc = ctypes.CDLL(None)
 
@@ -49,11 +49,8 @@ class Tally:
 
     def __str__(self) -> str:
         hits = self.expert_hits / max(1, self.expert_uses)
-        foreseen = self.expert_foreseen / max(1, self.expert_guessed)
-        return (
-            f"{self.expert_uses:,} uses of experts, {hits:.0%} found in memory;"
-            f" {foreseen:.0%} of those below the first layer were guessed"
-        )
+        named = self.expert_foreseen / max(1, self.expert_guessed)
+        return f"{self.expert_uses:,} uses of experts, {hits:.0%} found in memory; {named:.0%} guessed ahead"
 
 
 class Experts:
@@ -66,7 +63,7 @@ class Experts:
         self._mapped, self._dtype, self._device = mapped, dtype, torch.device(device)
         some = next(iter(mapped.values()))[0]
         self._buffer = torch.empty(some.numel(), dtype=dtype, device=device)  # one matrix, converted
-        self._room = int(budget // (3 * self._buffer.nbytes))
+        self._room = int(1e9 * budget // (3 * self._buffer.nbytes))
         self._uses: Counter[tuple[int, int]] = Counter()
         self._held: dict[tuple[int, int], Linear] = {}
         self._routers: list[Router] = []
@@ -96,23 +93,22 @@ class Experts:
         """Has the kernel read what that layer will probably need, by its router on what is at hand."""
         self._guess = _numbers(self._routers[layer](x).chosen)
         for number in self._guess:
-            if (layer, number) not in self._held:
-                for matrix in self._matrices((layer, number)):
-                    _will_need(matrix)
+            for matrix in self._matrices((layer, number)) if (layer, number) not in self._held else ():
+                _will_need(matrix)
 
     def _fed(self, key: tuple[int, int], x: Tensor) -> Tensor:
         """The expert's answer, from memory or from the map; it may take the place of one less used."""
         self.tally.expert_uses += 1
         self._uses[key] += 1
-        if self.tally.expert_uses % (AGE * len(self._mapped)) == 0:
+        if self.tally.expert_uses % (AGE * len(self._mapped) // 2) == 0:
             self._uses = Counter({k: count // 2 for k, count in self._uses.items()})
         if key in self._held:
             self.tally.expert_hits += 1
         elif self._admitted(key):
-            packed = (pack(m.to(self._device, self._dtype, copy=True)) for m in self._matrices(key))
-            self._held[key] = gated(*packed)
+            each = (self._here(m) for m in self._matrices(key))
+            self._held[key] = gated(*(pack(m if reorders(m) else m.clone()) for m in each))
         else:
-            return gated(*(partial(self._from_map, m) for m in self._matrices(key)))(x)
+            return gated(*(partial(unpacked, partial(self._here, m)) for m in self._matrices(key)))(x)
         return self._held[key](x)
 
     def _admitted(self, key: tuple[int, int]) -> bool:
@@ -124,10 +120,11 @@ class Experts:
             del self._held[least]
         return True
 
-    def _from_map(self, matrix: Tensor, x: Tensor) -> Tensor:
-        if (matrix.dtype, matrix.device) != (self._dtype, self._device):
-            matrix = self._buffer.view(matrix.shape).copy_(matrix)
-        return unpacked(x, matrix)
+    def _here(self, matrix: Tensor) -> Tensor:
+        """The mapped matrix itself if it can be computed with, else converted into the buffer."""
+        if (matrix.dtype, matrix.device) == (self._dtype, self._device):
+            return matrix
+        return self._buffer.view(matrix.shape).copy_(matrix)
 
     def _matrices(self, key: tuple[int, int]) -> list[Tensor]:
         """Gate, up and down, as they lie in the file."""
@@ -136,9 +133,9 @@ class Experts:
 
 
 def without_experts(
-    folder: Path, budget: float, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    folder: Path, budget: float, *, dtype: torch.dtype, device: torch.device | str
 ) -> tuple[Decoder, Experts]:
-    """A folder's decoder and, apart, its experts, of which `budget` bytes at most are kept in memory.
+    """A folder's decoder and, apart, its experts, of which `budget` GB at most are kept in memory.
 
     The folder's files may be deleted while they are used, but not written to. Refuses what has no experts.
     """

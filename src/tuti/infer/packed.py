@@ -246,7 +246,7 @@ def _sparse(router: Router, experts: Sequence[Linear]) -> Linear:
 
 def pack(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None = None) -> Linear:
     """x → x Wᵀ + b, by a copy of W reordered for oneDNN where that is the faster way (a CPU)."""
-    if not _reorders(weight):
+    if not reorders(weight):
         return lambda x: F.linear(x, weight, bias)
     ops = torch.ops.mkldnn
     packed = ops._reorder_linear_weight(weight.contiguous(), HINT)
@@ -258,14 +258,16 @@ def pack(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None = N
     return linear
 
 
-def unpacked(x: Float[Tensor, "rows in"], weight: Float[Tensor, "out in"]) -> Float[Tensor, "rows out"]:
-    """The bits of `pack(weight)(x)` from W as it lies: no copy, for a tenth to a third more time."""
-    if not _reorders(weight):
-        return F.linear(x, weight)
-    return torch.ops.mkldnn._linear_pointwise.default(x, weight, None, "none", [], "")
+def unpacked(weight: Callable[[], Float[Tensor, "out in"]], x: Float[Tensor, "rows in"]) -> Tensor:
+    """The bits of `pack(W)(x)` from W as it lies: no copy, for a tenth to a third more time."""
+    w = weight()
+    if not reorders(w):
+        return F.linear(x, w)
+    return torch.ops.mkldnn._linear_pointwise.default(x, w, None, "none", [], "")
 
 
-def _reorders(weight: Tensor) -> bool:
+def reorders(weight: Tensor) -> bool:
+    """Whether `pack` makes a copy; otherwise it goes on with the given weight."""
     known = weight.dtype in (torch.float32, torch.bfloat16)
     return weight.device.type == "cpu" and known and torch.backends.mkldnn.is_available()
 

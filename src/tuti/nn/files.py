@@ -150,10 +150,7 @@ def fill(config: DecoderConfig, weights: Mapping[str, Tensor]) -> Decoder:
 
 
 def load_decoder(
-    folder: Path,
-    *,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
+    folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
     mapped: dict[str, list[Tensor]] | None = None,
 ) -> Decoder:
     """Read a Hugging Face folder of a known family (one safetensors file or shards) as a Decoder.
@@ -177,10 +174,7 @@ def load_decoder(
 
 
 def _read_parts(
-    tensors: Tensors,
-    config: DecoderConfig,
-    dtype: torch.dtype,
-    device: torch.device | str,
+    tensors: Tensors, config: DecoderConfig, dtype: torch.dtype, device: torch.device | str,
     mapped: dict[str, list[Tensor]] | None,
 ) -> Iterator[tuple[str, Tensor]]:
     """Our parameters from the file's tensors, all names and shapes checked before any is read."""
