@@ -126,14 +126,16 @@ class Api:
     async def metrics(self) -> PlainTextResponse:
         """GET /metrics, in Prometheus' text format."""
         lines: list[str] = []
-        counters = {name: one.engine.counters for name, one in self.served.items()}
-        for field in fields(next(iter(counters.values()))) if counters else ():
-            level = field.name in LEVELS
-            name = f"tuti_{field.name}" + ("" if level else "_total")
-            lines.append(f"# TYPE {name} {'gauge' if level else 'counter'}")
-            for model, values in counters.items():
-                label = json.dumps(model, ensure_ascii=False)  # quotes and backslashes as wanted
-                lines.append(f"{name}{{model={label}}} {getattr(values, field.name)}")
+        models = self.served.items()
+        tallies = {name: one.loaded.experts.tally for name, one in models if one.loaded.experts is not None}
+        for counters in ({name: one.engine.counters for name, one in models}, tallies):
+            for field in fields(next(iter(counters.values()))) if counters else ():
+                level = field.name in LEVELS
+                name = f"tuti_{field.name}" + ("" if level else "_total")
+                lines.append(f"# TYPE {name} {'gauge' if level else 'counter'}")
+                for model, values in counters.items():
+                    label = json.dumps(model, ensure_ascii=False)  # quotes and backslashes as wanted
+                    lines.append(f"{name}{{model={label}}} {getattr(values, field.name)}")
         return PlainTextResponse("\n".join(lines) + "\n")
 
     async def chat(self, request: Request, body: ChatRequest) -> Response:

@@ -37,13 +37,24 @@ class Chat:
     """Seed of the draws (default: another one each time)"""
     bits: Literal[32, 16, 8, 4] = 32
     """Bits of a weight: 8 and 4 need less memory and answer several times as fast (GGUF files keep theirs)"""
+    expert_memory: Annotated[float, Ge(0)] | None = None
+    """GB for the model's experts; the others stay on disk (default: all in memory)"""
 
 
 def chat(config: Chat) -> None:
     """Reads messages, prints answers as they are made."""
     from tuti.infer import load_model
 
-    conversation = Conversation(config, load_model(config.model, bits=config.bits))
+    loaded = load_model(config.model, bits=config.bits, expert_memory=config.expert_memory)
+    conversation = Conversation(config, loaded)
+    try:
+        _converse(conversation)
+    finally:
+        if loaded.experts is not None:
+            note(str(loaded.experts.tally))
+
+
+def _converse(conversation: "Conversation") -> None:
     if not sys.stdin.isatty():
         for line in sys.stdin:
             if line.strip():

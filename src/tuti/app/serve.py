@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from tuti.app.api import Api
     from tuti.app.studio.place import Messages, Voices
     from tuti.infer import LoadedModel
-    from tuti.infer.loading import Precision
 
 TOKEN = "TUTI_TOKEN"
 Made = TypeVar("Made")
@@ -52,6 +51,8 @@ class Serve:
     """Bits of a weight: 8 and 4 need less memory and answer several times as fast (GGUF files keep theirs)"""
     length: Annotated[int, Ge(0)] = 0
     """Tokens of prompt and answer together (0: the model's context, or what 1 GiB holds)"""
+    expert_memory: Annotated[float, Ge(0)] | None = None
+    """GB for a model's experts; the others stay on disk (default: all in memory)"""
     runs: Path = Path("runs")
     """The folder of runs that Studio shows"""
     folders: tuple[Path, ...] = ()
@@ -63,7 +64,7 @@ def serve(config: Serve) -> None:
     with contextlib.closing(listen(config.host, config.port)) as listening:
         local = _is_local(config.host)
         token = os.environ.get(TOKEN, "") or ("" if local else secrets.token_urlsafe(24))
-        app = apart(lambda: make_app(config, _load(config.models, config.bits), token))
+        app = apart(lambda: make_app(config, _load(config), token))
         shown = config.host if ":" not in config.host else f"[{config.host}]"
         path = f"/?token={token}" if token else "/"
         run(app, listening, f"http://{shown}:{listening.getsockname()[1]}{path}")
@@ -169,10 +170,11 @@ def apart(work: Callable[[], Made]) -> Made:
         return alone.submit(work).result()
 
 
-def _load(paths: Sequence[Path], bits: "Precision") -> "list[LoadedModel]":
+def _load(config: Serve) -> "list[LoadedModel]":
     from tuti.infer import load_model
 
-    loaded = [load_model(path, bits=bits) for path in paths]
+    bits, memory = config.bits, config.expert_memory
+    loaded = [load_model(path, bits=bits, expert_memory=memory) for path in config.models]
     names = [one.name for one in loaded]
     for name in names:
         if names.count(name) > 1:

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 import torch
 
 from tuti.infer.generate import Model
+from tuti.infer.offload import Experts, without_experts
 from tuti.infer.packed import PackedDecoder
 from tuti.nn import Decoder, load_decoder, read_packed_gguf, save_decoder
 from tuti.run import Run, UserError, find_artifact
@@ -28,6 +29,8 @@ class LoadedModel:
     name: str
     context: int
     folder: Path
+    experts: Experts | None = None
+    """Those that stay on disk, with their tally"""
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -36,19 +39,29 @@ class LoadedModel:
 
 
 def load_model(
-    path: Path | str, *, device: str = "cpu", bits: Precision = 32
+    path: Path | str, *, device: str = "cpu", bits: Precision = 32, expert_memory: float | None = None
 ) -> LoadedModel:
     """From a run, a LanguageModel artifact, a Hugging Face folder or a GGUF file, laid out for inference.
 
-    A GGUF file keeps the bits that it has. Refuses a folder whose template or tokenizer is not the
-    one the model was trained with, and weights that are no numbers.
+    A GGUF file keeps the bits that it has. expert_memory: GB for experts, the others stay on disk (see
+    offload.py); None: all in memory. Refuses a folder whose template or tokenizer is not the one the
+    model was trained with, and weights that are no numbers.
     """
     if Path(path).suffix == ".gguf":
         return _load_gguf(Path(path), bits)
     folder = find_artifact(Path(path), "LanguageModel")
     template = _template(folder)
     tokenizer = Tokenizer.load(folder) if template is None else template.tokenizer
-    decoder = load_decoder(folder, dtype=torch.bfloat16 if bits == 16 else torch.float32, device=device)
+    dtype = torch.bfloat16 if bits == 16 else torch.float32
+    if expert_memory is None:
+        decoder, experts = load_decoder(folder, dtype=dtype, device=device), None
+    elif bits in (8, 4):
+        raise UserError(
+            f"experts on disk are computed with as they are stored, not in {bits} bits",
+            hint="give one of --bits and --expert-memory",
+        )
+    else:
+        decoder, experts = without_experts(folder, expert_memory, dtype=dtype, device=device)
     _check_numbers(decoder, folder)
     if tokenizer.vocab_size > decoder.config.vocab:
         raise UserError(
@@ -57,8 +70,9 @@ def load_model(
             hint="put the tokenizer.json there that the model was trained with",
         )
     context = decoder.config.context
-    packed = PackedDecoder(decoder, bits if bits in (8, 4) else None)
-    return LoadedModel(packed, tokenizer, template, _name(Path(path), folder), context, folder)
+    packed = PackedDecoder(decoder, bits if bits in (8, 4) else None, sparse=experts)
+    name = _name(Path(path), folder)
+    return LoadedModel(packed, tokenizer, template, name, context, folder, experts)
 
 
 def _load_gguf(path: Path, bits: Precision) -> LoadedModel:
@@ -83,7 +97,8 @@ def gguf_tokenizer(table: dict[str, Any]) -> Tokenizer:
 def _check_numbers(model: Decoder, path: Path) -> None:
     """Refuses infinite weights and NaN, which would make every answer nonsense."""
     for name, weight in model.named_parameters():
-        if not weight.is_meta and not bool(weight.sum(dtype=torch.float64).isfinite()):
+        here = not weight.is_meta and ".experts." not in name  # which may be on disk
+        if here and not bool(weight.sum(dtype=torch.float64).isfinite()):
             raise UserError(
                 f"{path}: {name} holds NaN or infinite numbers",
                 hint="training had diverged when it was saved; take an earlier checkpoint",

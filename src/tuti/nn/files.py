@@ -150,11 +150,14 @@ def fill(config: DecoderConfig, weights: Mapping[str, Tensor]) -> Decoder:
 
 
 def load_decoder(
-    folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
+    mapped: dict[str, list[Tensor]] | None = None,
 ) -> Decoder:
     """Read a Hugging Face folder of a known family (one safetensors file or shards) as a Decoder.
 
     One tensor of the file at a time: no more memory than the model takes, and the largest of them.
+    mapped: takes the experts' matrices instead, by our name, as views of the mapped file's tensors; the
+    decoder then has their shapes alone.
     """
     folder = Path(folder)
     config = config_from_hf(read_json(folder / "config.json"))
@@ -167,11 +170,12 @@ def load_decoder(
             hint="save it as safetensors: model.save_pretrained(folder) in transformers",
         )
     with open_safetensors(path) as tensors:
-        return fill(config, dict(_read_parts(tensors, config, dtype, device)))
+        return fill(config, dict(_read_parts(tensors, config, dtype, device, mapped)))
 
 
 def _read_parts(
-    tensors: Tensors, config: DecoderConfig, dtype: torch.dtype, device: torch.device | str
+    tensors: Tensors, config: DecoderConfig, dtype: torch.dtype, device: torch.device | str,
+    mapped: dict[str, list[Tensor]] | None,
 ) -> Iterator[tuple[str, Tensor]]:
     """Our parameters from the file's tensors, all names and shapes checked before any is read."""
     expected = list(hf_parts(config))
@@ -188,6 +192,10 @@ def _read_parts(
     for name, parts in expected:
         # A copy, even of one piece: the file may be changed or deleted while the model lives.
         size = (sum(shape[0] for _, shape in parts), *parts[0][1][1:])
+        if mapped is not None and ".experts." in name:
+            mapped[name] = [tensors.read(part) for part, _ in parts]
+            yield name, torch.empty((), dtype=dtype, device=device).expand(size)
+            continue
         whole = torch.empty(size, dtype=dtype, device=device)
         row = 0
         for part, shape in parts:

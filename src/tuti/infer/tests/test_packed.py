@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from tuti.infer.packed import ROWS, PackedDecoder, pack
+from tuti.infer.packed import ROWS, PackedDecoder, pack, unpacked
 from tuti.nn import Decoder, DecoderConfig
 from tuti.nn.quantised import BLOCK, Bits, quantise
 
@@ -105,3 +105,4 @@ def test_a_packed_product_is_the_same_bits_in_any_company(out: int, inner: int) 
     for rows in (ROWS, 5, 8, 13, 16, 31):
         assert torch.equal(product(x[:rows].contiguous()), whole[:rows])
         assert torch.equal(product(x[-rows:].contiguous()), whole[-rows:])
+        assert torch.equal(unpacked(lambda: weight, x[:rows].contiguous()), whole[:rows])

@@ -1,0 +1,160 @@
+"""Experts that stay on disk: a model larger than memory answers, more slowly (Eliseev & Mazur 2023).
+
+Everything but the experts is in memory. An expert is multiplied from the pages of its mapped file,
+which the kernel may drop at any time, by a product that gives the bits of a packed one: what is held
+where changes the time of an answer, never a bit of it. As many experts as a budget holds are packed in
+memory, those that were asked most often: on routing traces of two small trained Mixtrals, with room for
+half of the experts, 70 and 77 % of the uses found theirs in memory, against 55 and 54 % where the least
+recently used one goes (a token's pass goes round all layers, so what was used last is needed last).
+While a layer computes, the kernel is told to read what the next layer's router would choose now.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from tuti.infer.packed import Linear, gated, pack, reorders, unpacked
+from tuti.nn import Decoder, load_decoder
+from tuti.nn.files import read_json
+from tuti.nn.hugging_face import config_from_hf
+from tuti.nn.moe import Router, by_expert
+from tuti.run import UserError
+
+AGE = 32  # uses an expert, on average, after which the counts are halved: what texts ask for changes
+
+_libc = ctypes.CDLL(None)
+
+
+@dataclass
+class Tally:
+    """What /metrics and the chat show: a use is one call of one expert, with all of its tokens."""
+
+    expert_uses: int = 0
+    expert_hits: int = 0
+    """Uses that found the expert in memory"""
+    expert_guessed: int = 0
+    """Uses in layers that were guessed: all but the first"""
+    expert_foreseen: int = 0
+    """Guessed uses whose expert the guess had named"""
+
+    def __str__(self) -> str:
+        hits = self.expert_hits / max(1, self.expert_uses)
+        named = self.expert_foreseen / max(1, self.expert_guessed)
+        return f"{self.expert_uses:,} uses of experts, {hits:.0%} found in memory; {named:.0%} guessed ahead"
+
+
+class Experts:
+    """The experts of all layers, each by (layer, number); given to `PackedDecoder` as `sparse`."""
+
+    def __init__(
+        self, mapped: dict[str, list[Tensor]], budget: float, dtype: torch.dtype, device: torch.device | str
+    ):
+        self.tally = Tally()
+        self._mapped, self._dtype, self._device = mapped, dtype, torch.device(device)
+        some = next(iter(mapped.values()))[0]
+        self._buffer = torch.empty(some.numel(), dtype=dtype, device=device)  # one matrix, converted
+        self._room = int(1e9 * budget // (3 * self._buffer.nbytes))
+        self._uses: Counter[tuple[int, int]] = Counter()
+        self._held: dict[tuple[int, int], Linear] = {}
+        self._routers: list[Router] = []
+        self._guess: set[int] = set()
+        self._one_at_a_time = Lock()  # the buffer is all layers'
+
+    def __call__(self, layer: int, router: Router) -> Linear:
+        """The layer's feed-forward function of rows; layers are asked for in order."""
+        assert layer == len(self._routers), (layer, len(self._routers))
+        self._routers.append(router)
+        experts = [partial(self._fed, (layer, e)) for e in range(router.weight.shape[0])]
+
+        def feed_forward(x: Tensor) -> Tensor:
+            with self._one_at_a_time:
+                routing = router(x)
+                if layer:
+                    chosen = _numbers(routing.chosen)
+                    self.tally.expert_guessed += len(chosen)
+                    self.tally.expert_foreseen += len(chosen & self._guess)
+                if layer + 1 < len(self._routers):
+                    self._foresee(layer + 1, x)
+                return by_expert(x, routing, experts)
+
+        return feed_forward
+
+    def _foresee(self, layer: int, x: Tensor) -> None:
+        """Has the kernel read what that layer will probably need, by its router on what is at hand."""
+        self._guess = _numbers(self._routers[layer](x).chosen)
+        for number in self._guess:
+            for matrix in self._matrices((layer, number)) if (layer, number) not in self._held else ():
+                _will_need(matrix)
+
+    def _fed(self, key: tuple[int, int], x: Tensor) -> Tensor:
+        """The expert's answer, from memory or from the map; it may take the place of one less used."""
+        self.tally.expert_uses += 1
+        self._uses[key] += 1
+        if self.tally.expert_uses % (AGE * len(self._mapped) // 2) == 0:
+            self._uses = Counter({k: count // 2 for k, count in self._uses.items()})
+        if key in self._held:
+            self.tally.expert_hits += 1
+        elif self._admitted(key):
+            each = (self._here(m) for m in self._matrices(key))
+            self._held[key] = gated(*(pack(m if reorders(m) else m.clone()) for m in each))
+        else:
+            return gated(*(partial(unpacked, partial(self._here, m)) for m in self._matrices(key)))(x)
+        return self._held[key](x)
+
+    def _admitted(self, key: tuple[int, int]) -> bool:
+        """Whether there is room, or is now, since an expert with fewer uses was let go."""
+        if len(self._held) >= self._room:
+            least = min(self._held, key=self._uses.__getitem__, default=key)
+            if self._uses[least] >= self._uses[key]:
+                return False
+            del self._held[least]
+        return True
+
+    def _here(self, matrix: Tensor) -> Tensor:
+        """The mapped matrix itself if it can be computed with, else converted into the buffer."""
+        if (matrix.dtype, matrix.device) == (self._dtype, self._device):
+            return matrix
+        return self._buffer.view(matrix.shape).copy_(matrix)
+
+    def _matrices(self, key: tuple[int, int]) -> list[Tensor]:
+        """Gate, up and down, as they lie in the file."""
+        name = "blocks.{}.mlp.experts.{}.".format(*key)
+        return [*self._mapped[name + "gate_up.weight"], *self._mapped[name + "down.weight"]]
+
+
+def without_experts(
+    folder: Path, budget: float, *, dtype: torch.dtype, device: torch.device | str
+) -> tuple[Decoder, Experts]:
+    """A folder's decoder and, apart, its experts, of which `budget` GB at most are kept in memory.
+
+    The folder's files may be deleted while they are used, but not written to. Refuses what has no experts.
+    """
+    if not config_from_hf(read_json(folder / "config.json")).experts:
+        raise UserError(
+            f"{folder} has no experts that could stay on disk",
+            hint="leave --expert-memory out: it is for mixtures of experts, such as Mixtral",
+        )
+    mapped: dict[str, list[Tensor]] = {}
+    decoder = load_decoder(folder, dtype=dtype, device=device, mapped=mapped)
+    return decoder, Experts(mapped, budget, dtype, device)
+
+
+def _numbers(chosen: Tensor) -> set[int]:
+    return set(cast(list[int], chosen.unique().tolist()))
+
+
+def _will_need(matrix: Tensor) -> None:
+    """Starts to read a mapped matrix and waits for nothing; advice, which may fail without harm."""
+    start = matrix.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
+    size = matrix.data_ptr() + matrix.nbytes - start
+    _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_WILLNEED)
