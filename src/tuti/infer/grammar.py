@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper, regex_to_lark
 from torch import Tensor
 
 from tuti.run import UserError
@@ -42,7 +42,7 @@ class Grammar:
     @classmethod
     def regex(cls, pattern: str) -> Grammar:
         """The whole answer matches; Rust's syntax, without looking around."""
-        return cls(LLMatcher.grammar_from_regex(pattern))
+        return cls.lark(f"start: /{regex_to_lark(pattern, '')}/")
 
     @classmethod
     def choice(cls, texts: Sequence[str]) -> Grammar:
@@ -52,7 +52,8 @@ class Grammar:
     @classmethod
     def lark(cls, text: str) -> Grammar:
         """A context-free grammar in llguidance's dialect of Lark; its rule `start` is the answer."""
-        return cls(LLMatcher.grammar_from_lark(text))
+        # Without this, bytes that the grammar forces would come in one spelling, whatever the model thinks.
+        return cls('%llguidance {"no_forcing": true}\n' + text)
 
 
 class Constraint:
@@ -65,7 +66,7 @@ class Constraint:
         self._bits = np.zeros((self._vocab + 31) // 32, np.int32)
         self._look()
         if self.over:
-            raise _unusable(self._matcher.get_error() or "it allows no text, or the empty one alone")
+            raise _unusable(f"it allows no text, or the empty one alone. {self._matcher.get_error()}")
 
     def push(self, token_id: int) -> None:
         """The token that was drawn, unless it ended the answer."""
@@ -135,4 +136,5 @@ def _bridge(tokenizer: Tokenizer) -> LLTokenizer:
 
 def _unusable(why: str) -> UserError:
     hint = "llguidance's documentation says what its JSON schemas, regular expressions and grammars may hold"
-    return UserError(f"this grammar cannot be used: {why.strip()[:500]}", hint=hint)
+    why = why.replace("<non-verbose/>", "").strip()[:500]
+    return UserError(f"this grammar cannot be used: {why}", hint=hint)
