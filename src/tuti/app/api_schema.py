@@ -44,19 +44,17 @@ Kind = Literal["text", "json_object", "json_schema"]
 Format = TypedDict("Format", {"type": Kind, "json_schema": NotRequired[Schema]})
 Forms = TypedDict("Forms", {"json": Object, "regex": str, "choice": list[str], "grammar": str}, total=False)
 Function = TypedDict(
-    "Function", {"name": Name, "description": NotRequired[str], "parameters": NotRequired[Object]}
+    "Function",
+    {"name": Name, "description": NotRequired[str | None], "parameters": NotRequired[Object | None]},
 )
 Tool = TypedDict("Tool", {"type": Literal["function"], "function": Function})
 Only = TypedDict("Only", {"name": Name})
 Named = TypedDict("Named", {"type": Literal["function"], "function": Only})
 Called = TypedDict("Called", {"name": str, "arguments": str})
 Call = TypedDict("Call", {"id": str, "type": Literal["function"], "function": Called})
-FORMS: dict[str, Callable[[Any], Grammar]] = {
-    "json": Grammar.json,
-    "regex": Grammar.regex,
-    "choice": Grammar.choice,
-    "grammar": Grammar.lark,
-}
+FORMS: dict[str, Callable[[Any], Grammar]] = dict(
+    json=Grammar.json, regex=Grammar.regex, choice=Grammar.choice, grammar=Grammar.lark
+)
 
 
 class StreamOptions(BaseModel):
@@ -116,12 +114,10 @@ class Common(BaseModel):
         found = [FORMS[name](value) for name, value in (self.structured_outputs or {}).items()]
         if self.structured_outputs is not None and not found:
             raise UserError("structured_outputs is empty", hint="give json, regex, choice or grammar")
-        if form["type"] == "json_object":
-            found.append(Grammar.json({"type": "object"}))
-        if form["type"] == "json_schema":
-            if "json_schema" not in form:
-                raise UserError("response_format has no json_schema", hint='give {"schema": …}')
-            found.append(Grammar.json(form["json_schema"]["schema"]))
+        if form["type"] == "json_schema" and "json_schema" not in form:
+            raise UserError("response_format has no json_schema", hint='give {"schema": …}')
+        if form["type"] != "text":
+            found.append(Grammar.json(form.get("json_schema", {"schema": {"type": "object"}})["schema"]))
         return found
 
     def sampling(

@@ -8,7 +8,6 @@ A call is written as Hermes and Qwen do, one or several at the answer's end:
 """
 
 import json
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,8 +19,6 @@ from tuti.text import ChatTemplate
 Json = dict[str, Any]
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
-CALL = re.compile(rf"{OPEN}\s*(\{{.*?\}})\s*{CLOSE}", re.DOTALL)
-CALLS = re.compile(rf"(.*?)((?:{CALL.pattern}\s*)+)", re.DOTALL)
 TOLD = f"""You may call tools. These are they, one JSON object a line:
 %s
 To call one, write {OPEN}, a line {{"name": its name, "arguments": an object}}, and {CLOSE}."""
@@ -46,18 +43,21 @@ def call_grammar(functions: Sequence[Mapping[str, Any]], *, must: bool, several:
 
 def read_calls(text: str) -> tuple[str, list[Json]]:
     """What was said before the calls, and the calls as OpenAI's API gives them; none if one is cut off."""
-    found = CALLS.fullmatch(text)
-    if found is None:
-        return text, []
+    before, _, rest = text.partition(OPEN)
     calls: list[Json] = []
-    for one in CALL.finditer(found[2]):
+    while rest:
+        rest = rest.lstrip()
         try:
-            call: Any = json.loads(one[1])
+            call, end = json.JSONDecoder().raw_decode(rest)
             function = {"name": call["name"], "arguments": json.dumps(call["arguments"], ensure_ascii=False)}
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return text, []
+        rest, closed, after = rest[end:].lstrip().partition(CLOSE)
+        following, _, rest = (rest + after).lstrip().partition(OPEN)
+        if not closed or following:
             return text, []
         calls.append({"id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": function})
-    return found[1], calls
+    return (before, calls) if calls else (text, [])
 
 
 def told(messages: Sequence[Json], tools: Sequence[Any], template: ChatTemplate) -> list[Json]:

@@ -86,7 +86,8 @@ def test_auto_leaves_text_free_and_holds_once_a_call_has_begun(server: Server) -
     assert "".join(c.delta.content or "" for c in chunks) == choice.message.content
     called = [call for c in chunks for call in c.delta.tool_calls or []]
     assert [call.index for call in called] == [0] and chunks[-1].finish_reason == "tool_calls"
-    assert called[0].function == choice.message.tool_calls[0].function
+    check(called[0])
+    assert called[0].function.arguments == choice.message.tool_calls[0].function.arguments
     cut = ask(server, max_tokens=40, **more).choices[0]
     assert cut.finish_reason == "length" and not cut.message.tool_calls
     assert cut.message.content.startswith(WISH[:20])
@@ -143,7 +144,11 @@ def test_calls_are_read_whole_or_not_at_all() -> None:
     one = '<tool_call>\n{"name": "f", "arguments": {"x": {"y": "}"}}}\n</tool_call>'
     text, calls = read_calls(f"hm {one}\n{one}")
     assert text == "hm " and [call["function"]["arguments"] for call in calls] == ['{"x": {"y": "}"}}'] * 2
-    for other in (one[:-3], one + " and so on", '<tool_call>{"name": 1}</tool_call>', "plain", ""):
+    words = json.dumps({"name": "f", "arguments": "<tool_call> and </tool_call>"})
+    assert len(read_calls(f"<tool_call>{words}</tool_call>")[1]) == 1
+    others = [one[:-3], one + " and so on", '<tool_call>{"name": 1}</tool_call>', "<tool_call>3", "plain", ""]
+    others += [one * 500 + one[:-5], f"<tool_call>{words} x</tool_call>", "<tool_call>", "<tool_call>" * 500]
+    for other in others:
         assert read_calls(other) == (other, [])
 
 
