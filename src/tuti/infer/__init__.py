@@ -2,6 +2,7 @@
 
 from tuti.infer.engine import Engine
 from tuti.infer.generate import Model, Token, fitting, generate, sample_text
+from tuti.infer.grammar import Grammar, compiled
 from tuti.infer.held_out import HeldOut
 from tuti.infer.loading import LoadedModel, load_model, save_model
 from tuti.infer.packed import PackedDecoder
@@ -16,6 +17,7 @@ __all__ = [
     "Engine",
     "Event",
     "Finish",
+    "Grammar",
     "HeldOut",
     "Inbox",
     "LoadedModel",
@@ -26,6 +28,7 @@ __all__ = [
     "StopText",
     "Ticket",
     "Token",
+    "compiled",
     "document_nats",
     "fitting",
     "generate",

@@ -27,6 +27,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from tuti.infer.generate import Model, Token
+from tuti.infer.grammar import constrain
 from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket
 from tuti.infer.sampling import Sampling, sample, top_logprobs
 from tuti.infer.spelling import Spelling
@@ -72,7 +73,7 @@ class Engine:
         self._thread.start()
 
     def submit(self, request: Request, inbox: Inbox | None = None) -> Ticket:
-        """Queues a request; UserError when it can never be served, Busy when it cannot be now.
+        """Queues a request; UserError when it or its grammar can never be served, Busy when not now.
 
         Several requests may share an inbox, which then holds the tickets with their events.
         """
@@ -225,7 +226,9 @@ class Engine:
         logits = logits.cpu()
         rules = [ticket.request.sampling for ticket in tickets]
         kept = self._spelling.kept(logits, [ticket.place for ticket in tickets])
-        chosen = sample(kept, rules, [ticket.source for ticket in tickets])
+        constrain(kept, [ticket.constraint for ticket in tickets])
+        said = [(ticket.ids, len(ticket.request.prompt)) for ticket in tickets]
+        chosen = sample(kept, rules, [ticket.source for ticket in tickets], said)
         self.counters.generated_tokens += len(chosen)
         for row, (ticket, token_id) in enumerate(zip(tickets, chosen, strict=True)):
             ended = token_id in ticket.request.ends
@@ -236,11 +239,13 @@ class Engine:
             ticket.ids.append(token_id)
             ticket.place = self._spelling.after(ticket.place, token_id)
             ticket.made += 1
+            over = "" if ended else ticket.goes_on(token_id)
             self._out.append((ticket, token))
             if ticket.stops.found is not None:
                 self._finish(ticket, Finish("stop", stop=ticket.stops.found))
-            elif ended or ticket.made >= self._room(ticket):
-                self._finish(ticket, Finish("stop" if ended else "length", ticket.stops.flush()))
+            elif ended or over or ticket.made >= self._room(ticket):
+                reason = over or ("stop" if ended else "length")
+                self._finish(ticket, Finish(reason, ticket.stops.flush()))
 
     def _room(self, ticket: Ticket) -> int:
         """Tokens an answer may have: the last one needs no place in the cache."""

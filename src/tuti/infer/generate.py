@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from tuti.infer.grammar import Constraint, constrain
 from tuti.infer.sampling import Sampling, sample, top_logprobs
 from tuti.infer.spelling import Spelling
 from tuti.infer.stops import StopText
@@ -45,7 +46,7 @@ def generate(
     sampling: Sampling,
     ends: Sequence[int] = (),
 ) -> Iterator[Token]:
-    """Tokens as they are made, until one of `ends`, a stop string, max_tokens or the context's end.
+    """Tokens as they are made, until one of `ends`, a stop string, max_tokens, the end of grammar or context.
 
     The ending token and the stop string are not given out. Texts joined are the answer, always valid
     UTF-8: of a character that max_tokens cuts off nothing is given out.
@@ -53,7 +54,8 @@ def generate(
     stream, stops = tokenizer.stream(skip_specials=True), StopText(sampling.stop)
     last: Token | None = None
     spelling = Spelling(tokenizer, model.config.vocab)
-    for token in _steps(model, spelling, prompt, sampling, frozenset(ends)):
+    rule = None if sampling.grammar is None else Constraint(sampling.grammar, tokenizer, ends)
+    for token in _steps(model, spelling, prompt, sampling, frozenset(ends), rule):
         if last is not None:
             yield last
         last = replace(token, text=stops.push(stream.push(token.id)))
@@ -71,6 +73,7 @@ def _steps(
     prompt: Sequence[int],
     sampling: Sampling,
     ends: frozenset[int],
+    rule: Constraint | None,
 ) -> Generator[Token]:
     context = model.config.context
     if not 0 < len(prompt) <= context:
@@ -80,12 +83,14 @@ def _steps(
         )
     count = min(sampling.max_tokens, context - len(prompt) + 1)  # the last needs no place
     cache, source = model.cache(1, len(prompt) + count), sampling.random()
-    ids, place = list(prompt), WHOLE
+    ids, place, said = list(prompt), WHOLE, list(prompt)
     for _ in range(count):
         new = torch.tensor([ids], device=cache.store.device)
         hidden = model(new, cache=cache.window([0], [len(ids)]))
         logits = model.logits(hidden[:, -1]).float().cpu()
-        chosen = sample(spelling.kept(logits, [place]), [sampling], [source])[0]
+        kept = spelling.kept(logits, [place])
+        constrain(kept, [rule])
+        chosen = sample(kept, [sampling], [source], [(said, len(prompt))])[0]
         place = spelling.after(place, chosen)
         if chosen in ends:
             return
@@ -96,6 +101,13 @@ def _steps(
             top = top_logprobs(logprobs, sampling.logprobs)
             yield Token(chosen, "", float(logprobs[chosen]), top)
         ids = [chosen]
+        said.append(chosen)
+        if rule is not None:
+            rule.push(chosen)
+            if rule.over == "error":
+                raise UserError("the grammar cannot go on with this vocabulary", hint="give a simpler one")
+            if rule.over:
+                return
 
 
 def fitting(prompt: Sequence[int], model: Model, max_tokens: int) -> Sequence[int]:

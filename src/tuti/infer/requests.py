@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tuti.infer.generate import Token
+from tuti.infer.grammar import Constraint
 from tuti.infer.sampling import Sampling
 from tuti.infer.stops import StopText
 from tuti.text import Tokenizer
@@ -78,6 +79,8 @@ class Ticket:
         self.turn = 0  # the step at which its prompt was last read on
         self.cancelled = self.done = False
         self.source = request.sampling.random()
+        grammar = request.sampling.grammar
+        self.constraint = None if grammar is None else Constraint(grammar, tokenizer, request.ends)
         self.stream = tokenizer.stream(skip_specials=True)
         self.stops = StopText(request.sampling.stop)
         try:
@@ -86,6 +89,13 @@ class Ticket:
             self.loop = None
         self.inbox: Inbox = asyncio.Queue() if inbox is None else inbox
         self.outbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    def goes_on(self, token_id: int) -> Literal["", "stop", "error"]:
+        """Tells the grammar, if there is one; why the answer is over, if it is."""
+        if self.constraint is None:
+            return ""
+        self.constraint.push(token_id)
+        return self.constraint.over
 
     async def events(self) -> AsyncGenerator[Event]:
         """Tokens, then a `Finish`; leaving early cancels."""

@@ -1,4 +1,4 @@
-"""From logits to the next token: greedy, or drawn at a temperature from the most probable tokens."""
+"""From logits to the next token: penalties on what was said, then greedy or a draw at a temperature."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tuti.infer.grammar import Grammar
 from tuti.run import UserError
 
 NUCLEUS = 256  # tokens that are sorted at first; only a flat distribution needs more
@@ -33,6 +34,16 @@ class Sampling:
     """Seed of the draws (None: another one each time)"""
     logprobs: int | None = None
     """How many alternatives to report beside each token's log-probability (None: no report)"""
+    min_p: float = 0.0
+    """Only tokens at least this share as probable as the most probable one (Nguyen et al. 2024)"""
+    repetition_penalty: float = 1.0
+    """Divides positive logits of tokens in prompt or answer, multiplies others (Keskar et al. 2019)"""
+    frequency_penalty: float = 0.0
+    """Taken from a token's logit for each time that the answer has it"""
+    presence_penalty: float = 0.0
+    """Taken from the logit of each token that the answer has"""
+    grammar: Grammar | None = None
+    """What the answer must be"""
 
     def __post_init__(self) -> None:
         limits = (
@@ -41,6 +52,10 @@ class Sampling:
             ("top_k", self.top_k, 0, 2**31),
             ("max_tokens", self.max_tokens, 0, 2**31),
             ("logprobs", self.logprobs or 0, 0, 100),
+            ("min_p", self.min_p, 0.0, 1.0),
+            ("repetition_penalty", self.repetition_penalty, 0.01, 100.0),
+            ("frequency_penalty", self.frequency_penalty, -2.0, 2.0),
+            ("presence_penalty", self.presence_penalty, -2.0, 2.0),
         )
         for name, value, low, high in limits:
             if not low <= value <= high:  # also catches nan
@@ -57,8 +72,15 @@ def sample(
     logits: Float[Tensor, "batch vocab"],
     samplings: Sequence[Sampling],
     sources: Sequence[random.Random],
+    said: Sequence[tuple[Sequence[int], int]] = (),
 ) -> list[int]:
-    """One id a row, each row by its own rule and its own source (one draw unless greedy)."""
+    """One id a row, each row by its own rule and its own source (one draw unless greedy).
+
+    `said`: each row's ids so far, and how many of them are the prompt's.
+    """
+    if said:
+        rows = zip(logits, samplings, said, strict=True)
+        logits = torch.stack([_penalised(row, rule, *ids) for row, rule, ids in rows])
     best = [int(i) for i in logits.argmax(dim=-1)]
     for row, (rule, source) in enumerate(zip(samplings, sources, strict=True)):
         if rule.temperature > 0:
@@ -66,9 +88,23 @@ def sample(
     return best
 
 
+def _penalised(
+    logits: Float[Tensor, " vocab"], rule: Sampling, said: Sequence[int], prompt: int
+) -> Float[Tensor, " vocab"]:
+    if (rule.repetition_penalty, rule.frequency_penalty, rule.presence_penalty) == (1, 0, 0):
+        return logits
+    seen, penalty = torch.tensor(said), rule.repetition_penalty
+    found = logits[seen]
+    logits = logits.scatter(0, seen, torch.where(found < 0, found * penalty, found / penalty))
+    counts = torch.bincount(seen[prompt:], minlength=len(logits))
+    return logits - rule.frequency_penalty * counts - rule.presence_penalty * (counts > 0)
+
+
 def _draw(logits: Float[Tensor, " vocab"], rule: Sampling, u: float) -> int:
     """The token at which the cumulated probability passes u ∈ [0, 1) of what is kept."""
     scores = torch.log_softmax(logits.double() / rule.temperature, dim=-1)
+    if rule.min_p:
+        scores = scores.masked_fill(scores.exp() < rule.min_p * scores.max().exp(), -torch.inf)
     if rule.top_p >= 1 and not rule.top_k:
         return _invert(scores.exp(), u)
     count = min(rule.top_k or NUCLEUS, scores.numel())
@@ -86,7 +122,8 @@ def _draw(logits: Float[Tensor, " vocab"], rule: Sampling, u: float) -> int:
 def _invert(probabilities: Float[Tensor, " kept"], u: float) -> int:
     cumulated = probabilities.cumsum(0)
     place = torch.searchsorted(cumulated, cumulated[-1] * u, right=True)
-    return min(int(place), probabilities.numel() - 1)
+    last = torch.searchsorted(cumulated, cumulated[-1])  # beyond it only what has no probability
+    return int(torch.minimum(place, last))
 
 
 def top_logprobs(logprobs: Float[Tensor, " vocab"], count: int) -> tuple[tuple[int, float], ...]:

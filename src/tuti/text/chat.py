@@ -22,7 +22,10 @@ DEFAULT = r"""{%- for message in messages -%}
 # Put inside what looks like a special token in a message, so that it is none: shown as nothing.
 NEUTRALISER = "\u200b"
 
-Message = Mapping[str, str]
+DEEPEST = 64  # how far the JSON of tools and calls may be nested
+
+Message = Mapping[str, Any]
+"""role and content; perhaps tool_calls, tool_call_id and name, as in OpenAI's API"""
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,10 @@ class ChatTemplate:
         self.tokenizer.save(folder)
         atomic_write(Path(folder) / FILE, self.source)
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> Rendered:
-        """The conversation as the model sees it.
+    def render(
+        self, messages: Sequence[Message], *, tools: Sequence[Any] = (), add_generation_prompt: bool = False
+    ) -> Rendered:
+        """The conversation as the model sees it; `tools` are JSON, as OpenAI's API lists them.
 
         The mask holds on an assistant's content and the special token that ends its turn. A turn is found by
         rendering what comes before it, with the generation prompt; byte-level ids are made turn by
@@ -83,28 +88,29 @@ class ChatTemplate:
                 "a conversation must begin with a message by the system or the user",
                 hint="put what the assistant answers in front of its answer",
             )
-        text = self._text(chat, add_generation_prompt)
+        told = [self._plain(tool) for tool in tools]
+        text = self._text(chat, told, add_generation_prompt)
         pieces: list[tuple[str, bool]] = []
         at = 0
         for i, message in enumerate(chat):
             if message["role"] == "assistant":
-                start, stop = self._turn(chat, i, text)
+                start, stop = self._turn(chat, told, i, text)
                 pieces += [(text[at:start], False), (text[start:stop], True)]
                 at = stop
         pieces.append((text[at:], False))
         ids, mask = self._encode(pieces)
         return Rendered(text, ids, mask)
 
-    def _text(self, chat: Sequence[Message], add_generation_prompt: bool) -> str:
+    def _text(self, chat: Sequence[Message], tools: Sequence[Any], add_generation_prompt: bool) -> str:
         context = {key: name for key, name in self._names.items() if name is not None}
-        context |= {"messages": [dict(message) for message in chat], "tools": None, "documents": None}
-        context |= {"add_generation_prompt": add_generation_prompt}
-        size = sum(len(message["content"]) + 100 for message in chat)
+        context |= {"messages": [dict(message) for message in chat], "documents": None}
+        context |= {"tools": tools or None, "add_generation_prompt": add_generation_prompt}
+        size = sum(len(str(one)) + 100 for one in (*chat, *tools))
         return render_template(self._template, context, size)
 
-    def _turn(self, chat: Sequence[Message], i: int, text: str) -> tuple[int, int]:
+    def _turn(self, chat: Sequence[Message], tools: Sequence[Any], i: int, text: str) -> tuple[int, int]:
         """Where the assistant's message i starts and stops in the rendered text."""
-        before, after = self._text(chat[:i], True), self._text(chat[: i + 1], False)
+        before, after = self._text(chat[:i], tools, True), self._text(chat[: i + 1], tools, False)
         if not (after.startswith(before) and text.startswith(after)):
             raise UserError(
                 f"the chat template writes the start of a conversation anew when message {i} follows, so the"
@@ -134,7 +140,7 @@ class ChatTemplate:
         ids, offsets = self.tokenizer.encode_with_specials("".join(piece for piece, _ in pieces))
         return ids, [said_at[min(start, len(said_at) - 1)] for start, _ in offsets]
 
-    def _checked(self, i: int, message: Message) -> dict[str, str]:
+    def _checked(self, i: int, message: Message) -> dict[str, Any]:
         found = cast(object, message)
         fields = cast(dict[str, object], dict(message)) if isinstance(found, Mapping) else {}
         role, content = fields.get("role"), fields.get("content")
@@ -148,7 +154,19 @@ class ChatTemplate:
                 f"message {i} has content of type {type(content).__name__}, not a string",
                 hint="give text only",
             )
-        return {"role": str(role), "content": self.neutralise(content)}
+        more = {key: fields[key] for key in ("tool_calls", "tool_call_id", "name") if key in fields}
+        return {"role": str(role), "content": self.neutralise(content), **self._plain(more)}
+
+    def _plain(self, value: Any, depth: int = 0) -> Any:
+        """JSON, each string in it as `neutralise` makes it."""
+        if depth > DEEPEST:
+            raise UserError(f"a tool or a call is nested deeper than {DEEPEST}", hint="make it flatter")
+        if isinstance(value, Mapping):
+            items = cast(Mapping[str, Any], value).items()
+            return {self.neutralise(key): self._plain(inner, depth + 1) for key, inner in items}
+        if isinstance(value, list):
+            return [self._plain(inner, depth + 1) for inner in cast(list[Any], value)]
+        return self.neutralise(value) if isinstance(value, str) else value
 
     def neutralise(self, content: str) -> str:
         """The content with U+200B inside every special token's text."""
