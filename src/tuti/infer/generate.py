@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tuti.infer.grammar import Constraint, constrain
 from tuti.infer.sampling import Sampling, sample, top_logprobs
+from tuti.infer.speculative import Draft
 from tuti.infer.spelling import Spelling
 from tuti.infer.stops import StopText
 from tuti.nn import CacheWindow, DecoderConfig, KVCache
@@ -45,17 +46,18 @@ def generate(
     prompt: Sequence[int],
     sampling: Sampling,
     ends: Sequence[int] = (),
+    draft: Draft | None = None,
 ) -> Iterator[Token]:
     """Tokens as they are made, until one of `ends`, a stop string, max_tokens, the end of grammar or context.
 
     The ending token and the stop string are not given out. Texts joined are the answer, always valid
-    UTF-8: of a character that max_tokens cuts off nothing is given out.
+    UTF-8: of a character that max_tokens cuts off nothing is given out. `draft` makes it faster, perhaps.
     """
     stream, stops = tokenizer.stream(skip_specials=True), StopText(sampling.stop)
     last: Token | None = None
     spelling = Spelling(tokenizer, model.config.vocab)
     rule = None if sampling.grammar is None else Constraint(sampling.grammar, tokenizer, ends)
-    for token in _steps(model, spelling, prompt, sampling, frozenset(ends), rule):
+    for token in _steps(model, spelling, prompt, sampling, frozenset(ends), rule, draft):
         if last is not None:
             yield last
         last = replace(token, text=stops.push(stream.push(token.id)))
@@ -74,6 +76,7 @@ def _steps(
     sampling: Sampling,
     ends: frozenset[int],
     rule: Constraint | None,
+    draft: Draft | None,
 ) -> Generator[Token]:
     context = model.config.context
     if not 0 < len(prompt) <= context:
@@ -83,31 +86,40 @@ def _steps(
         )
     count = min(sampling.max_tokens, context - len(prompt) + 1)  # the last needs no place
     cache, source = model.cache(1, len(prompt) + count), sampling.random()
-    ids, place, said = list(prompt), WHOLE, list(prompt)
-    for _ in range(count):
-        new = torch.tensor([ids], device=cache.store.device)
-        hidden = model(new, cache=cache.window([0], [len(ids)]))
-        logits = model.logits(hidden[:, -1]).float().cpu()
-        kept = spelling.kept(logits, [place])
-        constrain(kept, [rule])
-        chosen = sample(kept, [sampling], [source], [(said, len(prompt))])[0]
-        place = spelling.after(place, chosen)
-        if chosen in ends:
-            return
-        if sampling.logprobs is None:
-            yield Token(chosen, "")
-        else:
-            logprobs = logits[0].log_softmax(-1)
-            top = top_logprobs(logprobs, sampling.logprobs)
-            yield Token(chosen, "", float(logprobs[chosen]), top)
-        ids = [chosen]
-        said.append(chosen)
-        if rule is not None:
-            rule.push(chosen)
-            if rule.over == "error":
-                raise UserError("the grammar cannot go on with this vocabulary", hint="give a simpler one")
-            if rule.over:
+    place, said = WHOLE, list(prompt)
+    while (left := len(prompt) + count - len(said)) > 0:
+        guessed = [] if draft is None else draft.propose(said, left - 1, sampling, source)
+        ids = [*said[cache.lengths[0] :], *guessed]
+        hidden = model(torch.tensor([ids], device=cache.store.device), cache=cache.window([0], [len(ids)]))
+        seen = model.logits(hidden[0, -1 - len(guessed) :]).float().cpu()
+        for logits, guess in zip(seen[:, None], [*guessed, None], strict=True):
+            kept = spelling.kept(logits, [place])
+            constrain(kept, [rule])
+            chosen = sample(kept, [sampling], [source], [(said, len(prompt))])[0]
+            place = spelling.after(place, chosen)
+            if chosen in ends:
                 return
+            yield _judged(chosen, logits[0], sampling.logprobs)
+            said.append(chosen)
+            if rule is not None and _over(rule, chosen):
+                return
+            if chosen != guess:
+                break
+        cache.truncate(0, len(said) - 1)
+
+
+def _judged(chosen: int, logits: Tensor, alternatives: int | None) -> Token:
+    if alternatives is None:
+        return Token(chosen, "")
+    logprobs = logits.log_softmax(-1)
+    return Token(chosen, "", float(logprobs[chosen]), top_logprobs(logprobs, alternatives))
+
+
+def _over(rule: Constraint, chosen: int) -> bool:
+    rule.push(chosen)
+    if rule.over == "error":
+        raise UserError("the grammar cannot go on with this vocabulary", hint="give a simpler one")
+    return bool(rule.over)
 
 
 def fitting(prompt: Sequence[int], model: Model, max_tokens: int) -> Sequence[int]:

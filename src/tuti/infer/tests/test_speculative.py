@@ -1,0 +1,126 @@
+"""Guessing ahead changes the time of an answer and nothing else."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from tuti.infer import PackedDecoder, Sampling, Token, generate
+from tuti.infer.grammar import Grammar
+from tuti.infer.speculative import Draft, DraftModel, Lookup
+from tuti.nn import Decoder, DecoderConfig
+from tuti.text import Tokenizer
+
+TOKENIZER = Tokenizer.from_merges([])
+VOCAB = TOKENIZER.vocab_size
+PROMPT = [*b"a parrot says: a parrot says: a par"]
+
+
+def decoder(seed: int, spread: float = 8.0, context: int = 160) -> Decoder:
+    model = Decoder(DecoderConfig(VOCAB, 32, 2, 4, 2, 8, 64, context), torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(spread) if p.dim() == 2 else None
+    return model
+
+
+class Wild:
+    """Guesses at random, the worst that there can be; counts the passes."""
+
+    def __init__(self) -> None:
+        self.passes, self.chance = 0, random.Random(5)
+
+    def propose(self, said: Sequence[int], most: int, rule: Sampling, source: random.Random) -> list[int]:
+        self.passes += 1
+        return [self.chance.randrange(VOCAB) for _ in range(min(most, self.chance.randrange(6)))]
+
+
+def drafts(model: Decoder) -> dict[str, Draft]:
+    return {
+        "lookup": Lookup(),
+        "itself": DraftModel(PackedDecoder(decoder(0))),
+        "another": DraftModel(PackedDecoder(decoder(1))),
+        "a shorter one": DraftModel(PackedDecoder(decoder(1, context=50))),
+        "wild": Wild(),
+    }
+
+
+RULES = {
+    "greedy": Sampling(temperature=0, max_tokens=60),
+    "drawn": Sampling(seed=3, max_tokens=60, logprobs=2),
+    "nucleus": Sampling(seed=4, temperature=1.4, top_p=0.9, top_k=30, min_p=0.01, max_tokens=60),
+    "penalised": Sampling(seed=5, repetition_penalty=1.3, presence_penalty=0.5, max_tokens=60),
+    "to the context's end": Sampling(seed=6, max_tokens=10_000),
+    "a grammar": Sampling(seed=7, max_tokens=60, grammar=Grammar.regex("(a|b|ab?c)*d")),
+    "one token": Sampling(seed=8, max_tokens=1),
+}
+
+
+@pytest.mark.parametrize("name", ["lookup", "itself", "another", "a shorter one", "wild"])
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_equal_seeds_give_equal_answers(name: str, rule: Sampling) -> None:
+    model = PackedDecoder(decoder(0))
+    plain = list(generate(model, TOKENIZER, PROMPT, rule))
+    guessed = list(generate(model, TOKENIZER, PROMPT, rule, draft=drafts(decoder(0))[name]))
+    assert [token.id for token in guessed] == [token.id for token in plain]
+    assert [token.text for token in guessed] == [token.text for token in plain]
+    if rule.logprobs is not None:
+        found, wanted = ([t.logprob for t in tokens] for tokens in (guessed, plain))
+        assert found == pytest.approx(wanted, abs=1e-4)
+
+
+def test_the_distribution_is_the_models_own() -> None:
+    """Two tokens, 3,000 times with a draft that is usually wrong: χ² against exact probabilities."""
+    model = PackedDecoder(decoder(2, 14.0))
+    draft = DraftModel(PackedDecoder(decoder(3, 14.0)))
+    cache = model.cache(1, len(PROMPT))
+    first = model.logits(model(torch.tensor([PROMPT]), cache=cache.window([0], [len(PROMPT)])))[0, -1]
+    ascii_only = torch.arange(VOCAB) < 128
+    probabilities = first.masked_fill(~ascii_only, -torch.inf).softmax(-1)
+    rule = Grammar.regex("[\\x01-\\x7f]{2}")
+    count = 3000
+    seen = Counter(
+        next(iter(generate(model, TOKENIZER, PROMPT, Sampling(seed=s, max_tokens=2, grammar=rule), (), draft))).id
+        for s in range(count)
+    )
+    likely = [i for i in range(1, 128) if float(probabilities[i]) * count >= 5]
+    expected = {i: float(probabilities[i] / probabilities[1:128].sum()) * count for i in likely}
+    chi2 = sum((seen[i] - e) ** 2 / e for i, e in expected.items())
+    assert len(likely) > 5 and chi2 < len(likely) + 5 * (2 * len(likely)) ** 0.5
+
+
+def test_right_guesses_save_passes() -> None:
+    """Of models that say ASCII alone: guesses know nothing of the halves of characters."""
+    rule, calls = Sampling(seed=1, temperature=0.3, max_tokens=80), Counter[str]()
+
+    def english() -> PackedDecoder:
+        model = decoder(0)
+        with torch.no_grad():
+            model.embedding.weight[128:] = 0  # tied: their logits are 0, far below the best
+        return PackedDecoder(model)
+
+    def counted(name: str, inner: PackedDecoder) -> PackedDecoder:
+        forward = inner._forward  # pyright: ignore[reportPrivateUsage]
+
+        def count(*args: object) -> torch.Tensor:
+            calls[name] += 1
+            return forward(*args)  # pyright: ignore[reportArgumentType]
+
+        inner._forward = count  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
+        return inner
+
+    draft = DraftModel(english(), tokens=4)
+    tokens: list[Token] = list(generate(counted("model", english()), TOKENIZER, PROMPT, rule, draft=draft))
+    assert len(tokens) == 80 and calls["model"] <= 80 / 5 + 2  # a draft equal to the model is always right
+
+
+def test_lookup_finds_the_last_time_and_never_more_than_was_asked_for() -> None:
+    rule, source = Sampling(), random.Random(0)
+    lookup = Lookup(tokens=4)
+    said = [1, 2, 3, 4, 5, 1, 2, 3]
+    assert list(lookup.propose(said, 9, rule, source)) == [4, 5, 1, 2]
+    assert list(lookup.propose([*said, 9, 2, 3], 2, rule, source)) == [9, 2]
+    assert list(Lookup().propose([1, 2, 3], 9, rule, source)) == []
+    assert list(Lookup().propose([7], 9, rule, source)) == []
