@@ -133,12 +133,17 @@ class Measures:
         first = int(np.isin(runs, values[counts == most]).argmax())
         return most * int(sizes[first : first + n].sum()) / int(sizes.sum())
 
+    @property
+    def top_grams(self) -> list[float]:
+        """`top_gram` of 2, 3, 4 words."""
+        return [self.top_gram(n) for n in (2, 3, 4)]
+
     @cached_property
-    def repeated_grams(self) -> dict[int, float]:
-        """n → share of characters in words of runs of n words that stood there before, n from 5 to 10."""
-        found = dict.fromkeys(range(5, 11), 0.0)
+    def repeated_grams(self) -> list[float]:
+        """Share of characters in words of runs of n words that stood there before, n from 5 to 10."""
+        found = [0.0] * 6
         _, sizes = self._numbers
-        for n in found:
+        for place, n in enumerate(range(5, 11)):
             if len(self.words) < n + 1:
                 break
             runs = self._grams(n)
@@ -149,5 +154,5 @@ class Measures:
             covered = np.zeros(len(sizes), bool)
             for word in range(n):
                 covered[word : word + len(runs)] |= again
-            found[n] = int(sizes[covered].sum()) / int(sizes.sum())
+            found[place] = int(sizes[covered].sum()) / int(sizes.sum())
         return found

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tuti.systems.spark.buckets import iterate_lines
+from tuti.systems.spark.frames import Count
 from tuti.systems.spark.rows import Row, read_row
-from tuti.systems.spark.words import Count
 
 SHARD_BYTES = 256_000_000
 """Size at which another file of documents is begun"""
