@@ -21,10 +21,15 @@ class DataCard:
 
 def card(config: DataCard) -> None:
     """Counts, scripts, and drops by rule with examples."""
-    inner = config.run / "stages" / "prepare"
-    folder = find_artifact(inner if inner.exists() else config.run, "Documents")
+    folder = find_artifact(preparation(config.run), "Documents")
     stats, drops = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("stats", "drops"))
     print("\n".join(_lines(stats, drops)))
+
+
+def preparation(run: Path) -> Path:
+    """The run of `prepare`, which a run of `teach` has among its stages."""
+    inner = run / "stages" / "prepare"
+    return inner if inner.exists() else run
 
 
 def _lines(stats: dict[str, Any], drops: dict[str, Any]) -> Iterator[str]:
