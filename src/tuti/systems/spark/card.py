@@ -41,10 +41,7 @@ def _lines(stats: dict[str, Any], drops: dict[str, Any]) -> Iterator[str]:
     for name, part in stats["splits"].items():
         columns = (_counted(part.get("languages", {})), _counted(part["characters"]))
         yield f"| {name} | {part['documents']:,} | {part['bytes'] / 1e6:.2f} | {' | '.join(columns)} |"
-    if licences := stats["sources"].get("licences"):
-        yield f"\nLicence files among the sources: {', '.join(licences)}"
-    else:
-        yield "\nLicences: no licence file was among the sources; who may use these texts is not known"
+    yield "\nLicences: none is recorded; who may use these texts is not known"
     yield "\n## Left out\n"
     for name, rule in drops["rules"].items():
         yield f"- **{name}**: {rule['count']:,} ({rule['bytes']:,} bytes)"

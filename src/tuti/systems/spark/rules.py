@@ -1,4 +1,4 @@
-"""Quality rules: a text is kept where every rule holds; the first that does not is why it is dropped.
+"""Genres, and quality rules: a text is kept where all hold; the first that does not is why it is dropped.
 
 `rules.toml` has the rules with their sources, their bounds by genre and language, and what they look for.
 """
@@ -12,24 +12,59 @@ from operator import ge, le
 from pathlib import Path
 from typing import Any
 
-from tuti.systems.spark.measures import Measures
+from tuti.systems.spark.measures import LETTER, Measures
 
 _TABLES: dict[str, Any] = tomllib.loads(Path(__file__).with_name("rules.toml").read_text("utf-8"))
 STOP_WORDS: dict[str, str] = _TABLES["stop_words"]
 _STOP_WORDS = {language: frozenset(words.split()) for language, words in STOP_WORDS.items()}
-_NOTICES, _GENERATED = (re.compile(_TABLES[name]["pattern"]) for name in ("notices", "generated"))
+_NOTICES, _GENERATED, _CODE, _BULLET, _NUMBERED = (
+    re.compile(_TABLES[name]["pattern"]) for name in ("notices", "generated", "code", "bullet", "numbered")
+)
+ENDS = tuple(_TABLES["ends"]["marks"].split())
+"""Of sentences"""
+NOTE = 50
+"""Words below which the rules for pages cannot be asked of a text"""
+
+
+def genre_of(measures: Measures) -> str:
+    """`prose`, `poetry`, `code`, or a `note` of some words. Plays, and prose that is wrapped at some 70 columns, count as poetry.
+
+    What these share is that a line's end means nothing, so that rules about lines do not hold for them.
+    """
+    lines = measures.lines
+    code = sum(1 for line in lines if _CODE.search(line))
+    if len(lines) >= 3 and code >= 0.4 * len(lines):
+        return "code"
+    if len(measures.words) < NOTE:
+        return "note"
+    lengths = sorted(len(line) for line in lines)
+    if len(lines) >= 4 and lengths[int(0.95 * (len(lengths) - 1))] <= 90 and lengths[len(lengths) // 2] >= 15:
+        return "poetry"
+    return "prose"
 
 
 def _notices(m: Measures) -> float:
     """Share of lines with a notice."""
     text = m.text.lower()
-    if not any(sign in text for sign in _TABLES["notices"]["signs"]):  # most texts: the pattern is slow
-        return 0.0
-    return m.share(sum(1 for line in m.lines if _NOTICES.search(line)), lines=True)
+    signs = any(sign in text for sign in _TABLES["notices"]["signs"])  # mostly not: the pattern is slow
+    return m.of_lines(_NOTICES.search) if signs else 0.0
 
 
-_MEASURES: dict[str, Callable[[Measures, str], float]] = {
+_MEASURES: dict[str, Callable[[Measures, str], float | tuple[float, ...]]] = {
     "count": lambda m, _: len(m.words),
+    "word_length": lambda m, _: m.share(sum(map(len, m.words))),
+    "symbols": lambda m, _: m.share(max(m.text.count("#"), m.text.count("...") + m.text.count("…"))),
+    "alphabetic": lambda m, _: m.share(sum(1 for w in m.words if w[0].isalpha() or LETTER.search(w))),
+    "bullets": lambda m, _: m.of_lines(_BULLET.match),
+    "ellipses": lambda m, _: m.of_lines(lambda line: line.rstrip().endswith(("...", "…"))),
+    "punctuated": lambda m, _: m.of_lines(lambda line: line.rstrip(" *_").endswith(ENDS)),
+    "short": lambda m, _: m.of_lines(lambda line: len(line.strip()) <= 30),
+    "numbered": lambda m, _: sum(len(line) for line in m.lines if _NUMBERED.match(line)) / m.characters,
+    "top_grams": lambda m, _: tuple(m.top_gram(n) for n in (2, 3, 4)),
+    "repeated_lines": lambda m, _: m.repeated(m.lines),
+    "repeated_paragraphs": lambda m, _: m.repeated(
+        [part for part in re.split(r"\n\s*\n", m.text) if part.strip()]
+    ),
     "stop_words": lambda m, language: m.stop_words(_STOP_WORDS[language]) if language in STOP_WORDS else inf,
     "placeholders": lambda m, _: m.text.lower().count("lorem ipsum"),
     "curly": lambda m, _: m.share(m.text.count("{")),
@@ -75,8 +110,3 @@ RULES = tuple(Rule(**row) for row in _TABLES["rule"])
 def broken_rules(measures: Measures, language: str, genre: str) -> Iterator[str]:
     """The names of the rules that do not hold, in their order."""
     return (rule.name for rule in RULES if not rule.holds(measures, language, genre))
-
-
-def first_broken(measures: Measures, language: str, genre: str) -> str:
-    """The first rule that does not hold; "": the text is kept."""
-    return next(broken_rules(measures, language, genre), "")
