@@ -27,9 +27,10 @@ NOTE = 50
 
 
 def genre_of(measures: Measures) -> str:
-    """`prose`, `poetry`, `code`, or a `note` of some words. Plays, and prose that is wrapped at some 70 columns, count as poetry.
+    """`prose`, `poetry`, `code`, or a `note` of some words.
 
-    What these share is that a line's end means nothing, so that rules about lines do not hold for them.
+    Plays, and prose that is wrapped at some 70 columns, count as poetry: what these share is that a line's end
+    means nothing, so that rules about lines do not hold for them.
     """
     lines = measures.lines
     code = sum(1 for line in lines if _CODE.search(line))
