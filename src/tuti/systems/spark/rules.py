@@ -12,6 +12,8 @@ from operator import ge, le
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tuti.systems.spark.measures import LETTER, Measures
 
 _TABLES: dict[str, Any] = tomllib.loads(Path(__file__).with_name("rules.toml").read_text("utf-8"))
@@ -29,8 +31,8 @@ NOTE = 50
 def genre_of(measures: Measures) -> str:
     """`prose`, `poetry`, `code`, or a `note` of some words.
 
-    Plays, and prose that is wrapped at some 70 columns, count as poetry: what these share is that a line's end
-    means nothing, so that rules about lines do not hold for them.
+    Plays, and prose that is wrapped at some 70 columns, count as poetry: what these share is that a line's
+    end means nothing, so that rules about lines do not hold for them.
     """
     lines = measures.lines
     code = sum(1 for line in lines if _CODE.search(line))
@@ -93,16 +95,12 @@ class Rule:
         if genre in self.free:
             return True
         own = _MEASURES.get(self.measure)
-        figures = _listed(own(measures, language) if own else getattr(measures, self.measure))
+        figures = np.asarray(own(measures, language) if own else getattr(measures, self.measure))
         for bounds, compare in ((self.least, ge), (self.most, le)):
             bound = bounds.get(genre, bounds.get(language, bounds.get("all")))
-            if bound is not None and not all(map(compare, figures, _listed(bound))):
+            if bound is not None and not compare(figures, np.asarray(bound)).all():
                 return False
         return True
-
-
-def _listed(figures: Any) -> Any:
-    return figures if isinstance(figures, list | tuple) else (figures,)
 
 
 RULES = tuple(Rule(**row) for row in _TABLES["rule"])
