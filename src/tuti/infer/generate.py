@@ -88,7 +88,7 @@ def _steps(
     cache, source = model.cache(1, len(prompt) + count), sampling.random()
     place, said = WHOLE, list(prompt)
     while (left := len(prompt) + count - len(said)) > 0:
-        guessed = [] if draft is None else draft.propose(said, left - 1, sampling, source)
+        guessed: Sequence[int] = () if draft is None else draft.propose(said, left - 1, sampling, source)
         ids = [*said[cache.lengths[0] :], *guessed]
         hidden = model(torch.tensor([ids], device=cache.store.device), cache=cache.window([0], [len(ids)]))
         seen = model.logits(hidden[0, -1 - len(guessed) :]).float().cpu()

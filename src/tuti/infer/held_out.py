@@ -3,6 +3,7 @@
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,19 +27,28 @@ class HeldOut:
         self.glance = int(np.searchsorted(np.cumsum(self.tokens.bytes), glance_bytes)) + 1
 
     def __call__(self, model: Decoder, step: int, *, last: bool = False) -> None:
-        """Logs bits per byte (of a glance, or of everything) and a sample."""
+        """Logs the measures, a sample, and the seconds that these took."""
         began = time.monotonic()
         model.eval()
-        count = len(self.tokens) if last else min(self.glance, len(self.tokens))
-        found = self.bits(document_nats(model, self.tokens, self.context, count))
-        self.run.log("held_out", step=step, documents=count, last=last, bits_per_byte=found)
-        text = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
-        self.run.show(f"step {step}: held-out bits per byte: {text}")
-        sample = sample_text(model, self.tokenizer, self._opening(step), max_tokens=60, seed=step)
-        self.run.log("sample", step=step, text=sample)
-        self.run.show(f"  {sample[:200]!r}")
+        found, text = self.measured(model, step, last)
+        self.run.log("held_out", step=step, last=last, **found)
+        self.run.show(f"step {step}: held-out {text}")
+        asked, text = self.sampled(model, step)
+        self.run.log("sample", step=step, **({"prompt": asked} if asked else {}), text=text)
+        self.run.show(f"  {asked[-80:]!r} → {text[:160]!r}" if asked else f"  {text[:200]!r}")
         model.train()
         self.run.log("measured", step=step, seconds=round(time.monotonic() - began, 3))
+
+    def measured(self, model: Decoder, step: int, last: bool) -> tuple[dict[str, Any], str]:
+        """Bits per byte of a glance, or of everything; and as words."""
+        count = len(self.tokens) if last else min(self.glance, len(self.tokens))
+        found = self.bits(document_nats(model, self.tokens, self.context, count))
+        text = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+        return {"documents": count, "bits_per_byte": found}, f"bits per byte: {text}"
+
+    def sampled(self, model: Decoder, step: int) -> tuple[str, str]:
+        """What was asked (here: nothing), and what the model wrote."""
+        return "", sample_text(model, self.tokenizer, self.opening(step), max_tokens=60, seed=step)
 
     def bits(self, nats: NDArray[np.float64]) -> dict[str, float]:
         """Bits per byte of all, and of each group (script) by itself."""
@@ -50,7 +60,7 @@ class HeldOut:
                 found[name] = float(nats[own].sum() / math.log(2) / sizes[own].sum())
         return found
 
-    def _opening(self, step: int) -> str:
+    def opening(self, step: int) -> str:
         """The first words of a held-out document, another one each time."""
         ids = self.tokens.document(step % len(self.tokens))[1:9]
         return self.tokenizer.decode(ids.tolist())

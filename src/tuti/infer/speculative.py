@@ -1,4 +1,4 @@
-"""Speculative decoding: several tokens guessed cheaply, judged by the model in one pass (Leviathan et al. 2023).
+"""Speculative decoding: tokens guessed cheaply, judged by the model in one pass (Leviathan et al. 2023).
 
 A pass over a few tokens takes hardly longer than one over a single token, since both read all weights
 once. At each place the model draws as it would have without the guess, by the same rule and the same
@@ -36,7 +36,7 @@ class Draft(Protocol):
 
 
 class Lookup:
-    """What followed when the last tokens were last said, in prompt or answer (Saxena 2023); for one answer."""
+    """What followed when the last tokens were said before (Saxena 2023); for one answer."""
 
     def __init__(self, tokens: int = 3) -> None:
         self.tokens = tokens

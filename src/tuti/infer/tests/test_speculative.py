@@ -81,10 +81,8 @@ def test_the_distribution_is_the_models_own() -> None:
     probabilities = first.masked_fill(~ascii_only, -torch.inf).softmax(-1)
     rule = Grammar.regex("[\\x01-\\x7f]{2}")
     count = 3000
-    seen = Counter(
-        next(iter(generate(model, TOKENIZER, PROMPT, Sampling(seed=s, max_tokens=2, grammar=rule), (), draft))).id
-        for s in range(count)
-    )
+    rules = (Sampling(seed=seed, max_tokens=2, grammar=rule) for seed in range(count))
+    seen = Counter(next(generate(model, TOKENIZER, PROMPT, rule, (), draft)).id for rule in rules)
     likely = [i for i in range(1, 128) if float(probabilities[i]) * count >= 5]
     expected = {i: float(probabilities[i] / probabilities[1:128].sum()) * count for i in likely}
     chi2 = sum((seen[i] - e) ** 2 / e for i, e in expected.items())

@@ -6,16 +6,17 @@ pure function of (documents, count, seed), asked in Persian of Persian documents
 
 import random
 import re
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from tuti.text import is_persian
 
 LONGEST = 160
 """Characters of a piece: a line, or a stretch of a longer one"""
 CHOICES = 4
-KINDS = ("continue", "follows", "cloze", "speaker")
 _SENTENCE = re.compile(r"[.!?؟…;؛]+[\"'»”’)\]]*\s+|[。！？]+")
 _SPACE = re.compile(r"\s+")
 _SPEAKER = re.compile(
@@ -23,29 +24,10 @@ _SPEAKER = re.compile(
     re.MULTILINE,
 )
 
-PROMPTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "en": {
-        "continue": ("{text}", "Continue:\n\n{text}", "What comes next?\n\n{text}"),
-        "follows": (
-            "Which line follows?\n\n{text}\n\n{choices}",
-            "Choose the line that comes next.\n\n{text}\n\n{choices}",
-        ),
-        "cloze": ("Complete the line:\n\n{text} …", "How does this line end?\n\n{text} …"),
-        "speaker": ("Who speaks the last words?\n\n{text}", "Name the speaker:\n\n{text}"),
-        "numbers": ("A", "B", "C", "D"),
-    },
-    "fa": {
-        "continue": ("{text}", "ادامه بده:\n\n{text}", "پس از این چه می‌آید؟\n\n{text}"),
-        "follows": (
-            "کدام سطر پس از این می‌آید؟\n\n{text}\n\n{choices}",
-            "سطر بعدی را برگزین.\n\n{text}\n\n{choices}",
-        ),
-        "cloze": ("این سطر را کامل کن:\n\n{text} …", "پایان این سطر چیست؟\n\n{text} …"),
-        "speaker": ("سخن آخر را چه کسی می‌گوید؟\n\n{text}", "گوینده را نام ببر:\n\n{text}"),
-        "numbers": ("۱", "۲", "۳", "۴"),
-    },
-}
-
+PROMPTS: dict[str, dict[str, list[str]]] = tomllib.loads(
+    Path(__file__).with_name("prompts.toml").read_text("utf-8")
+)
+"""Language → kind → wordings; and `numbers`, of the lines to choose from"""
 Row = Mapping[str, str]
 Message = dict[str, str]
 
@@ -75,36 +57,24 @@ def make_exercises(documents: Sequence[Row], count: int, seed: int) -> list[Exer
         chance = random.Random(f"{seed}:{n}")
         row = documents[n % len(documents)]
         kind = KINDS[(n + n // len(documents)) % len(KINDS)]
-        found = _ask(kind, row, by_script[row["script"]], chance)
-        found = found or _ask("continue", row, (), chance)
+        found = _ASK[kind](row, by_script[row["script"]], chance)
+        found = found or _continue(row, (), chance)
         if found is not None and found.messages[0]["content"] not in seen:
             seen.add(found.messages[0]["content"])
             made.append(found)
     return made
 
 
-def _ask(kind: str, row: Row, others: Sequence[Row], chance: random.Random) -> Exercise | None:
-    if kind == "continue":
-        return _continue(row, chance)
-    if kind == "follows":
-        return _follows(row, others, chance)
-    return _cloze(row, others, chance) if kind == "cloze" else _speaker(row, chance)
-
-
-def language(row: Row) -> str:
-    """The language in which questions about a document are asked."""
-    return "fa" if _persian(row["text"]) else "en"
-
-
 @lru_cache(4096)
-def _persian(text: str) -> bool:
-    return is_persian(text)
+def language(text: str) -> str:
+    """The language in which questions about a document are asked."""
+    return "fa" if is_persian(text) else "en"
 
 
 def _exercise(
     kind: str, row: Row, chance: random.Random, answer: str, options: Sequence[str], **parts: str
 ) -> Exercise:
-    wording = chance.choice(PROMPTS[language(row)][kind])
+    wording = chance.choice(PROMPTS[language(row["text"])][kind])
     asked = {"role": "user", "content": wording.format(**parts)}
     return Exercise(kind, (asked, {"role": "assistant", "content": answer}), tuple(options))
 
@@ -145,7 +115,7 @@ def _tidy(pieces: Sequence[str], before: str = "\n") -> str:
     return text.strip("\n") if before.endswith("\n") else text.strip()
 
 
-def _continue(row: Row, chance: random.Random) -> Exercise | None:
+def _continue(row: Row, _: Sequence[Row], chance: random.Random) -> Exercise | None:
     pieces = pieces_of(row["text"])
     if len(pieces) < 2:
         return None
@@ -166,12 +136,10 @@ def _follows(row: Row, others: Sequence[Row], chance: random.Random) -> Exercise
     if not places:
         return None
     at = chance.choice(places)
-    wrong = _elsewhere(row, others, chance, pieces[at + 1], lambda piece: piece)
-    if len(wrong) < CHOICES - 1:
+    choices = _choices(row, others, chance, pieces[at + 1], lambda piece: piece)
+    if not choices:
         return None
-    choices = [pieces[at + 1], *wrong]
-    chance.shuffle(choices)
-    numbers = PROMPTS[language(row)]["numbers"]
+    numbers = PROMPTS[language(row["text"])]["numbers"]
     options = [f"{number}) {choice}" for number, choice in zip(numbers, choices, strict=True)]
     answer = options[choices.index(pieces[at + 1])]
     listed = "\n".join(options)
@@ -186,11 +154,9 @@ def _cloze(row: Row, others: Sequence[Row], chance: random.Random) -> Exercise |
         return None
     at = chance.choice(places)
     answer = _end(pieces[at], size)
-    wrong = _elsewhere(row, others, chance, answer, lambda piece: _end(piece, size))
-    if len(wrong) < CHOICES - 1:
+    options = _choices(row, others, chance, answer, lambda piece: _end(piece, size))
+    if not options:
         return None
-    options = [answer, *wrong]
-    chance.shuffle(options)
     stub = pieces[at][: -len(answer)].rstrip()
     # Two lines before: in a couplet's second line, the first of them ends with the rhyme.
     text = "\n".join([*filter(_says, pieces[max(0, at - 2) : at]), stub])
@@ -208,33 +174,25 @@ def _end(piece: str, size: int) -> str:
     if not _says(piece):
         return ""
     if len(words) >= 2 + 2 * size:
-        return piece[piece.rindex(words[-1]) :] if size == 1 else _last_two(piece, words)
+        return piece[len(piece.rsplit(None, size)[0]) :].lstrip()
     return piece[-2 * size :] if len(words) == 1 and len(piece) >= 8 * size else ""
 
 
-def _last_two(piece: str, words: Sequence[str]) -> str:
-    at = piece.rindex(words[-1])
-    return piece[piece.rindex(words[-2], 0, at) :]
-
-
-def _elsewhere(
-    row: Row,
-    others: Sequence[Row],
-    chance: random.Random,
-    right: str,
-    part: Callable[[str], str],
+def _choices(
+    row: Row, others: Sequence[Row], chance: random.Random, right: str, part: Callable[[str], str]
 ) -> list[str]:
-    """Three wrong answers from other documents of the same script."""
-    found: list[str] = []
+    """The right answer among wrong ones, parts of other documents of the same script; [] without enough."""
+    found = [right]
     for _ in range(40 if len(others) > 1 else 0):
         other = chance.choice(others)
         piece = chance.choice(pieces_of(other["text"]) or ("",)).strip()
         wrong = part(piece) if _says(piece) else ""
-        if other is not row and wrong and wrong != right and wrong not in found:
+        if other is not row and wrong and wrong not in found:
             found.append(wrong)
-        if len(found) == CHOICES - 1:
-            break
-    return found
+        if len(found) == CHOICES:
+            chance.shuffle(found)
+            return found
+    return []
 
 
 @lru_cache(1024)
@@ -256,7 +214,7 @@ def turns_of(text: str) -> tuple[tuple[str, str, str], ...]:
     return tuple(turns)
 
 
-def _speaker(row: Row, chance: random.Random) -> Exercise | None:
+def _speaker(row: Row, _: Sequence[Row], chance: random.Random) -> Exercise | None:
     turns = turns_of(row["text"])
     places = [i for i in range(1, len(turns)) if turns[i][0] != turns[i - 1][0] and turns[i][2]]
     if not places:
@@ -268,3 +226,7 @@ def _speaker(row: Row, chance: random.Random) -> Exercise | None:
     chance.shuffle(options)
     text = "\n\n".join([*(f"{h}\n{said}" for _, h, said in turns[max(0, at - 2) : at]), turns[at][2]])
     return _exercise("speaker", row, chance, name, options, text=text)
+
+
+_ASK = {"continue": _continue, "follows": _follows, "cloze": _cloze, "speaker": _speaker}
+KINDS = tuple(_ASK)

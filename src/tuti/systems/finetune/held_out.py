@@ -1,22 +1,21 @@
 """The measures of fine-tuning on held-out material: dialogue loss, bits per byte of text, answers."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tuti.data import read_tokens
+from tuti import infer
 from tuti.data.dialogues import Dialogue, scored_dialogues
-from tuti.infer import Model, Sampling, document_nats, fitting, generate, sample_text
-from tuti.measure import bits_per_byte
+from tuti.infer import Model, Sampling, fitting, generate
 from tuti.nn import Decoder, token_nll
 from tuti.run import Run, read_events, red
 from tuti.systems.finetune.exercises import Message
 from tuti.systems.finetune.material import Material
-from tuti.text import ChatTemplate, Tokenizer
+from tuti.text import ChatTemplate
 
 WORSE = 0.05
 """Bits per byte that text may get worse by before it is a warning"""
@@ -50,7 +49,7 @@ def answer(
     return "".join(token.text for token in said)
 
 
-class HeldOut:
+class HeldOut(infer.HeldOut):
     """Measures a model before, between (a quarter of the material) and after the updates.
 
     The material is `limit` dialogues, and `limit` documents or those that fill as many rows.
@@ -65,45 +64,33 @@ class HeldOut:
         template: ChatTemplate | None = None,
         material: Material | None = None,
     ) -> None:
-        self.run, self.context = run, context
-        self.tokens, self.tokenizer = read_tokens(tokens, "valid"), Tokenizer.load(tokens)
+        super().__init__(tokens, context, run)
         self.documents = self.tokens.leading(limit, limit * context)
-        self.template, self.material = template, material
+        self.template = template
+        self.exercises = material.exercises if material else []
         self.dialogues = material.dialogues[:limit] if material else []
 
-    def __call__(self, model: Decoder, step: int, *, last: bool = False) -> None:
-        """Logs the measures and a sample."""
-        began = time.monotonic()
-        model.eval()
-        whole = last or step == 0
-        count = self.documents if whole else max(1, self.documents // 4)
-        nats = document_nats(model, self.tokens, self.context, count)
-        bits = float(bits_per_byte(nats.sum(), int(self.tokens.bytes[:count].sum())))
-        found = {"bits_per_byte": {"all": bits}, "documents": count}
+    def measured(self, model: Decoder, step: int, last: bool) -> tuple[dict[str, Any], str]:
+        """Bits per byte of text, and nats a token of the answers; and as words."""
+        part = 1 if last or step == 0 else 4
+        count = max(1, self.documents // part)
+        bits = self.bits(infer.document_nats(model, self.tokens, self.context, count))["all"]
+        found: dict[str, Any] = {"bits_per_byte": {"all": bits}, "documents": count}
         text = f"text {bits:.3f} bits per byte"
-        dialogues = self.dialogues if whole else self.dialogues[: max(1, len(self.dialogues) // 4)]
-        if dialogues:
+        if dialogues := self.dialogues[: max(1, len(self.dialogues) // part)]:
             said = sum(dialogue.predictions for dialogue in dialogues)
             loss = float(dialogue_nats(model, dialogues).sum() / said)
             found |= {"dialogue_loss": loss, "dialogues": len(dialogues)}
             text += f", answers {loss:.3f} nats a token"
-        self.run.log("held_out", step=step, last=last, **found)
-        self.run.show(f"step {step}: held-out {text}")
-        self._sample(model, step)
-        model.train()
-        self.run.log("measured", step=step, seconds=round(time.monotonic() - began, 3))
+        return found, text
 
-    def _sample(self, model: Decoder, step: int) -> None:
-        if self.template is not None and self.material is not None and self.material.exercises:
-            exercise = self.material.exercises[step % len(self.material.exercises)]
-            asked = exercise.messages[0]["content"]
-            text = answer(model, self.template, exercise.messages[:1], seed=step)
-        else:
-            ids = self.tokens.document(step % len(self.tokens))[1:9].tolist()
-            asked = self.tokenizer.decode(ids)
-            text = sample_text(model, self.tokenizer, asked, max_tokens=60, seed=step)
-        self.run.log("sample", step=step, prompt=asked, text=text)
-        self.run.show(f"  {asked[-80:]!r} → {text[:160]!r}")
+    def sampled(self, model: Decoder, step: int) -> tuple[str, str]:
+        """An exercise and the model's answer; without one, a document's opening and how it goes on."""
+        if self.template is None or not self.exercises:
+            asked = self.opening(step)
+            return asked, infer.sample_text(model, self.tokenizer, asked, max_tokens=60, seed=step)
+        question = self.exercises[step % len(self.exercises)].messages[:1]
+        return question[0]["content"], answer(model, self.template, question, seed=step)
 
     def verdict(self) -> None:
         """Compares the first and the last measurement; what became worse is said in red."""

@@ -21,10 +21,15 @@ class DataCard:
 
 def card(config: DataCard) -> None:
     """Counts, scripts, and drops by rule with examples."""
-    inner = config.run / "stages" / "prepare"
-    folder = find_artifact(inner if inner.exists() else config.run, "Documents")
+    folder = find_artifact(preparation(config.run), "Documents")
     stats, drops = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("stats", "drops"))
     print("\n".join(_lines(stats, drops)))
+
+
+def preparation(run: Path) -> Path:
+    """The run of `prepare`, which a run of `teach` has among its stages."""
+    inner = run / "stages" / "prepare"
+    return inner if inner.exists() else run
 
 
 def _lines(stats: dict[str, Any], drops: dict[str, Any]) -> Iterator[str]:
@@ -36,10 +41,7 @@ def _lines(stats: dict[str, Any], drops: dict[str, Any]) -> Iterator[str]:
     for name, part in stats["splits"].items():
         columns = (_counted(part.get("languages", {})), _counted(part["characters"]))
         yield f"| {name} | {part['documents']:,} | {part['bytes'] / 1e6:.2f} | {' | '.join(columns)} |"
-    if licences := stats["sources"].get("licences"):
-        yield f"\nLicence files among the sources: {', '.join(licences)}"
-    else:
-        yield "\nLicences: no licence file was among the sources; who may use these texts is not known"
+    yield "\nLicences: none is recorded; who may use these texts is not known"
     yield "\n## Left out\n"
     for name, rule in drops["rules"].items():
         yield f"- **{name}**: {rule['count']:,} ({rule['bytes']:,} bytes)"

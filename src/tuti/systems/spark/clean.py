@@ -14,11 +14,10 @@ import regex
 from ftfy import fix_encoding
 from ftfy.badness import is_bad
 
-from tuti.systems.spark.genre import genre_of
 from tuti.systems.spark.languages import Identify, identify
 from tuti.systems.spark.measures import Measures
 from tuti.systems.spark.private import mask
-from tuti.systems.spark.rules import first_broken
+from tuti.systems.spark.rules import broken_rules, genre_of
 from tuti.text import half_spaces, has_words, normalise, without_vowel_signs
 
 Edit = Literal["mojibake", "half-spaces", "vowel-signs", "private"]
@@ -81,7 +80,7 @@ def _judged(now: Text, how: Cleaning) -> Iterator[Text]:
     if how.languages and genre != "code" and now.language not in how.languages:
         yield now._replace(step="languages", rule="another language")
         return
-    if how.genre != "any" and (rule := first_broken(measures, now.language, genre)):
+    if how.genre != "any" and (rule := next(broken_rules(measures, now.language, genre), "")):
         yield now._replace(step="rules", rule=rule)
         return
     if now.language == "fa":

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tuti.systems.spark.engine import Frame, Session
-from tuti.systems.spark.frames import COUNTS, LINES, Function, Pairs, lines_of, pairs_in
+from tuti.systems.spark.frames import COUNTS, LINES, Count, Function, Pairs, lines_of, pairs_in
 from tuti.systems.spark.query.arrow import LINE, Batch, pa
 from tuti.systems.spark.walk import Source
-from tuti.systems.spark.words import Count
 
 
 class LocalEngine:

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tuti.run import UserError
-from tuti.systems.spark.frames import COUNTS, LINES, Function, Pairs, lines_of
+from tuti.systems.spark.frames import COUNTS, LINES, Count, Function, Pairs, lines_of
 from tuti.systems.spark.java import cause, ready
 from tuti.systems.spark.masters import await_executors, check_master
 from tuti.systems.spark.query.arrow import Batch
 from tuti.systems.spark.remote import address, contents, on_disk
 from tuti.systems.spark.shares import limited, shares
 from tuti.systems.spark.walk import Source
-from tuti.systems.spark.words import Count
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from tuti.systems.spark.query.arrow import Batch, pa
 from tuti.systems.spark.walk import Source
-from tuti.systems.spark.words import Count
 
 LINES = pa.schema([("bucket", pa.int32()), ("line", pa.string())])
 COUNTS = pa.schema([("word", pa.string()), ("n", pa.int64())])
@@ -19,6 +18,8 @@ BATCH = 4_000_000
 Frame = Any
 """Rows that are described, not yet computed: of our engine or of Spark"""
 Pairs = Iterator[tuple[int, str]]
+Count = tuple[str, int]
+"""A word and how often it stands there"""
 Function = Callable[[Iterator[Batch]], Iterator[Batch]]
 
 
@@ -50,9 +51,9 @@ class Engine(Protocol):
         ...
 
 
-def buckets_of(engine: Engine, folder: Path) -> Frame:
-    """One line for each bucket file of a folder: its path."""
-    paths = sorted(folder.resolve().glob("[0-9]*"))
+def buckets_of(engine: Engine, folder: Path, files: str = "[0-9]*") -> Frame:
+    """One line for each bucket (or other file) of a folder: its path."""
+    paths = sorted(folder.resolve().glob(files))
     return engine.listed([(json.dumps(str(path)), path.stat().st_size) for path in paths])
 
 

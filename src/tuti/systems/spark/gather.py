@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from tuti.run import read_rows
 from tuti.systems.spark import frames
 from tuti.systems.spark.buckets import edited, iterate_lines, sort_bucket, whole
 from tuti.systems.spark.clean import Cleaning
@@ -24,8 +25,10 @@ from tuti.systems.spark.query.arrow import Batch, pa
 from tuti.systems.spark.rows import read_row, rows_of
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.walk import Source
-from tuti.systems.spark.words import Count
 from tuti.text import words_of
+
+HELD = 500_000
+"""Distinct words that a worker holds before it hands their counts on"""
 
 
 def gather(
@@ -79,13 +82,17 @@ def _cut_repeated(engine: frames.Engine, scratch: Path, total: Tally) -> None:
     edits.rename(folder)
 
 
-def count(engine: frames.Engine, scratch: Path, cut: str) -> Iterator[Count]:
-    """(word, n) of the train split: words are counted where the buckets are, then summed in one shuffle."""
+def count(engine: frames.Engine, scratch: Path, documents: Path, cut: str) -> Iterator[frames.Count]:
+    """(word, n) of the train split, in the order of WordCounts: counted where its rows are, then summed.
+
+    The sorted buckets are read, whose train split begins at the id `cut`; without one the Documents.
+    """
 
     def words(batches: Iterator[Batch]) -> Iterator[Batch]:
         return _count(batches, cut)
 
-    return engine.summed(engine.mapped(frames.buckets_of(engine, scratch / "sorted"), words, frames.COUNTS))
+    places = (scratch / "sorted", "[0-9]*") if cut else (documents, "train-*.jsonl")
+    return engine.summed(engine.mapped(frames.buckets_of(engine, *places), words, frames.COUNTS))
 
 
 def _read(batches: Iterable[Batch], limit: int, how: Cleaning) -> frames.Pairs:
@@ -138,12 +145,23 @@ def _grouped(batches: Iterable[Batch]) -> Iterator[tuple[int, Iterator[str]]]:
 
 
 def _count(batches: Iterable[Batch], cut: str) -> Iterator[Batch]:
+    total: Counter[str] = Counter()
     for path in frames.paths_in(batches):
-        total: Counter[str] = Counter()
-        for row in map(read_row, iterate_lines(path)):
-            if row.kind == "document" and row.id >= cut:
-                total.update(words_of(row.body))
-        words, counts = list(total), list(total.values())
-        for start in range(0, len(words), 20_000):
-            part = slice(start, start + 20_000)
-            yield pa.record_batch([words[part], counts[part]], schema=frames.COUNTS)
+        for text in _train(path, cut) if cut else (row["text"] for row in read_rows(path)):
+            total.update(words_of(text))
+            if len(total) > HELD:
+                yield from _counted(total)
+                total.clear()
+    yield from _counted(total)
+
+
+def _train(bucket: Path, cut: str) -> Iterator[str]:
+    rows = map(read_row, iterate_lines(bucket))
+    return (row.body for row in rows if row.kind == "document" and row.id >= cut)
+
+
+def _counted(total: Counter[str]) -> Iterator[Batch]:
+    words, counts = list(total), list(total.values())
+    for start in range(0, len(words), 20_000):
+        part = slice(start, start + 20_000)
+        yield pa.record_batch([words[part], counts[part]], schema=frames.COUNTS)

@@ -3,7 +3,6 @@
 Each engine is a process of its own, which does what it is told and is watched from here.
 """
 
-import inspect
 import multiprocessing
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from pydantic import Field
 from tuti.run import UserError
 from tuti.systems.spark.engine import Frame, Session
 from tuti.systems.spark.engine_spark import session
-from tuti.systems.spark.idiom_table import IDIOMS, READING, Idiom, Program, pd, tables
+from tuti.systems.spark.idiom_table import IDIOMS, NAMES, READING, Idiom, evaluated, tables
 from tuti.systems.spark.query.arrow import Table, pa, pq
 
 WORKERS, MEMORY, FILES = 2, "2g", 4
@@ -68,19 +67,14 @@ def idioms(config: Idioms) -> None:
 
 
 def shown(words: str) -> list[str]:
-    """Of each idiom with these words in its name the three programs, as they stand where they are run."""
+    """Of each idiom with these words in its name the three programs that are run."""
     found = [idiom for idiom in IDIOMS if words == "all" or words in idiom.name]
     if not found:
         there = "; ".join(idiom.name for idiom in IDIOMS)
         raise UserError(f"no idiom has {words!r} in its name", hint=f"all, or some of: {there}")
-    texts = [[f"{name:8}{source(getattr(idiom, name))}" for name in ENGINES] for idiom in found]
-    programs = (textwrap.indent("\n".join(text), "  ") for text in texts)
+    texts = ["\n".join(f"{name:8}{getattr(idiom, name)}" for name in ENGINES) for idiom in found]
+    programs = (textwrap.indent(text, "  ") for text in texts)
     return [f"{idiom.name}: {idiom.shape}\n{text}" for idiom, text in zip(found, programs, strict=True)]
-
-
-def source(program: Program) -> str:
-    """The expression that a program is."""
-    return textwrap.dedent(inspect.getsource(program)).strip().rstrip(",").partition(": ")[2]
 
 
 def write(folder: Path, rows: int) -> None:
@@ -111,13 +105,13 @@ def measured(engine: "Engine", idiom: Idiom, repeats: int) -> str:
 
 
 def _pandas(folder: Path) -> Ways:
-    if pd is None:
+    if NAMES["pd"] is None:
         raise UserError("pandas is not installed", hint="pip install 'tuti[spark]'")
 
     def arrow(frame: Any) -> Table:
         return pa.Table.from_pandas(frame, preserve_index=False)
 
-    return lambda name: pd.read_parquet(folder / name), lambda frame: frame, arrow
+    return lambda name: NAMES["pd"].read_parquet(folder / name), lambda frame: frame, arrow
 
 
 def _spark(folder: Path) -> Ways:
@@ -160,11 +154,11 @@ def work(name: str, folder: Path, pipe: Connection) -> None:
         return
 
 
-def answer(program: Program, ways: Ways, what: str) -> Any:
+def answer(program: str, ways: Ways, what: str) -> Any:
     """The rows of a program, or the seconds that it takes to compute them."""
     read, force, arrow = ways
     began = time.perf_counter()
-    found = program(read("t"), read("shops"))
+    found = evaluated(program, read("t"), read("shops"))
     if what == "rows":
         return in_order(pq.read_table(found) if isinstance(found, Path) else arrow(found))
     if not isinstance(found, Path):

@@ -1,30 +1,21 @@
 """HTML → plain text, by selectolax, piece by piece so that a page of any length fits in memory."""
 
 import re
+import tomllib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 PIECE = 2_000_000
 """Characters parsed at a time."""
 
-_HIDDEN = frozenset(
-    "script style noscript template head title svg math iframe object canvas select textarea".split()
-)
-_LINES = frozenset("div li tr dt dd option figcaption caption".split())
-_BLOCKS = frozenset(
-    "p h1 h2 h3 h4 h5 h6 ul ol dl table blockquote pre section article header footer main nav aside "
-    "figure form address hr".split()
-)
+_TABLE = tomllib.loads(Path(__file__).with_name("markup.toml").read_text("utf-8"))
+_HIDDEN, _LINES, _BLOCKS = (frozenset(_TABLE[name].split()) for name in ("hidden", "lines", "blocks"))
+_AROUND, _NAMED = (", ".join(_TABLE[name]) for name in ("around", "named"))
 _OPEN = re.compile(r"<(script|style|template|noscript)\b", re.IGNORECASE)
 LINKED = 0.6
 """A block with a larger share of its characters in links is navigation"""
-_NAMES = "nav navbar menu sidebar footer breadcrumb breadcrumbs pagination social share related toc docnav"
-_AROUND = ", ".join(
-    ["nav", "footer", "aside", "form", "button", "dialog"]
-    + [f'[role="{role}"]' for role in "navigation banner contentinfo search complementary dialog".split()]
-)
-_NAMED = ", ".join(f"{mark}{name}" for name in _NAMES.split() for mark in ("#", "."))
 _SPACES = re.compile(r"\s+")
 
 

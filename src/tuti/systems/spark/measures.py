@@ -1,4 +1,4 @@
-"""What the quality rules look at: one text, measured once.
+"""What the quality rules look at: one text, measured once (what is short is in `rules.py`).
 
 Words are what stands between white space; a line is one with something in it. The repetition figures are
 those of Gopher (Rae et al. 2021, table A1): shares of characters, so that long repeated lines weigh more.
@@ -6,15 +6,13 @@ those of Gopher (Rae et al. 2021, table A1): shares of characters, so that long 
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-ENDS = (".", "!", "?", "؟", "…", "”", '"', "»", ":", "۔", "。", "！", "？", "'", "’", ")")
-_BULLET = re.compile(r"\s*(?:[-*+•‣◦○●▪–—]\s|\(?[\d۰-۹]{1,3}[.)]\s)")
-_NUMBERED = re.compile(r"\s*(?:[\divx۰-۹]{1,4}[.)]){1,5}\s", re.IGNORECASE)
-_LETTER = re.compile(r"[^\W\d_]")
+LETTER = re.compile(r"[^\W\d_]")
 _MIX = 0x5851F42D4C957F2D
 """Odd, so that multiplying loses nothing (Knuth's MMIX)"""
 _WORD_TRIM = "\"'()[]{}<>«»“”‘’.,;:!?؟،؛*_`#-"
@@ -27,53 +25,15 @@ class Measures:
         self.text = text
         self.words = text.split()
         self.lines = [line for line in text.split("\n") if line.strip()]
+        self.characters = max(1, sum(map(len, self.lines)))
 
-    def share(self, count: float, lines: bool = False) -> float:
-        """A count as a share of the words, or of the lines."""
-        return count / max(1, len(self.lines) if lines else len(self.words))
+    def share(self, count: float) -> float:
+        """A count as a share of the words."""
+        return count / max(1, len(self.words))
 
-    @cached_property
-    def word_length(self) -> float:
-        """Mean characters of a word."""
-        return self.share(sum(map(len, self.words)))
-
-    @cached_property
-    def alphabetic(self) -> float:
-        """Share of words with a letter."""
-        letters = sum(1 for word in self.words if word[0].isalpha() or _LETTER.search(word))
-        return self.share(letters)
-
-    @cached_property
-    def symbols(self) -> float:
-        """Number signs and ellipses for each word, the larger of the two."""
-        text = self.text
-        return max(self.share(text.count("#")), self.share(text.count("...") + text.count("…")))
-
-    @cached_property
-    def bullets(self) -> float:
-        """Share of lines that begin as an item of a list."""
-        return self.share(sum(1 for line in self.lines if _BULLET.match(line)), lines=True)
-
-    @cached_property
-    def numbered(self) -> float:
-        """Share of characters in lines that begin with the number of a section or a step."""
-        numbered = sum(len(line) for line in self.lines if _NUMBERED.match(line))
-        return numbered / max(1, sum(map(len, self.lines)))
-
-    @cached_property
-    def ellipses(self) -> float:
-        """Share of lines that end in an ellipsis."""
-        return self.share(sum(1 for line in self.lines if line.rstrip().endswith(("...", "…"))), lines=True)
-
-    @cached_property
-    def punctuated(self) -> float:
-        """Share of lines that end as a sentence does."""
-        return self.share(sum(1 for line in self.lines if line.rstrip(" *_").endswith(ENDS)), lines=True)
-
-    @cached_property
-    def short(self) -> float:
-        """Share of lines of at most 30 characters."""
-        return self.share(sum(1 for line in self.lines if len(line.strip()) <= 30), lines=True)
+    def of_lines(self, holds: Callable[[str], object]) -> float:
+        """The share of lines for which something holds."""
+        return sum(1 for line in self.lines if holds(line)) / max(1, len(self.lines))
 
     @cached_property
     def sentences(self) -> int:
@@ -82,7 +42,7 @@ class Measures:
         for mark in "!?؟۔。！？":
             text = text.replace(mark, ".")
         *ended, _ = text.split(".")
-        return sum(1 for part in ended if _LETTER.search(part))
+        return sum(1 for part in ended if LETTER.search(part))
 
     def stop_words(self, among: frozenset[str]) -> int:
         """How many of these words it has, each counted once (as Gopher does)."""
@@ -96,16 +56,6 @@ class Measures:
         size = max(1, sum(len(part.strip()) for part in parts))
         again = sum(len(part) * (n - 1) for part, n in counts.items())
         return (len(parts) - len(counts)) / len(parts), again / size
-
-    @cached_property
-    def repeated_lines(self) -> tuple[float, float]:
-        """`repeated` of the lines."""
-        return self.repeated(self.lines)
-
-    @cached_property
-    def repeated_paragraphs(self) -> tuple[float, float]:
-        """`repeated` of what stands between blank lines."""
-        return self.repeated([part for part in re.split(r"\n\s*\n", self.text) if part.strip()])
 
     @cached_property
     def _numbers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -134,11 +84,11 @@ class Measures:
         return most * int(sizes[first : first + n].sum()) / int(sizes.sum())
 
     @cached_property
-    def repeated_grams(self) -> dict[int, float]:
-        """n → share of characters in words of runs of n words that stood there before, n from 5 to 10."""
-        found = dict.fromkeys(range(5, 11), 0.0)
+    def repeated_grams(self) -> list[float]:
+        """Share of characters in words of runs of n words that stood there before, n from 5 to 10."""
+        found = [0.0] * 6
         _, sizes = self._numbers
-        for n in found:
+        for place, n in enumerate(range(5, 11)):
             if len(self.words) < n + 1:
                 break
             runs = self._grams(n)
@@ -149,5 +99,5 @@ class Measures:
             covered = np.zeros(len(sizes), bool)
             for word in range(n):
                 covered[word : word + len(runs)] |= again
-            found[n] = int(sizes[covered].sum()) / int(sizes.sum())
+            found[place] = int(sizes[covered].sum()) / int(sizes.sum())
         return found

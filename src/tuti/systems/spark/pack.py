@@ -45,10 +45,7 @@ def pack(config: Pack, run: Run) -> None:
             encoded = encode(read_documents(source, split), tokenizer, config.batch)
             totals = write_tokens(target, split, encoded, vocab=tokenizer.vocab_size)
             if not totals["documents"]:
-                raise UserError(
-                    f"the {split} split of {source} is empty",
-                    hint="tuti spark prepare FOLDER, again",
-                )
+                raise UserError(f"the {split} split of {source} is empty", hint="tuti spark prepare FOLDER")
             run.log("packed", split=split, **totals)
             ratio = totals["bytes"] / (totals["tokens"] - totals["documents"])
             run.show(f"pack: {split}, {totals['tokens']:,} tokens, {ratio:.2f} bytes each")

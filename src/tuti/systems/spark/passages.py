@@ -53,9 +53,7 @@ def is_text(head: bytes) -> bool:
     if b"\0" in head:
         return False
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(
-            head
-        )  # a character cut at the end is no fault
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # a character cut at the end is no fault
     except UnicodeDecodeError:
         return False
     return True

@@ -11,7 +11,7 @@ listed in drops.json.
 
 import json
 import shutil
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 from annotated_types import Ge, Interval, Len
 from tyro.conf import Positional
 
-from tuti.run import Run, UserError, disk_errors, hash_text, read_documents
+from tuti.run import Run, UserError, disk_errors, hash_text
 from tuti.run.machine import cores
 from tuti.systems.spark.clean import Choice, Cleaning, Edit
 from tuti.systems.spark.doctor.facts import Follower, facts_of
@@ -35,7 +35,6 @@ from tuti.systems.spark.remote import address, listed
 from tuti.systems.spark.split import cut_id, sorted_rows, write_counts, write_documents
 from tuti.systems.spark.tally import LISTED, Tally
 from tuti.systems.spark.walk import Skip, Source, walk
-from tuti.systems.spark.words import Count, counted
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,11 @@ def prepare(config: Prepare, run: Run) -> None:
                 for skip in skips:
                     tally.skip(skip)
                 cut = _documents(config, run, sources, tally, scratch)
-            with run.save("words", "WordCounts") as folder:
-                counts = _counts(config, run, documents, scratch, cut, pieces(config, sources))
+            with (
+                run.save("words", "WordCounts") as folder,
+                _engine(config, run, scratch, pieces(config, sources)) as engine,
+            ):
+                counts = count(engine, scratch, documents, cut)
                 run.log("words", distinct=write_counts(folder / "counts.jsonl", counts))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -159,17 +161,6 @@ def pieces(config: Prepare, sources: Sequence[Source]) -> int:
     packed = sum(s.size * (PACKED if s.name.endswith((".gz", ".zst")) else 1) for s in sources)
     wanted = min(packed // PIECE, MOST)
     return config.partitions or (wanted if wanted > 4 * cores() else 0)
-
-
-def _counts(
-    config: Prepare, run: Run, documents: Path, scratch: Path, cut: str, partitions: int
-) -> Iterator[Count]:
-    """The words of the train split: by the engine while the sorted buckets are there, else from the files."""
-    if cut:
-        with _engine(config, run, scratch, partitions) as engine:
-            yield from count(engine, scratch, cut)
-    else:
-        yield from counted((row["text"] for row in read_documents(documents, "train")), scratch)
 
 
 @contextmanager

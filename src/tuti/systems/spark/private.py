@@ -5,21 +5,16 @@ may be Persian or Arabic. What is found by its form alone can be another thing: 
 """
 
 import ipaddress
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import regex
 
-EMAIL = regex.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.)+[\p{L}]{2,24}(?![\w-])")
-IP4 = regex.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
-IP6 = regex.compile(r"(?<![\w:])[0-9a-fA-F:]*:[0-9a-fA-F:]*:[0-9a-fA-F:.]*[0-9a-fA-F:](?![\w:])")
-IBAN = regex.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z\d]{4}){2,7}(?: ?[A-Z\d]{1,4})?(?!\w)")
-NATIONAL_ID = regex.compile(r"(?<![\d.+-])\d{3}-?\d{6}-?\d(?![\d-]|\.\d)")
-PHONE = regex.compile(
-    r"(?<![\w.+-])(?:(?:\+|00)98[ -]?|0)9\d{2}[ -]?\d{3}[ -]?\d{4}(?!\w)"  # mobile, Iran
-    r"|(?<![\w.+-])(?:(?:\+|00)98[ -]?|0)[1-8]\d[ -]?\d{4}[ -]?\d{4}(?!\w)"  # land line, Iran
-    r"|(?<!\w)(?:\+|00)[1-9]\d{0,2}(?:[ .-]?\(?\d{1,4}\)?){2,6}(?!\w)"  # written for calls from abroad
-    r"|(?<![\w.+-])\(?[2-9]\d{2}\)?[ .-][2-9]\d{2}[.-]\d{4}(?![\w-])"  # North America
-)
+PATTERNS = {
+    name: regex.compile("|".join(forms))
+    for name, forms in tomllib.loads(Path(__file__).with_name("private.toml").read_text("utf-8")).items()
+}
 RUN = regex.compile(r"[\d+(][\d+() .-]{6,}+")
 DIGIT = regex.compile("[0-9۰-۹٠-٩]")
 OTHER_DIGITS = regex.compile("[۰-۹٠-٩]")
@@ -28,7 +23,7 @@ OTHER_DIGITS = regex.compile("[۰-۹٠-٩]")
 def mask(text: str) -> str:
     """The text with `<e-mail>`, `<ip>`, `<phone>`, `<national-id>` and `<iban>` where these stood."""
     if "@" in text:
-        text = EMAIL.sub("<e-mail>", text)
+        text = PATTERNS["e-mail"].sub("<e-mail>", text)
     if not DIGIT.search(text):
         return text
     # Digits are translated one for one, so what is found in `plain` stands at the same place in `text`.
@@ -43,7 +38,7 @@ def mask(text: str) -> str:
 def _phones(text: str) -> "Iterator[regex.Match[str]]":
     """Only where digits stand together: the pattern alone is tried at every letter, and is slow."""
     for run in RUN.finditer(text):
-        yield from PHONE.finditer(text, *run.span())
+        yield from PATTERNS["phone"].finditer(text, *run.span())
 
 
 def is_public(address: str) -> bool:
@@ -80,9 +75,9 @@ def is_phone(text: str) -> bool:
 
 
 NUMBERS = (
-    ("iban", IBAN.finditer, is_iban),
-    ("ip", IP4.finditer, is_public),
-    ("ip", IP6.finditer, is_public),
-    ("national-id", NATIONAL_ID.finditer, is_national_id),
+    ("iban", PATTERNS["iban"].finditer, is_iban),
+    ("ip", PATTERNS["ip4"].finditer, is_public),
+    ("ip", PATTERNS["ip6"].finditer, is_public),
+    ("national-id", PATTERNS["national-id"].finditer, is_national_id),
     ("phone", _phones, is_phone),
 )

@@ -5,11 +5,13 @@ import os
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, NamedTuple, cast
+from itertools import chain
+from typing import BinaryIO, NamedTuple, cast
 
 from tuti.systems.spark.gz import Gzip
 from tuti.systems.spark.markup import html_pieces
 from tuti.systems.spark.passages import BLOCK, characters, encoding_of, is_text, lines, passages
+from tuti.systems.spark.query.arrow import pa, pq
 from tuti.systems.spark.tally import excerpt
 from tuti.systems.spark.walk import Skip, Source
 from tuti.systems.spark.warc import warc_texts
@@ -70,11 +72,10 @@ def set_aside(name: str, n: int, doing: str, error: Exception) -> Skip:
 
 
 def _stream(source: Source, name: str, limit: int) -> Iterator["str | list[Message] | Skip"]:
-    if name.endswith(".warc"):
-        with _open(source) as stream:
-            yield from warc_texts(source.name, stream)
-        return
     with _open(source) as stream:
+        if name.endswith(".warc"):
+            yield from warc_texts(source.name, stream)
+            return
         head = stream.read(BLOCK)  # of a packed file, perhaps less
     markup = name.endswith((".html", ".htm", ".xhtml"))
     known = markup or name.endswith((".txt", ".md", ".jsonl"))
@@ -98,10 +99,7 @@ def _open(source: Source) -> Generator[BinaryIO]:
         if name.endswith(".gz"):
             yield cast(BinaryIO, Gzip(raw))
         elif name.endswith(".zst"):
-            import pyarrow
-
-            library = cast(Any, pyarrow)
-            yield cast(BinaryIO, library.CompressedInputStream(library.PythonFile(raw), "zstd"))
+            yield cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
         else:
             yield raw
 
@@ -110,15 +108,14 @@ def _rows(name: str, pieces: Iterator[str], *, chat: bool) -> Iterator["str | li
     for number, line in enumerate(lines(pieces, LONGEST_ROW), start=1):
         if line is None:
             yield Skip(name, number, "row too long")
-            continue
-        if not line.strip(" \t\0\ufeff"):
+        if not line or not line.strip(" \t\0\ufeff"):
             continue
         try:
             row: object = json.loads(line)
         except (ValueError, RecursionError):
             yield Skip(name, number, "row is not JSON")
-            continue
-        yield _content(name, number, row, chat=chat)
+        else:
+            yield _content(name, number, row, chat=chat)
 
 
 def _whole_json(name: str, text: str) -> Iterator["str | list[Message] | Skip"]:
@@ -171,24 +168,18 @@ def _sound(text: str) -> str:
 
 
 def _parquet(source: Source) -> Iterator["str | list[Message] | Skip"]:
-    import pyarrow
-    from pyarrow import parquet
-
-    library = cast(Any, pyarrow)
     try:
-        file = cast(Any, parquet).ParquetFile(
-            os.fsdecode(source.path), memory_map=False, pre_buffer=False, buffer_size=1 << 20
-        )
+        path = os.fsdecode(source.path)
+        file = pq.ParquetFile(path, memory_map=False, pre_buffer=False, buffer_size=1 << 20)
         columns: list[str] = list(file.schema_arrow.names)
         wanted = [name for name in ("messages", "text", "content") if name in columns]
         if not wanted:
             listed = ", ".join(columns[:12])
             yield Skip(source.name, 0, f"parquet without a text column (it has: {listed})"[:200])
             return
-        number = 0
-        for batch in file.iter_batches(batch_size=64, columns=wanted):
-            for row in batch.to_pylist():
-                number += 1
-                yield _content(source.name, number, row, chat=False)
-    except (library.ArrowException, UnicodeDecodeError) as error:
+        batches = file.iter_batches(batch_size=64, columns=wanted)
+        rows = chain.from_iterable(batch.to_pylist() for batch in batches)
+        for number, row in enumerate(rows, start=1):
+            yield _content(source.name, number, row, chat=False)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         yield Skip(source.name, 0, f"damaged parquet: {error}"[:120])

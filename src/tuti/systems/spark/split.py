@@ -1,14 +1,16 @@
 """Sorted buckets → the Documents and WordCounts artifacts: the train/valid cut, shards, statistics."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tuti.systems.spark.buckets import iterate_lines
+from tuti.systems.spark.frames import Count
 from tuti.systems.spark.rows import Row, read_row
-from tuti.systems.spark.words import Count
 
 SHARD_BYTES = 256_000_000
 """Size at which another file of documents is begun"""
@@ -60,52 +62,29 @@ class Part:
             counts[key] = counts.get(key, 0) + len(row.body)
 
 
-class Shards:
-    """Files `<stem>-00.jsonl`, `<stem>-01.jsonl`, …, each begun when the one before is full."""
-
-    def __init__(self, folder: Path, stem: str) -> None:
-        self.folder, self.stem = folder, stem
-        self.number, self.size = 0, 0
-        self.file: BinaryIO = open(self.path(), "wb")
-
-    def path(self) -> Path:
-        """The shard that is being written."""
-        return self.folder / f"{self.stem}-{self.number:02d}.jsonl"
-
-    def write(self, line: str) -> None:
-        """Appends one line."""
-        data = line.encode()
-        if self.size and self.size + len(data) > SHARD_BYTES:
-            self.close()
-            self.number, self.size = self.number + 1, 0
-            self.file = open(self.path(), "wb")
-        self.file.write(data)
-        self.size += len(data)
-
-    def close(self) -> None:
-        """Ends the last shard."""
-        self.file.close()
-
-
 def write_documents(scratch: Path, folder: Path, cuts: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Streams the sorted rows into their files; returns the statistics of each split."""
+    """Streams the sorted rows into their files; returns the statistics of each split.
+
+    Documents go into `<split>-00.jsonl`, `<split>-01.jsonl`, …, each begun when the one before is full.
+    """
     parts = {name: Part() for name in ("train", "valid", "dialogues-train", "dialogues-valid")}
-    shards = {name: Shards(folder, name) for name in ("train", "valid")}
-    with (
-        open(folder / "dialogues-train.jsonl", "wb") as train,
-        open(folder / "dialogues-valid.jsonl", "wb") as valid,
-    ):
-        dialogues = {"dialogues-train": train, "dialogues-valid": valid}
+    with ExitStack() as stack:
+
+        def begin(name: str, number: int = 0) -> BinaryIO:
+            file = f"{name}.jsonl" if name.startswith("dialogues") else f"{name}-{number:02d}.jsonl"
+            return stack.enter_context(open(folder / file, "wb"))
+
+        files, numbers = {name: begin(name) for name in parts}, Counter[str]()
         for row in sorted_rows(scratch):
             name = "valid" if row.id < cuts[row.kind] else "train"
-            if row.kind == "dialogue":
-                name = f"dialogues-{name}"
-                dialogues[name].write(row.final().encode())
-            else:
-                shards[name].write(row.final())
+            name, line = name if row.kind == "document" else f"dialogues-{name}", row.final().encode()
+            size = files[name].tell() if row.kind == "document" else 0
+            if size and size + len(line) > SHARD_BYTES:
+                files[name].close()
+                numbers[name] += 1
+                files[name] = begin(name, numbers[name])
+            files[name].write(line)
             parts[name].add(row)
-    for shard in shards.values():
-        shard.close()
     return {name: asdict(part) for name, part in parts.items()}
 
 

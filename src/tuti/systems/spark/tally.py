@@ -14,9 +14,7 @@ Example = tuple[str, int, str]
 
 def excerpt(text: str, width: int = 120) -> str:
     """The first characters of a text, with what cannot be printed written as escapes."""
-    joiners = "\u200c\u200d"
-    shown = (c if c.isprintable() or c in joiners else repr(c)[1:-1] for c in text[:width])
-    return "".join(shown)
+    return "".join(c if c.isprintable() or c in "\u200c\u200d" else repr(c)[1:-1] for c in text[:width])
 
 
 @dataclass
@@ -98,26 +96,20 @@ class Tally:
         """The tally that another process wrote."""
         found: dict[str, Any] = json.loads(line)
         found["skipped"] = [Skip(*skip) for skip in found["skipped"]]
-        found["rules"] = {
-            name: Rule(rule["count"], rule["bytes"], [(a, b, c) for a, b, c in rule["examples"]])
-            for name, rule in found["rules"].items()
-        }
+        for name, rule in found["rules"].items():
+            found["rules"][name] = Rule(**rule | {"examples": [(a, b, c) for a, b, c in rule["examples"]]})
         return cls(**found)
 
     def drops(self) -> dict[str, Any]:
         """What drops.json holds."""
-        rules = {
-            name: {
-                "count": rule.count,
-                "bytes": rule.bytes,
-                "examples": [{"source": f"{a}#{n}", "text": text} for a, n, text in rule.examples],
-            }
-            for name, rule in sorted(self.rules.items())
-        }
+        rules: dict[str, Any] = {}
+        for name, rule in sorted(self.rules.items()):
+            examples = [{"source": f"{a}#{n}", "text": text} for a, n, text in rule.examples]
+            rules[name] = asdict(rule) | {"examples": examples}
         listed = [
             {"source": f"{name}#{line}" if line else name, "reason": reason}
             for name, line, reason in heapq.nsmallest(LISTED, self.skipped)
         ]
-        total = sum(self.reasons.values())
         reasons = dict(sorted(self.reasons.items()))
-        return {"rules": rules, "skipped": {"count": total, "reasons": reasons, "listed": listed}}
+        skipped = {"count": sum(reasons.values()), "reasons": reasons, "listed": listed}
+        return {"rules": rules, "skipped": skipped}

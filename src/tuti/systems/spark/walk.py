@@ -31,8 +31,7 @@ def walk(roots: Sequence[Path], exclude: Path | None = None) -> tuple[list[Sourc
 
     Hidden entries, runs and artifacts of Tuti, and the folder `exclude` are passed over.
     """
-    sources: list[Source] = []
-    skips: list[Skip] = []
+    found: list[Source | Skip] = []
     seen: set[tuple[int, int]] = set()
     barred = exclude.resolve() if exclude else None
     taken: set[str] = set()
@@ -42,13 +41,9 @@ def walk(roots: Sequence[Path], exclude: Path | None = None) -> tuple[list[Sourc
         alone = len(roots) == 1 and root.is_dir()
         label = "" if alone else unused(root.resolve().name or "root", taken)
         prefix = label and label + "/"
-        found = _below(root, prefix, seen, barred) if root.is_dir() else [_file(root, label)]
-        for item in found:
-            if isinstance(item, Source):
-                sources.append(item)
-            else:
-                skips.append(item)
-    return sources, skips
+        found += _below(root, prefix, seen, barred) if root.is_dir() else [_file(root, label)]
+    sources = [item for item in found if isinstance(item, Source)]
+    return sources, [item for item in found if isinstance(item, Skip)]
 
 
 def unused(name: str, taken: set[str]) -> str:
@@ -96,17 +91,9 @@ def _below(
             inner = name + entry.name
             if entry.name.startswith("."):
                 yield Skip(_text(inner), 0, "hidden")
-            elif _is_folder(entry):
-                stack.append((Path(entry.path), inner + "/", True))
             else:
-                stack.append((Path(entry.path), inner, False))
-
-
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
+                is_folder = os.path.isdir(entry.path)
+                stack.append((Path(entry.path), inner + "/" * is_folder, is_folder))
 
 
 def _file(path: Path, raw_name: str) -> Source | Skip:

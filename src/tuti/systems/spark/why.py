@@ -17,6 +17,7 @@ from tyro.conf import Positional, arg
 from tuti.run import UserError, config_from_json, find_artifact, hash_text, read_documents
 from tuti.run.directory import read_config
 from tuti.systems.spark import near
+from tuti.systems.spark.card import preparation
 from tuti.systems.spark.clean import Text, steps
 from tuti.systems.spark.overlap import RUN, runs_of
 from tuti.systems.spark.paragraphs import key_of, paragraphs
@@ -26,6 +27,7 @@ from tuti.systems.spark.tally import excerpt
 from tuti.systems.spark.walk import Skip, Source, walk
 
 Document = dict[str, str]
+SPLITS = ("train", "valid")
 AT_ONCE = 2000
 """Documents compared at a time"""
 
@@ -42,21 +44,17 @@ class Why:
 
 def why(config: Why) -> None:
     """Prints a line for each stage."""
-    folder = config.run / "stages" / "prepare"
-    folder = folder if folder.exists() else config.run
+    folder = preparation(config.run)
     documents = find_artifact(folder, "Documents")
     asked = config_from_json(Prepare, read_config(folder)["config"])
-    kept = [(split, row) for split in ("train", "valid") for row in _found(documents, split, config.doc)]
+    both = ((split, row) for split in SPLITS for row in read_documents(documents, split))
+    kept = [(split, row) for split, row in both if config.doc in (row["id"], row["source"])]
     name, _, n = (kept[0][1]["source"] if kept else config.doc).rpartition("#")
     print(f"{name}#{n}")
     for line in _way(asked, name, n, documents, [row for _, row in kept]):
         print(f"  {line}")
     for split, row in kept:
         print(f"  kept: {split}, id {row['id']}, {row['language']}, {len(row['text'])} characters")
-
-
-def _found(documents: Path, split: str, asked: str) -> Iterator[Document]:
-    return (row for row in read_documents(documents, split) if asked in (row["id"], row["source"]))
 
 
 def _way(asked: Prepare, name: str, n: str, documents: Path, kept: Sequence[Document]) -> Iterator[str]:
@@ -79,7 +77,7 @@ def _way(asked: Prepare, name: str, n: str, documents: Path, kept: Sequence[Docu
             yield line
         last = text
     if not kept:
-        yield from _beside_others(asked, last, f"{name}#{n}", documents)
+        yield from _beside_others(asked, last, documents)
     elif kept[0]["text"] != last.text.strip("\n").rstrip():
         yield "repeated paragraph: some of its paragraphs stand in another document and were cut out"
 
@@ -93,7 +91,7 @@ def _told(last: Text, now: Text) -> str:
     return f"{now.step}: {len(last.text)} → {len(now.text)} characters"
 
 
-def _beside_others(asked: Prepare, last: Text, source: str, documents: Path) -> Iterator[str]:
+def _beside_others(asked: Prepare, last: Text, documents: Path) -> Iterator[str]:
     """Why a clean text is not among the documents: another is like it, or it is of an evaluation set."""
     text = last.text.strip("\n").rstrip()
     own, keys = hash_text(text)[:32], {key for part in paragraphs(text) if (key := key_of(part))}
@@ -103,7 +101,8 @@ def _beside_others(asked: Prepare, last: Text, source: str, documents: Path) -> 
             yield "evaluation sets: DROPPED, it shares thirteen words in a row with one"
             return
     nearest, closest, quoted = 0.0, "", ""
-    for part in _parts(documents):
+    rows = chain(*(read_documents(documents, split) for split in SPLITS))
+    while part := list(islice(rows, AT_ONCE)):
         hashes, starts = near.shingles([text, *(row["text"] for row in part)])
         mine = np.unique(hashes[: starts[1]])
         for number, row in enumerate(part, start=1):
@@ -119,16 +118,8 @@ def _beside_others(asked: Prepare, last: Text, source: str, documents: Path) -> 
     elif quoted:
         yield f"repeated paragraph: DROPPED, its paragraphs stand in {quoted}"
     else:
-        yield (
-            f"near duplicates: DROPPED, it is like one that is like another that stayed "
-            f"(nearest of those: {closest}, {nearest:.2f})"
-        )
-
-
-def _parts(documents: Path) -> Iterator[list[Document]]:
-    rows = chain(*(read_documents(documents, split) for split in ("train", "valid")))
-    while part := list(islice(rows, AT_ONCE)):
-        yield part
+        chained = "it is like one that is like another that stayed"
+        yield f"near duplicates: DROPPED, {chained} (nearest of those: {closest}, {nearest:.2f})"
 
 
 def _source(asked: Prepare, name: str) -> Source:
@@ -151,7 +142,5 @@ def _item(source: Source, limit: int, n: str) -> Passage | Dialogue | Skip:
             return item
         last = max(last, number)
     size = os.stat(source.path).st_size
-    raise UserError(
-        f"{source.name} has no text {n!r}: {last} in {size:,} bytes", hint="FILE#N, N from 1"
-    )
+    raise UserError(f"{source.name} has no text {n!r}: {last} in {size:,} bytes", hint="FILE#N, N from 1")
 

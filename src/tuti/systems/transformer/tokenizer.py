@@ -9,7 +9,7 @@ import tyro
 from annotated_types import Ge
 
 from tuti.run import Run, UserError
-from tuti.text import ChatTemplate, Tokenizer
+from tuti.text import ChatTemplate, Tokenizer, script_of
 
 
 @dataclass(frozen=True)
@@ -51,22 +51,13 @@ def tokenizer(config: TokenizerConfig, run: Run) -> None:
 
 def fertility_by_script(trained: Tokenizer, counts: dict[str, int]) -> list[dict[str, float | str]]:
     """Tokens a word and bytes a token, by the script of the words, most words first."""
-    from tuti.text import script_of
-
     words = [word for word in counts if any(c.isalpha() for c in word)]
-    rows: dict[str, list[int]] = {}
+    totals: dict[str, list[int]] = {}
     for word, ids in zip(words, trained.encode_batch(words), strict=True):
-        row = rows.setdefault(script_of(word), [0, 0, 0])
-        times = counts[word]
-        row[0] += times
-        row[1] += times * len(ids)
-        row[2] += times * len(word.encode())
+        total = totals.setdefault(script_of(word), [0, 0, 0])
+        for place, size in enumerate((1, len(ids), len(word.encode()))):
+            total[place] += counts[word] * size
     return [
-        {
-            "script": script,
-            "words": row[0],
-            "tokens_per_word": row[1] / row[0],
-            "bytes_per_token": row[2] / row[1],
-        }
-        for script, row in sorted(rows.items(), key=lambda item: -item[1][0])
+        {"script": script, "words": n, "tokens_per_word": tokens / n, "bytes_per_token": size / tokens}
+        for script, (n, tokens, size) in sorted(totals.items(), key=lambda item: -item[1][0])
     ]

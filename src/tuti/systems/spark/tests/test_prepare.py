@@ -4,19 +4,20 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import hash_folder, hash_text, read_documents
-from tuti.systems.spark import split
+from tuti.systems.spark import gather, split
 from tuti.systems.spark.card import DataCard, card
 from tuti.systems.spark.prepare import Prepare, pieces
-from tuti.systems.spark.rows import Row, unique
+from tuti.systems.spark.rows import Row, document_row, unique
 from tuti.systems.spark.split import cut_id
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.tests.corpus import rows, run_of, told, write_corpus
 from tuti.systems.spark.walk import Skip, Source
-from tuti.systems.spark.words import by_frequency, counted
 from tuti.text import count_words, normalise
 
 # -- what comes out
@@ -64,7 +65,7 @@ def test_words_are_those_of_the_train_split(tmp_path):
     text = (run.folder / "artifacts" / "words" / "counts.jsonl").read_text(encoding="utf-8")
     counts = [tuple(json.loads(line)) for line in text.split("\n") if line]
     wanted = count_words(row["text"] for row in rows(run, "train-00.jsonl"))
-    assert counts == sorted(wanted.items(), key=by_frequency)
+    assert counts == sorted(wanted.items(), key=lambda one: (-one[1], one[0]))
 
 
 def test_the_same_bytes_from_any_partitions_memory_and_place(tmp_path):
@@ -142,13 +143,19 @@ def test_the_cut_holds_out_enough_and_leaves_something(hashes, share):
         assert held >= 0.02 * total > held - len(valid[-1].body)
 
 
-def test_words_that_outgrow_memory_are_counted_exactly(tmp_path):
+@pytest.mark.parametrize("cut", ["", "0"])
+def test_words_that_outgrow_memory_are_counted_exactly(tmp_path, monkeypatch, cut):
+    """Of Documents and of a bucket alike: what is handed on in parts sums to the whole."""
     chance = random.Random(1)
     letters = "abcdefghij"
     texts = [" ".join("".join(chance.choices(letters, k=3)) for _ in range(200)) for _ in range(60)]
-    wanted = sorted(count_words(texts).items(), key=by_frequency)
-    assert list(counted(texts, tmp_path, held=250)) == wanted
-    assert len(list(tmp_path.glob("words-*"))) > 3 and len(list(tmp_path.glob("order-*"))) > 3
+    found = [document_row("a.txt", n, text, "en") for n, text in enumerate(texts)]
+    (tmp_path / "file").write_text("".join(row.line() + "\n" if cut else row.final() for row in found))
+    monkeypatch.setattr(gather, "HELD", 250)
+    listed = pa.table({"line": [json.dumps(str(tmp_path / "file"))]}).to_batches()
+    parts = [dict(zip(*batch.to_pydict().values(), strict=True)) for batch in gather._count(listed, cut)]
+    assert len(parts) > 3 and max(map(len, parts)) < 500
+    assert sum(map(Counter, parts), Counter()) == count_words(texts)
 
 
 # -- laws of the parts

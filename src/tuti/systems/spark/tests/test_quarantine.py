@@ -17,8 +17,8 @@ import zstandard
 
 from tuti.systems.spark import markup, rows
 from tuti.systems.spark.clean import Cleaning
-from tuti.systems.spark.genre import genre_of
 from tuti.systems.spark.measures import Measures
+from tuti.systems.spark.rules import genre_of
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.tests.corpus import rows as rows_in
 from tuti.systems.spark.tests.corpus import run_of, told, write_corpus

@@ -1,4 +1,4 @@
-"""The loops of reference.py against the decoder that trains, and the room's page against the loops."""
+"""The loops of tests/reference.py against the decoder that trains, and the room's page against the loops."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tuti.nn import Decoder, DecoderConfig
-from tuti.systems.transformer import reference
+from tuti.systems.transformer.tests import reference
 
 ROOM = Path(__file__).parent.parent
 
@@ -39,5 +39,5 @@ def test_an_embedding_is_a_one_hot_row_times_a_matrix() -> None:
 
 def test_the_page_shows_the_lines_that_run() -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOM / "README.md").read_text(), re.DOTALL)
-    source = (ROOM / "reference.py").read_text()
+    source = (ROOM / "tests" / "reference.py").read_text()
     assert blocks and all(block in source for block in blocks)
