@@ -1,8 +1,8 @@
 """HumanEval (Chen et al. 2021): a model writes programs, and tests run in a sandbox say which are right.
 
-Every model goes on from the raw prompt, without a chat template. A program and the test that judges it run in
-two boxes: the test calls the function through pipes and gets plain values back, so no program can see or alter
-its judge. What passes has given the right answers to all calls.
+Every model goes on from the raw prompt, without a chat template. A program and the test that judges it run
+in two boxes: the test calls the function through pipes and gets plain values back, so no program can see or
+alter its judge. What passes has given the right answers to all calls.
 """
 
 import gzip
@@ -89,11 +89,13 @@ def judge(problem: dict[str, str], completion: str, limits: Limits | None = None
     """"passed", or why not, of one completion of a problem's prompt."""
     entry, prompt = problem["entry_point"], problem["prompt"]
     # A prompt ends with a docstring: alone it is a program, too, with the helpers that tests may name.
-    test, program = (f"TEXT, ENTRY = {prompt + text!r}, {entry!r}\n{SPELL}" for text in (problem["test"], completion))
+    texts = (problem["test"], completion)
+    test, program = (f"TEXT, ENTRY = {prompt + text!r}, {entry!r}\n{SPELL}" for text in texts)
     found = run_boxed(test + JUDGE, limits, program + PROGRAM)
     if found.stopped or found.status == 0:
         return f"failed: limit of {found.stopped}" if found.stopped else "passed"
-    return f"failed: {(found.output.strip().splitlines() or ['the test ended early'])[-1][:200]}"
+    last = (found.output.strip().splitlines() or ["the test ended early"])[-1][:200]
+    return "failed: " + "".join(c if c.isprintable() else "?" for c in last)  # it may quote the program
 
 
 def humaneval(config: EvaluateRun, run: Run) -> None:

@@ -78,10 +78,9 @@ def check_kernel() -> None:
     else:
         found = f"{sys.platform} on {platform.machine()} has none"
     if found != "boxed":
-        raise UserError(
-            f"programs that a model wrote run in a sandbox only: {(found or 'it did not start').splitlines()[-1]}",
-            hint="Linux 6.2 or newer with Landlock and seccomp, x86_64 or aarch64; elsewhere, a virtual machine",
-        )
+        why = (found or "it did not start").splitlines()[-1]
+        hint = "Linux 6.2 or newer with Landlock and seccomp, x86_64 or aarch64; elsewhere a virtual machine"
+        raise UserError(f"programs that a model wrote run in a sandbox only: {why}", hint)
 
 
 def _run(program: str, limits: Limits, served: str | None) -> Outcome:
