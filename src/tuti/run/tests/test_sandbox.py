@@ -177,9 +177,10 @@ def test_nothing_of_a_program_stays(tmp_path: Path) -> None:
     assert not psutil.pid_exists(int(pid)) and not Path(folder).exists()
 
 
-def test_a_box_dies_with_its_parent() -> None:
+def test_a_box_dies_with_its_parent(tmp_path: Path) -> None:
     code = "from tuti.run.sandbox import *; run_boxed('import time; time.sleep(100)', Limits(wall=100.0))"
-    with subprocess.Popen([sys.executable, "-c", code]) as parent:
+    own = os.environ | {"TMPDIR": str(tmp_path)}  # its folder stays behind
+    with subprocess.Popen([sys.executable, "-c", code], env=own) as parent:
         mine = psutil.Process(parent.pid)
 
         until = time.monotonic() + 60
