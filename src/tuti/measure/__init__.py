@@ -19,3 +19,5 @@ from tuti.measure.lines import share_inside as share_inside
 from tuti.measure.ngram import best_ngram as best_ngram
 from tuti.measure.ngram import ngram_bits_per_byte as ngram_bits_per_byte
 from tuti.measure.ngram import ngram_document_bits as ngram_document_bits
+from tuti.measure.programs import pass_at_k as pass_at_k
+from tuti.measure.programs import pass_at_k_interval as pass_at_k_interval

