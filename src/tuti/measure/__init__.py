@@ -1,16 +1,11 @@
 """From predictions to numbers with intervals: bits per byte, its n-gram bar, copying, accuracy."""
 
+from tuti.measure.binomial import binomial_interval as binomial_interval
 from tuti.measure.bits import bits_difference as bits_difference
 from tuti.measure.bits import bits_per_byte as bits_per_byte
 from tuti.measure.bits import bits_per_byte_interval as bits_per_byte_interval
 from tuti.measure.bootstrap import Interval as Interval
-from tuti.measure.bootstrap import mean_interval as mean_interval
-from tuti.measure.bootstrap import paired_interval as paired_interval
 from tuti.measure.bootstrap import ratio_interval as ratio_interval
-from tuti.measure.cloze import binomial_interval as binomial_interval
-from tuti.measure.cloze import cloze_accuracy as cloze_accuracy
-from tuti.measure.cloze import compare_cloze as compare_cloze
-from tuti.measure.copying import parrot_score as parrot_score
 from tuti.measure.copying import parrot_scores as parrot_scores
 from tuti.measure.lines import LineRange as LineRange
 from tuti.measure.lines import couplets as couplets

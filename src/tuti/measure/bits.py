@@ -1,7 +1,5 @@
 """Bits per byte: the loss of any model of text, whatever its tokens, on one scale."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

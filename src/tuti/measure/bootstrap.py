@@ -1,7 +1,5 @@
 """Percentile bootstrap intervals (Efron 1979), seeded: the same values give the same interval."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,31 +20,8 @@ class Interval:
     high: float
     n: int
 
-    def __str__(self) -> str:
-        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] n={self.n}"
 
-
-def mean_interval(values: ArrayLike, *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0) -> Interval:
-    """The mean of values, resampled."""
-    numbers = _numbers(values)
-    return ratio_interval(numbers, np.ones(len(numbers)), draws=draws, level=level, seed=seed)
-
-
-def paired_interval(ours: ArrayLike, theirs: ArrayLike, *, seed: int = 0) -> Interval:
-    """The mean of ours minus theirs, item by item, the pairs resampled together."""
-    first, second = _numbers(ours), _numbers(theirs)
-    assert len(first) == len(second), (len(first), len(second))
-    return mean_interval(first - second, seed=seed)
-
-
-def ratio_interval(
-    above: ArrayLike,
-    below: ArrayLike,
-    *,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> Interval:
+def ratio_interval(above: ArrayLike, below: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> Interval:
     """sum(above) / sum(below), the items resampled with both their numbers; below is positive.
 
     The difference of two ratios over the same items, such as two models' bits per byte on the
@@ -56,7 +31,6 @@ def ratio_interval(
     n = len(top)
     assert n == len(bottom) > 0, (n, len(bottom))
     assert bottom.min() > 0, "an item with nothing below the line cannot be resampled"
-    assert draws > 0 and 0 < level < 1, (draws, level)
     rng = np.random.default_rng(seed)
     figures = np.empty(draws)
     step = max(1, _BLOCK // n)
@@ -64,7 +38,7 @@ def ratio_interval(
         rows = min(step, draws - at)
         chosen = rng.integers(0, n, size=(rows, n))
         figures[at : at + rows] = top[chosen].sum(axis=1) / bottom[chosen].sum(axis=1)
-    low, high = (float(q) for q in np.quantile(figures, [(1 - level) / 2, (1 + level) / 2]))
+    low, high = (float(q) for q in np.quantile(figures, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     return Interval(float(top.sum() / bottom.sum()), low, high, n)
 
 

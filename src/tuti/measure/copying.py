@@ -7,8 +7,6 @@ block. Every run counted is checked character by character, so the figures never
 one, two windows of the output would have to share a 64-bit hash. Characters are code points.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -38,15 +36,13 @@ class CopyReport:
     example: str
 
 
-def parrot_score(outputs: Sequence[str], training: Iterable[str], at_least: int = 20) -> CopyReport:
-    """How much of outputs (without their prompts) is copied from the training documents."""
-    return parrot_scores([outputs], training, at_least)[0]
-
-
 def parrot_scores(
     groups: Sequence[Sequence[str]], training: Iterable[str], at_least: int = 20
 ) -> list[CopyReport]:
-    """The same for each group of outputs by itself; the training documents stream past once."""
+    """How much of each group's outputs (without their prompts) is copied from the training documents.
+
+    Those stream past once.
+    """
     assert at_least > 0
     searches = [_Search(outputs, at_least) for outputs in groups]
     if not any(search.letters for search in searches):
@@ -70,7 +66,7 @@ class _Search:
         self.copied = np.zeros(len(self.windows.starts), np.bool_)
         self.longest = _Longest(self.text)
 
-    def look(self, hashed: _Hashed, hashes: Hashes) -> None:
+    def look(self, hashed: "_Hashed", hashes: Hashes) -> None:
         """Marks the windows that stand in a block of training text."""
         windows, length = self.windows, self.windows.length
         place, row = windows.look_up(hashes)

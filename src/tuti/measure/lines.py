@@ -1,7 +1,5 @@
 """Do generated lines have the length of the corpus's? Lengths are counted in code points."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,8 +7,8 @@ import numpy as np
 
 from tuti.run import UserError
 
+from .binomial import binomial_interval
 from .bootstrap import Interval
-from .cloze import binomial_interval
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ seven 0xFF bytes, which UTF-8 never holds; they are context only. No end of docu
 Memory is some 50 bytes for each byte of training text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -31,9 +31,9 @@ class Section:
     rows: list[Row]
 
 
-def ends(interval: measure.Interval, digits: int = 3) -> Row:
+def ends(interval: measure.Interval) -> Row:
     """The ends of a 95 % interval as two columns."""
-    return {"low": round(interval.low, digits), "high": round(interval.high, digits)}
+    return {"low": round(interval.low, 3), "high": round(interval.high, 3)}
 
 
 class Texts:
@@ -157,13 +157,12 @@ def choice_section(before: list[bool], after: list[bool], exercises: Sequence[Ex
     kinds = list(dict.fromkeys(exercise.kind for exercise in exercises))
     for kind in ["all", *kinds] if len(kinds) > 1 else kinds:
         places = [i for i, e in enumerate(exercises) if kind in ("all", e.kind)]
-        options = [len(exercises[i].options) for i in places]
-        found = measure.cloze_accuracy([after[i] for i in places], options)
-        paired = measure.compare_cloze([after[i] for i in places], [before[i] for i in places])
-        row: Row = {"kind": kind, "items": len(places), "chance": round(found.chance, 3)}
-        row |= {"before": round(found.accuracy.value - paired.difference.value, 3)}
-        row |= {"after": round(found.accuracy.value, 3)} | ends(found.accuracy)
-        rows.append(row | {"above chance": found.above_chance})
+        chance = float(np.mean([1 / len(exercises[i].options) for i in places]))
+        found = measure.binomial_interval(sum(after[i] for i in places), len(places))
+        row: Row = {"kind": kind, "items": len(places), "chance": round(chance, 3)}
+        row |= {"before": round(sum(before[i] for i in places) / len(places), 3)}
+        row |= {"after": round(found.value, 3)} | ends(found)
+        rows.append(row | {"above chance": found.low > chance})
     return Section("Multiple choice", rows)
 
 

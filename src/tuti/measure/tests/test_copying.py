@@ -2,16 +2,21 @@
 
 import random
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.measure import copying as module
-from tuti.measure import parrot_score, parrot_scores
+from tuti.measure import parrot_scores
+from tuti.measure.copying import CopyReport
 
 TEXT = st.text(alphabet="abآ😀", max_size=30)
+
+
+def parrot_score(outputs: Sequence[str], training: Iterable[str], at_least: int = 20) -> CopyReport:
+    return parrot_scores([outputs], training, at_least)[0]
 
 
 def slow(outputs: list[str], training: list[str], at_least: int) -> tuple[float, int]:

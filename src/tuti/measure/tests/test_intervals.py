@@ -1,6 +1,5 @@
-"""Bootstrap, bits per byte, multiple choice and line lengths."""
+"""Bootstrap, bits per byte, shares and line lengths."""
 
-import itertools
 import math
 
 import numpy as np
@@ -13,28 +12,25 @@ from tuti.measure import (
     bits_difference,
     bits_per_byte,
     bits_per_byte_interval,
-    cloze_accuracy,
-    compare_cloze,
     couplets,
     line_range,
-    mean_interval,
-    paired_interval,
     ratio_interval,
     share_inside,
 )
-from tuti.measure.cloze import _guesses, _upper_tail
+from tuti.measure.binomial import _upper_tail
 from tuti.run import UserError
 
 
 def test_bootstrap_of_a_mean_agrees_with_the_normal_interval() -> None:
     values = np.random.default_rng(0).normal(3, 2, 400)
-    interval = mean_interval(values, draws=4000)
+    ones = np.ones(400)
+    interval = ratio_interval(values, ones, draws=4000)
     half = 1.96 * values.std() / math.sqrt(400)
     assert interval.value == pytest.approx(values.mean()) and interval.n == 400
     assert interval.low == pytest.approx(values.mean() - half, abs=0.03)
     assert interval.high == pytest.approx(values.mean() + half, abs=0.03)
-    assert interval == mean_interval(values, draws=4000)
-    assert interval != mean_interval(values, draws=4000, seed=1)
+    assert interval == ratio_interval(values, ones, draws=4000)
+    assert interval != ratio_interval(values, ones, draws=4000, seed=1)
 
 
 def test_the_interval_covers_as_often_as_it_says() -> None:
@@ -49,13 +45,13 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
 
 
 def test_pairs_are_resampled_together() -> None:
-    ours = np.random.default_rng(0).normal(0, 100, 50)
-    interval = paired_interval(ours + 1, ours)
-    assert (interval.low, interval.high) == (pytest.approx(1), pytest.approx(1))
-    assert mean_interval([7.0]).low == 7
+    below = np.random.default_rng(0).integers(1, 100, 50)
+    interval = ratio_interval(2 * below, below)
+    assert (interval.low, interval.high) == (pytest.approx(2), pytest.approx(2))
+    assert ratio_interval([7.0], [1]).low == 7
     for empty in ([], [math.nan]):
         with pytest.raises(AssertionError):
-            mean_interval(empty)
+            ratio_interval(empty, [1] * len(empty))
 
 
 def test_bits_per_byte() -> None:
@@ -92,35 +88,6 @@ def test_binomial_interval_equals_published_figures() -> None:
         pytest.approx(0.5921885, abs=1e-7),
     )
     assert (binomial_interval(0, 0).low, binomial_interval(0, 0).high) == (0, 1)
-
-
-@given(chances=st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_guessing_is_every_outcome_summed(chances: list[float]) -> None:
-    slow = [0.0] * (len(chances) + 1)
-    for outcome in itertools.product([False, True], repeat=len(chances)):
-        parts = [c if hit else 1 - c for c, hit in zip(chances, outcome, strict=True)]
-        slow[sum(outcome)] += math.prod(parts)
-    np.testing.assert_allclose(_guesses(np.array(chances)), slow, atol=1e-12)
-
-
-def test_cloze_against_chance() -> None:
-    good = cloze_accuracy([True] * 60 + [False] * 40, 4)
-    assert good.accuracy.value == 0.6 and good.chance == 0.25 and good.above_chance
-    assert good.p == pytest.approx(_upper_tail(60, 100, 0.25))
-    guess = cloze_accuracy([True] * 25 + [False] * 75, 4)
-    assert not guess.above_chance and guess.p > 0.4
-    mixed = cloze_accuracy([True, False], [2, 4])
-    assert mixed.chance == 0.375 and mixed.p == pytest.approx(1 - 0.5 * 0.75)
-    assert cloze_accuracy([False] * 5, 4).p == 1
-
-
-def test_paired_comparison_counts_what_one_alone_got_right() -> None:
-    ours = [True] * 9 + [False] * 1 + [True] * 40
-    theirs = [False] * 9 + [True] * 1 + [True] * 40
-    paired = compare_cloze(ours, theirs)
-    assert paired.p == pytest.approx(2 * 11 / 1024)
-    assert paired.difference.value == pytest.approx(0.16) and paired.difference.low > 0
-    assert compare_cloze(ours, ours).p == 1
 
 
 def test_line_lengths() -> None:

@@ -56,7 +56,7 @@ def trained(run: Run) -> None:
     run.log("sample", step=10, text="an earlier one")
     run.log("held_out", step=20, bits_per_byte={"all": 2.125, "Arabic": 2.5}, last=True)
     run.log("sample", step=20, text=SAMPLE)
-    run.log("warning", message="text got worse by 0.07 bits per byte")
+    run.log("warning", text="text got worse by 0.07 bits per byte")
 
 
 @pytest.fixture
@@ -76,8 +76,7 @@ def evaluation(run: Run) -> None:
     share = {"value": 0.41, "low": 0.38, "high": 0.44, "n": 200}
     sections = [
         {"title": "Cloze", "rows": [{"measure": "accuracy", "found": share, "chance": 0.25}]},
-        {"title": "Parrot", "rows": {"longest run": 31}},
-        {"title": "Lists", "rows": [["a", 1.5], ["b"]]},
+        {"title": "Parrot", "rows": [{"longest run": 31}]},
         {"title": "Written", "rows": [{"prompt": "To be", "text": "or <not>"}]},
     ]
     verdicts = {
