@@ -5,8 +5,6 @@ products over chunks of 64 queries and the keys that these may see take half of 
 AVX-512 with bf16 instructions). The probabilities are kept for the backward pass.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -3,8 +3,6 @@
 Text that is read many times needs it, text that is read once does not, and both lie in one batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +22,7 @@ class Dropout:
     probability: Float[Tensor, "batch time"]
     seeds: Sequence[int]
 
-    def masks(self, places: int, width: int, dtype: torch.dtype) -> Masks:
+    def masks(self, places: int, width: int, dtype: torch.dtype) -> "Masks":
         """What `places` layers of one forward pass multiply their output with.
 
         Memory: as much as one activation of each place, for the tokens that are dropped at all.

@@ -4,8 +4,6 @@ Nothing here unpickles. A damaged, truncated or hostile file ends in a UserError
 is allocated for what it claims to hold.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Generator, Iterator, Mapping
@@ -20,28 +18,10 @@ from torch import Tensor
 
 from tuti.nn.decoder import Decoder, DecoderConfig
 from tuti.nn.hugging_face import config_from_hf, config_to_hf, hf_parts, to_hf
-from tuti.run import UserError, atomic_write, disk_errors
+from tuti.run import UserError, atomic_write, disk_errors, read_json
 
-LARGEST_JSON = 2**26  # bytes; the index of a sharded model is the longest
 FLOATS = {"F64", "F32", "F16", "BF16"}
 AGAIN = "the download or copy may have been cut short; fetch or save the model again"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's table, or a UserError that says what is wrong with it."""
-    try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise UserError(f"{path} has {path.stat().st_size} bytes; {LARGEST_JSON} is the most")
-        table = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise UserError(f"there is no {path.name} in {path.parent}", hint=AGAIN) from error
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is not readable JSON: {str(error)[:200]}", hint=AGAIN) from error
-    if not isinstance(table, dict):
-        raise UserError(f"{path} holds a {type(table).__name__}, not a table", hint=AGAIN)
-    return cast(dict[str, Any], table)
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -12,8 +12,6 @@ and that is largest at s = t - o. (c, what the norm makes of the constant, diffe
 token.) Nothing is fixed: all of it may be unlearnt.
 """
 
-from __future__ import annotations
-
 import math
 from typing import cast
 

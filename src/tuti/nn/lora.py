@@ -4,8 +4,6 @@ The decoder's fused matrices are adapted part by part (q, k, v; gate, up), each 
 B, so that adapters go to and come from PEFT unchanged.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -19,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tuti.nn.decoder import Decoder, DecoderConfig
-from tuti.nn.files import open_safetensors, read_json, write_safetensors
+from tuti.nn.files import open_safetensors, write_safetensors
 from tuti.nn.hugging_face import number
-from tuti.run import UserError, atomic_write
+from tuti.run import UserError, atomic_write, read_json
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _block_diag: Callable[..., Tensor] = torch.block_diag  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]

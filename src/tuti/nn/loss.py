@@ -3,8 +3,6 @@
 nll(h, W, y) = Σ_n (logsumexp(W h_n) - (W h_n)[y_n]) over the n with y_n ≠ IGNORE, in nats.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

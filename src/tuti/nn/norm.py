@@ -1,7 +1,5 @@
 """Root-mean-square normalisation (Zhang and Sennrich 2019, equation 4)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

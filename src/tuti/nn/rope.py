@@ -4,8 +4,6 @@ A head of E channels is E/2 planes: channel i is paired with channel i + E/2. At
 plane i is turned by the angle p · f_i with f_i = theta^(-2i/E).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

@@ -12,14 +12,7 @@ from tuti.text import ChatTemplate
 
 FILES = ("*.json", "*.safetensors", "*.jinja")
 """All that is ever taken from a hub: no pickle, no code"""
-PLAIN = """{%- for message in messages -%}
-{{ message['role'] + ': ' + message['content'] }}
-{{- eos_token if message['role'] == 'assistant' else '' }}{{ '\\n' }}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{ 'assistant: ' }}
-{%- endif -%}
-"""
+PLAIN = Path(__file__).with_name("plain.jinja").read_text("utf-8")
 """The template of a model that came without one; its end token ends an answer"""
 
 

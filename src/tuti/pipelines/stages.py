@@ -1,16 +1,14 @@
 """A run as found on disk: itself and the stages inside it, damaged or half-written files passed over."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tuti.run import read_events
+from tuti import run
+from tuti.run import UserError, read_events
 from tuti.run.directory import read_config
 
 Json = dict[str, Any]
-LARGEST = 50_000_000
-"""Bytes of a JSON file that is read at most."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,11 @@ def _stage(folder: Path, name: str) -> Stage:
     return Stage(name, folder, read_config(folder), events, as_object(lineage))
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file holds; None where it is absent, damaged or too large to be one of ours."""
+def read_json(path: Path) -> Json | None:
+    """The object that a JSON file holds; None where it is absent or damaged."""
     try:
-        return json.loads(path.read_bytes()) if path.stat().st_size <= LARGEST else None
-    except (OSError, ValueError, RecursionError):
+        return run.read_json(path)
+    except UserError:
         return None
 
 

@@ -5,16 +5,19 @@ The order is always: temporary name in the same folder, write, fsync, rename, fs
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from tuti.run.errors import UserError
 
 PARTIAL = ".partial"
 """Marks names that are still being written; a run that resumes removes them."""
+LARGEST_JSON = 2**26
 
 
 def _fsync(path: Path) -> None:
@@ -93,6 +96,23 @@ def sweep(folder: Path) -> None:
             shutil.rmtree(left)
         else:
             left.unlink()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file by strangers, of at most 64 MB; anything else is an error in words."""
+    hint = "the download or copy may have been cut short; fetch or make it again"
+    try:
+        size = path.stat().st_size
+        found = json.loads(path.read_bytes()) if size <= LARGEST_JSON else None
+    except FileNotFoundError:
+        raise UserError(f"there is no {path.name} in {path.parent}", hint=hint) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not readable JSON: {str(error)[:200]}", hint=hint) from error
+    if size > LARGEST_JSON:
+        raise UserError(f"{path} has {size:,} bytes; at most {LARGEST_JSON:,} are read", hint=hint)
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds a {type(found).__name__}, not a table", hint=hint)
+    return cast(dict[str, Any], found)
 
 
 def atomic_link(path: Path, target: Path) -> None:

@@ -14,4 +14,3 @@ from tuti.text.split import count_words as count_words
 from tuti.text.split import split as split
 from tuti.text.split import words_of as words_of
 from tuti.text.tokenizer import Tokenizer as Tokenizer
-from tuti.text.tokenizer import fertility as fertility

@@ -5,7 +5,6 @@ A tokenizer is hostile input: size caps, every number checked, and an error inst
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from tokenizers import Tokenizer as Backend
@@ -22,7 +21,6 @@ TURN_END = "<|end|>"
 RESERVED = tuple(f"<|reserved_{i}|>" for i in range(2))
 SPECIALS = (END, *ROLE_TOKENS, TURN_END, *RESERVED)
 
-LARGEST_FILE = 64 * 2**20
 LARGEST_VOCABULARY = 2_000_000
 CONTROL, USER_DEFINED = 3, 4  # GGUF's token types
 
@@ -136,23 +134,6 @@ def _byte_level_json(
         "decoder": _byte_level(use_regex=True),
         "model": {**model, "vocab": vocab, "merges": merges},
     }
-
-
-def read_json(path: Path) -> Json:
-    """A JSON object from a foreign file of at most `LARGEST_FILE` bytes."""
-    try:
-        size = path.stat().st_size
-        content = json.loads(path.read_bytes()) if size <= LARGEST_FILE else None
-    except FileNotFoundError:
-        raise UserError(f"there is no {path}", hint="give a folder that holds a tokenizer") from None
-    except (ValueError, RecursionError, OSError) as error:
-        raise UserError(f"{path} is not readable JSON: {error}", hint="fetch or make it again") from error
-    if size > LARGEST_FILE:
-        told = f"{path} has {size:,} bytes; at most {LARGEST_FILE:,} are read"
-        raise UserError(told, hint="is it the right file?")
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object", hint="fetch or make it again")
-    return cast(Json, content)
 
 
 def open_backend(content: Json, source: str) -> Backend:

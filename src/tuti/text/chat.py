@@ -6,19 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tuti.run import UserError, atomic_write, hash_text
+from tuti.run import UserError, atomic_write, hash_text, read_json
 from tuti.text.sandbox import LARGEST_TEMPLATE, compile_template, render_template
-from tuti.text.tokenizer import CONFIG_FILE, CONFIG_KEYS, Tokenizer, read_json
+from tuti.text.tokenizer import CONFIG_FILE, CONFIG_KEYS, Tokenizer
 
 FILE = "chat_template.jinja"
 ROLES = ("system", "user", "assistant", "tool")
-DEFAULT = r"""{%- for message in messages -%}
-{{ '<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n' }}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{ '<|assistant|>\n' }}
-{%- endif -%}
-"""
+DEFAULT = Path(__file__).with_name("default.jinja").read_text("utf-8")
 # Put inside what looks like a special token in a message, so that it is none: shown as nothing.
 NEUTRALISER = "\u200b"
 

@@ -193,19 +193,10 @@ def _indent(text: str, width: int | str = 4, first: bool = False, blank: bool = 
 
 
 def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
+    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: Any = False
 ) -> str:
-    return json.dumps(
-        value,
-        ensure_ascii=ensure_ascii,
-        indent=None if indent is None else min(indent, 16),
-        separators=separators,
-        sort_keys=sort_keys,
-    )
+    options: dict[str, Any] = {"ensure_ascii": ensure_ascii, "separators": separators, "sort_keys": sort_keys}
+    return json.dumps(value, indent=None if indent is None else min(indent, 16), **options)
 
 
 def _charged(function: Callable[..., Any]) -> Callable[..., Any]:

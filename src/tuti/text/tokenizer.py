@@ -4,12 +4,11 @@ import codecs
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from tuti.run import UserError, atomic_write, hash_text
+from tuti.run import UserError, atomic_write, hash_text, read_json
 from tuti.text.backend import (
     END,
     SPECIALS,
@@ -18,7 +17,6 @@ from tuti.text.backend import (
     json_from_gguf,
     json_from_merges,
     open_backend,
-    read_json,
 )
 from tuti.text.bpe import BYTES, Merge, train_bpe
 from tuti.text.utf8 import Utf8
@@ -205,28 +203,6 @@ class Stream:
             self._strips = False
             return text.removeprefix(" ")
         return text
-
-
-@dataclass(frozen=True)
-class Fertility:
-    """How finely a tokenizer cuts one script."""
-
-    script: str
-    words: int
-    tokens: int
-    tokens_per_word: float
-    bytes_per_token: float
-
-
-def fertility(tokenizer: Tokenizer, texts: Mapping[str, Sequence[str]]) -> list[Fertility]:
-    """Tokens a word and bytes a token for each script's texts; words are runs without white space."""
-    rows: list[Fertility] = []
-    for script, samples in texts.items():
-        words = sum(len(text.split()) for text in samples)
-        tokens = sum(map(len, tokenizer.encode_batch(samples)))
-        size = sum(len(text.encode("utf-8", "replace")) for text in samples)
-        rows.append(Fertility(script, words, tokens, tokens / max(words, 1), size / max(tokens, 1)))
-    return rows
 
 
 def _utf8(text: str) -> str:

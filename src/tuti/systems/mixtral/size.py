@@ -9,9 +9,8 @@ import tyro
 from annotated_types import Ge
 
 from tuti.nn import DecoderConfig
-from tuti.nn.files import read_json
 from tuti.nn.hugging_face import config_from_hf
-from tuti.run import UserError, find_artifact
+from tuti.run import UserError, find_artifact, read_json
 from tuti.systems.mixtral.shapes import SHAPES
 
 

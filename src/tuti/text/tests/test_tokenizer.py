@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import UserError
-from tuti.text import Tokenizer, count_words, fertility, train_bpe
+from tuti.text import Tokenizer, count_words, train_bpe
 from tuti.text.backend import SPECIALS, byte_alphabet, json_from_gguf, open_backend
-from tuti.text.tests.sample import CODE, ENGLISH, PERSIAN, TEXTS, tokenizer
+from tuti.text.tests.sample import TEXTS, tokenizer
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.text(
     st.sampled_from("<|end> می\u200c1 🙂\n")
@@ -282,16 +282,3 @@ def test_fuzzed_files_load_or_are_refused(
         loaded.decode(loaded.encode("aa b é"))
     except UserError as error:
         assert "hint:" in str(error)
-
-
-def test_fertility() -> None:
-    rows = fertility(tokenizer(), {"Arabic": [PERSIAN], "Latin": [ENGLISH, CODE], "none": []})
-    assert [row.script for row in rows] == ["Arabic", "Latin", "none"]
-    assert rows[0].words == len(PERSIAN.split()) and rows[0].tokens == len(
-        tokenizer().encode(PERSIAN)
-    )
-    assert rows[1].bytes_per_token == pytest.approx(
-        (len(ENGLISH) + len(CODE))
-        / (len(tokenizer().encode(ENGLISH)) + len(tokenizer().encode(CODE)))
-    )
-    assert rows[2].tokens_per_word == 0
