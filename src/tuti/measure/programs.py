@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from .binomial import binomial_interval
 from .bootstrap import Interval, ratio_interval
 
 
@@ -15,15 +16,8 @@ def pass_at_k(n: int, right: int, k: int) -> float:
 
 
 def pass_at_k_interval(right: Sequence[int], n: int, k: int) -> Interval:
-    """The mean over problems; its interval is of problems drawn anew, Wilson's where each is 0 or 1."""
+    """The mean over problems; its interval is of problems drawn anew, exact where each is 0 or 1."""
     values = [pass_at_k(n, count, k) for count in right]
     if all(value in (0, 1) for value in values):
-        return wilson_interval(int(sum(values)), len(values))
+        return binomial_interval(int(sum(values)), len(values))
     return ratio_interval(values, [1.0] * len(values))
-
-
-def wilson_interval(hits: int, n: int, z: float = 1.959964) -> Interval:
-    """hits / n with the 95 % score interval of Wilson (1927), which no extreme rate makes empty."""
-    rate, spread = hits / n, z * z / n
-    middle, half = rate + spread / 2, z * math.sqrt(rate * (1 - rate) / n + spread / n / 4)
-    return Interval(rate, (middle - half) / (1 + spread), (middle + half) / (1 + spread), n)
