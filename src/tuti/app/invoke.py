@@ -42,7 +42,7 @@ def invoke(
         raise UserError(f"{name} computes in one process, not in {world}", hint="leave out torchrun")
     if "--resume" in words:
         config, run = _resumed(room, verb, kind, words, name)
-        if finished(run):
+        if finished(run.folder):
             run.show(f"{run.folder} is finished already")
             return run
         run = Run.follow(run.options) if follows else run
@@ -108,8 +108,7 @@ def _newest_unfinished(room: str, verb: str) -> Path:
     for path in Path("runs").glob("*/config.json"):
         with contextlib.suppress(UserError):  # a damaged run beside it is no reason to stop
             about = read_config(path.parent)
-            unfinished = not (path.parent / "lineage.json").exists()
-            if unfinished and (about["room"], about["stage"]) == (room, verb):
+            if not finished(path.parent) and (about["room"], about["stage"]) == (room, verb):
                 found.append(path.parent)
     if not found:
         raise UserError(f"no unfinished run of {room} {verb} in runs/", hint="name one: --resume --out RUN")

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tuti.run import files, machine
@@ -61,6 +62,6 @@ def write_lineage(run: Run, config: Any, device: str) -> None:
     files.atomic_write(run.path("lineage.json"), json.dumps(lineage, indent=1, ensure_ascii=False))
 
 
-def finished(run: Run) -> bool:
-    """Whether the stage of this run came to its end."""
-    return (run.folder / "lineage.json").exists()
+def finished(folder: Path) -> bool:
+    """Whether the stage of the run in this folder came to its end."""
+    return (folder / "lineage.json").exists()

@@ -32,12 +32,12 @@ def config_to_json(value: Any) -> Any:
     return value
 
 
-def _variants(hint: Any) -> list[type]:
+def variants_of(hint: Any) -> list[type]:
     """The dataclasses named in a (possibly annotated, possibly optional) type."""
     if typing.get_origin(hint) is typing.Annotated:
-        return _variants(typing.get_args(hint)[0])
+        return variants_of(typing.get_args(hint)[0])
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return [kind for part in typing.get_args(hint) for kind in _variants(part)]
+        return [kind for part in typing.get_args(hint) for kind in variants_of(part)]
     return [hint] if dataclasses.is_dataclass(hint) and isinstance(hint, type) else []
 
 
@@ -53,7 +53,7 @@ def config_from_json(kind: type[T], values: Json) -> T:
                 f"{kind.__name__} has no field {name!r}",
                 hint=f"its fields are: {', '.join(hints)}",
             )
-        variants = {variant.__name__: variant for variant in _variants(hints[name])}
+        variants = {variant.__name__: variant for variant in variants_of(hints[name])}
         if isinstance(value, dict) and variants:
             fields = cast(Json, value)
             chosen = str(fields.get("type", ""))
