@@ -5,19 +5,14 @@ A page on another site can make a browser send requests here, by a name that it 
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 BODY_BYTES = 2 * 2**20
@@ -50,12 +45,11 @@ class TooLarge(Exception):
 class Guard:
     """ASGI middleware: Host, Origin, token, size of the body."""
 
-    def __init__(self, app: App, hosts: Sequence[str] = (), token: str = "") -> None:
+    def __init__(self, app: ASGIApp, hosts: Sequence[str] = (), token: str = "") -> None:
         self.app, self.token = app, token
         self.hosts = {name.lower() for name in (*LOCAL, *hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on, or answers with an error."""
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
         refusal = self._refusal(HTTPConnection(scope))
@@ -115,7 +109,7 @@ class Guard:
         over = claimed.isdigit() and int(claimed) > BODY_BYTES
         read, begun = 0, False
 
-        async def counted() -> MutableMapping[str, Any]:
+        async def counted() -> Message:
             nonlocal read, over
             message = await receive()
             read += len(message.get("body", b""))
@@ -124,7 +118,7 @@ class Guard:
                 raise TooLarge
             return message
 
-        async def noted(message: MutableMapping[str, Any]) -> None:
+        async def noted(message: Message) -> None:
             nonlocal begun
             if not over or begun:  # else the app's word about the body that broke off
                 begun = True

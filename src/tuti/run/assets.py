@@ -118,8 +118,7 @@ def fetched(name: str) -> Path | None:
 def fetch(name: str, *, offline: Path | None = None) -> Path:
     """The unpacked folder of an asset, fetched and verified if it is not in the cache."""
     asset = find_asset(name)
-    have = fetched(name)
-    if have is not None:
+    if (have := fetched(name)) is not None:
         return have
     print(f"{asset.name}: {asset.what} ({asset.megabytes} MB)", file=sys.stderr)
     print(f"licence: {asset.licence if asset.commercial else red(asset.licence)}", file=sys.stderr)

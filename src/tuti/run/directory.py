@@ -91,20 +91,16 @@ class Run:
         self._passing = passing
 
     @contextmanager
-    def save(self, name: str, kind: str, **facts: Any) -> Generator[Path]:
+    def save(self, name: str, kind: str, **known: Any) -> Generator[Path]:
         """A temporary folder to fill; it becomes `artifacts/<name>` whole, or not at all."""
         with files.atomic_folder(self.folder / "artifacts" / name) as folder:
             yield folder
-            listed = {
-                file.relative_to(folder).as_posix(): {
-                    "bytes": file.stat().st_size,
-                    "sha256": files.hash_file(file),
-                }
-                for file in sorted(folder.rglob("*"))
-                if file.is_file()
-            }
+            listed: Json = {}
+            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+                facts = {"bytes": file.stat().st_size, "sha256": files.hash_file(file)}
+                listed[file.relative_to(folder).as_posix()] = facts
             digest = files.hash_text(json.dumps(listed, sort_keys=True))
-            about = {"kind": kind, "version": VERSION, "sha256": digest, "files": listed} | facts
+            about = {"kind": kind, "version": VERSION, "sha256": digest, "files": listed} | known
             (folder / "tuti.json").write_text(json.dumps(about, indent=1, ensure_ascii=False))
         self.log("artifact", name=name, kind=kind, sha256=digest)
 
@@ -215,11 +211,9 @@ def find_artifact(path: Path, kind: str) -> Path:
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path} does not exist", hint=f"make one: {MADE_BY.get(kind, 'tuti list')}")
-    candidates = [path, *sorted((path / "artifacts").glob("*"))]
     found: list[str] = []
-    for folder in candidates:
-        about = _about(folder)
-        if about is None:
+    for folder in (path, *sorted((path / "artifacts").glob("*"))):
+        if (about := _about(folder)) is None:
             continue
         if about["kind"] == kind:
             _check(folder, about)

@@ -1,8 +1,6 @@
 """Configs as JSON and back, and the record of where a run came from and what it cost."""
 
 import dataclasses
-import json
-import os
 import subprocess
 import types
 import typing
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from tuti.run.errors import UserError
-from tuti.run.files import hash_text
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -100,14 +97,3 @@ def code_commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
-
-
-def key_of(config: Any, inputs: dict[str, str], seed: int) -> str:
-    """What a finished stage is recognised by: same config, same inputs, same seed."""
-    return hash_text(json.dumps([config_to_json(config), inputs, seed], sort_keys=True))
-
-
-def price_of(seconds: float) -> float | None:
-    """Money spent in `seconds`, when TUTI_PRICE (an hour's price) is set."""
-    price = os.environ.get("TUTI_PRICE")
-    return None if not price else float(price) * seconds / 3600

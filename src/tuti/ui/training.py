@@ -42,11 +42,8 @@ def training_charts(stages: Mapping[str, Sequence[Event]], *, x_label: str = "st
         measured = [event for event in events if event.get("event") == "held_out"]
         for name, series in list(measures(measured).items())[:CHARTS]:
             label = name.replace("_", " ")
-            made.append(
-                line_chart(
-                    series, title=f"{stage}: held-out {label}", x_label=x_label, y_label=label
-                )
-            )
+            title = f"{stage}: held-out {label}"
+            made.append(line_chart(series, title=title, x_label=x_label, y_label=label))
     return [chart for chart in made if chart]
 
 

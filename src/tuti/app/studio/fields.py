@@ -60,7 +60,8 @@ def _field(each: "dataclasses.Field[Any]", hint: Any, about: Json, help: str, de
     told = [option for option in options if option.get("type") != "null"]
     optional = len(told) < len(options)
     if variants := variants_of(hint):
-        made = {one.__name__: fields_of(one, default if isinstance(default, one) else None) for one in variants}
+        preset: dict[type, Any] = {type(default): default}
+        made = {one.__name__: fields_of(one, preset.get(one)) for one in variants}
         chosen = type(default).__name__ if default is not None else next(iter(made))
         return Field(each.name, "variant", help, chosen, required, tuple(made), made, optional)
     kind, choices = _plain(told)

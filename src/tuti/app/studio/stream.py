@@ -59,7 +59,6 @@ class Watch:
         return any([tail.read() for tail in self.tails.values()])
 
     def stages(self) -> dict[str, list[Json]]:
-        """The events by stage."""
         return {name: tail.events for name, tail in self.tails.items()}
 
     def last(self, event: str) -> tuple[str, Json] | None:
@@ -84,6 +83,10 @@ class Listed:
     def name(self) -> str:
         """The folder's name: how pages address it."""
         return self.folder.name
+
+    @property
+    def when(self) -> str:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(self.changed))
 
 
 def list_runs(runs: Path) -> list[Listed]:
