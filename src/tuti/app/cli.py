@@ -97,8 +97,7 @@ def overview() -> str:
     lines += [f"  {name:<12} {entry.help}" for name, entry in sorted(verbs.items())]
     lines += ["", "rooms:"]
     for name, card in systems.cards().items():
-        lines.append(f"  {name:<12} {card.title}")
-        lines.append(f"  {'':<12} {', '.join([*card.stages, *card.views])}")
+        lines += [f"  {name:<12} {card.title}", f"  {'':<12} {', '.join([*card.stages, *card.views])}"]
     lines += ["", "tuti COMMAND --help and tuti ROOM STAGE --help list the options."]
     return "\n".join(lines)
 

@@ -171,8 +171,7 @@ def examine_machine() -> "Iterator[Row]":
     from tuti.train.doctor import Row
 
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
-    version = platform.python_version()
-    yield Row("python", sys.version_info >= (3, 11), version, "≥ 3.11", "")
+    yield Row("python", sys.version_info >= (3, 11), platform.python_version(), "≥ 3.11", "")
     yield Row("torch", True, torch.__version__, "")
     yield Row("processor", True, f"{cores()} cores, torch uses {torch.get_num_threads()} threads", "")
     yield Row("bf16", True, f"{bf16_gain():.2f} × the speed of fp32", "chosen by tuti teach above 1.1")

@@ -22,9 +22,7 @@ def _processor() -> str:
 @cache
 def cores() -> int:
     """Processors that this process may use (affinity counted, hyper-threads too)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe(device: str) -> dict[str, str | int | float]:

@@ -65,10 +65,7 @@ def measures(events: Sequence[Event]) -> dict[str, list[Series]]:
                 continue
             for line, y in _values(name, value):
                 lines.setdefault(name, {}).setdefault(line, {})[step] = y
-    return {
-        name: [Series(line, sorted(found.items())) for line, found in group.items()]
-        for name, group in lines.items()
-    }
+    return {n: [Series(line, sorted(at.items())) for line, at in group.items()] for n, group in lines.items()}
 
 
 def _values(name: str, value: object) -> list[tuple[str, float]]:

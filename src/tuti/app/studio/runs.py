@@ -75,7 +75,6 @@ def _state(place: Place, folder: Path, state: str) -> str:
 def run_page(place: Place, folder: Path, speech: Language) -> None:
     """Everything about one run, renewed while it grows."""
     watch = Watch(folder)
-    about = read_config(folder)
 
     def resume() -> None:
         try:
@@ -96,7 +95,7 @@ def run_page(place: Place, folder: Path, speech: Language) -> None:
     web.heading(speech("output"))
     output = web.said(speech("none_yet"), "said code")
     web.heading(speech("configuration"))
-    plain = json.dumps(about, indent=1, ensure_ascii=False)
+    plain = json.dumps(read_config(folder), indent=1, ensure_ascii=False)
     web.markup(widgets.folded(folder.name, widgets.block(plain, "code")))
 
     def refresh() -> None:

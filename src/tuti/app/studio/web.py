@@ -19,7 +19,7 @@ _PAGES = templates(Path(__file__).parent)
 E = TypeVar("E", bound=ui.element)
 
 
-def address(path: str, language: Language, **query: str) -> str:
+def address(path: str, language: Language, /, **query: str) -> str:
     """A path below the server with its query, keeping the language."""
     if language.code != "en":
         query["lang"] = language.code
@@ -32,7 +32,7 @@ def filled(name: str, speech: Language, **values: object) -> str:
 
 
 @contextmanager
-def frame(speech: Language, path: str, title: str, **query: str) -> Generator[None]:
+def frame(speech: Language, path: str, title: str, /, **query: str) -> Generator[None]:
     """The header with its links, and the place of the content; `query`: what another language keeps."""
     client = ui.context.client
     client.page = copy.copy(client.page)  # the page object is shared by all visitors
