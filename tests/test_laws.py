@@ -131,17 +131,17 @@ def entries():
 @pytest.mark.parametrize("entry", [pytest.param(e, id=n) for n, e in entries()])
 def test_configs_are_small_and_flat(entry) -> None:
     from tuti.app.invoke import config_type
-    from tuti.run.lineage import _variants
+    from tuti.run.lineage import variants_of
 
     kind = config_type(entry.load())
     assert dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen
     assert len(dataclasses.fields(kind)) <= 12
     hints = typing.get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
-        for variant in _variants(hints[field.name]):
+        for variant in variants_of(hints[field.name]):
             assert len(dataclasses.fields(variant)) <= 6, variant
             inner = typing.get_type_hints(variant, include_extras=True)
-            assert not any(_variants(inner[f.name]) for f in dataclasses.fields(variant)), variant
+            assert not any(variants_of(inner[f.name]) for f in dataclasses.fields(variant)), variant
 
 
 ENDS_AT_TORCH = """

@@ -31,7 +31,7 @@ def loaded(taught: Run) -> LoadedModel:
 
 
 def test_every_stage_came_to_its_end(taught: Run) -> None:
-    assert finished(taught)
+    assert finished(taught.folder)
     assert [event["stage"] for event in read_events(taught.folder, "stage")] == STAGES
     assert all((taught.folder / "stages" / name / "lineage.json").exists() for name in STAGES)
     losses = [event["loss"] for event in read_events(taught.folder / "stages" / "pretrain", "step")]

@@ -5,19 +5,14 @@ A page on another site can make a browser send requests here, by a name that it 
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from http.cookies import CookieError, SimpleCookie
-from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 BODY_BYTES = 2 * 2**20
@@ -50,16 +45,14 @@ class TooLarge(Exception):
 class Guard:
     """ASGI middleware: Host, Origin, token, size of the body."""
 
-    def __init__(self, app: App, hosts: Sequence[str] = (), token: str = "") -> None:
+    def __init__(self, app: ASGIApp, hosts: Sequence[str] = (), token: str = "") -> None:
         self.app, self.token = app, token
         self.hosts = {name.lower() for name in (*LOCAL, *hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on, or answers with an error."""
         if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
-        refusal = self._refusal(scope)
+            return await self.app(scope, receive, send)
+        refusal = self._refusal(HTTPConnection(scope))
         if refusal is None and scope["type"] == "http":
             await self._measured(scope, receive, send)
         elif refusal is None:
@@ -69,9 +62,8 @@ class Guard:
         else:
             await send({"type": "websocket.close", "code": POLICY_VIOLATION})
 
-    def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
-        host = headers.get("host", "").lower()
+    def _refusal(self, asked: HTTPConnection) -> Response | None:
+        host = asked.headers.get("host", "").lower()
         if _name(host) not in self.hosts:
             return failure(
                 403,
@@ -79,7 +71,7 @@ class Guard:
                 f"use http://127.0.0.1, or start it with --names {_name(host) or 'NAME'}",
                 code="unknown_host",
             )
-        origin = headers.get("origin")
+        origin = asked.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host:
             return failure(
                 403,
@@ -89,14 +81,16 @@ class Guard:
             )
         if not self.token:
             return None
-        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
-        given = query.get("token", [""])[0]
-        if scope["type"] == "http" and given and self._right(given):
+        given = asked.query_params.get("token", "")
+        if asked.scope["type"] == "http" and self._right(given):
             # A browser came in by the printed address: the cookie lets it stay.
-            answer = RedirectResponse(quote(scope["path"]) or "/", status_code=303)
+            answer = RedirectResponse(quote(asked.scope["path"]) or "/", status_code=303)
             answer.set_cookie(COOKIE, given, httponly=True, samesite="strict")
             return answer
-        if self._right(_bearer(headers)) or self._right(_cookie(headers)):
+        kind, _, bearer = asked.headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and self._right(bearer.strip()):
+            return None
+        if self._right(asked.cookies.get(COOKIE, "")):
             return None
         return failure(
             401,
@@ -115,7 +109,7 @@ class Guard:
         over = claimed.isdigit() and int(claimed) > BODY_BYTES
         read, begun = 0, False
 
-        async def counted() -> MutableMapping[str, Any]:
+        async def counted() -> Message:
             nonlocal read, over
             message = await receive()
             read += len(message.get("body", b""))
@@ -124,7 +118,7 @@ class Guard:
                 raise TooLarge
             return message
 
-        async def noted(message: MutableMapping[str, Any]) -> None:
+        async def noted(message: Message) -> None:
             nonlocal begun
             if not over or begun:  # else the app's word about the body that broke off
                 begun = True
@@ -143,16 +137,3 @@ def _name(host: str) -> str:
     """The host without its port: "[::1]:8000" → "[::1]"."""
     name, _, port = host.rpartition(":")
     return name if name and port.isdigit() else host
-
-
-def _bearer(headers: Headers) -> str:
-    kind, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if kind.lower() == "bearer" else ""
-
-
-def _cookie(headers: Headers) -> str:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found is not None else ""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from tuti import systems
-from tuti.app.house import VERBS, all_cards
+from tuti.app.house import HOUSE, VERBS, all_cards
 from tuti.run import Card, Entry, UserError, red
 
 USAGE = 2
@@ -47,22 +47,19 @@ def _dispatch(words: list[str]) -> int:
         return 0
     room, verb, entry, card, rest = _find(words)
     if entry is None:
-        assert card is not None
         print(room_help(room, card))
         return 0
     from tuti.app.invoke import invoke
 
-    is_stage = card is not None and verb in card.stages
-    presets = card.presets.get(verb, {}) if card is not None else {}
-    invoke(room, verb, entry, rest, is_stage=is_stage, presets=presets)
+    invoke(room, verb, entry, rest, card)
     return 0
 
 
-def _find(words: list[str]) -> tuple[str, str, Entry | None, Card | None, list[str]]:
+def _find(words: list[str]) -> tuple[str, str, Entry | None, Card, list[str]]:
     """Which room, verb and function the words name, and what is left of them."""
     first = words[0]
     if first in VERBS:
-        return "tuti", first, VERBS[first], None, words[1:]
+        return "tuti", first, VERBS[first], HOUSE, words[1:]
     groups = all_cards()
     for name, card in groups.items():
         if first in card.verbs:
@@ -100,8 +97,7 @@ def overview() -> str:
     lines += [f"  {name:<12} {entry.help}" for name, entry in sorted(verbs.items())]
     lines += ["", "rooms:"]
     for name, card in systems.cards().items():
-        lines.append(f"  {name:<12} {card.title}")
-        lines.append(f"  {'':<12} {', '.join([*card.stages, *card.views])}")
+        lines += [f"  {name:<12} {card.title}", f"  {'':<12} {', '.join([*card.stages, *card.views])}"]
     lines += ["", "tuti COMMAND --help and tuti ROOM STAGE --help list the options."]
     return "\n".join(lines)
 

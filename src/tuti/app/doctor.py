@@ -2,8 +2,6 @@
 
 import ctypes
 import inspect
-import json
-import os
 import platform
 import shutil
 import subprocess
@@ -12,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,7 +20,8 @@ from tuti.app.house import all_cards
 from tuti.app.invoke import config_type
 from tuti.run import Run, RunOptions, UserError, config_from_json, find_artifact
 from tuti.run.card import load
-from tuti.run.directory import as_object, read_config
+from tuti.run.directory import CONFIG, read_config, read_object
+from tuti.run.errors import has_colours
 from tuti.run.machine import choose_device, cores, pin
 
 if TYPE_CHECKING:
@@ -46,22 +46,16 @@ def doctor(config: Doctor) -> None:
     for row in examine_machine() if config.target is None else examine_target(config.target):
         rows.append(row)
         print(line(row), flush=True)
-    bad = [row for row in rows if not row.ok]
-    if bad:
+    if bad := [row for row in rows if not row.ok]:
         names = ", ".join(row.name for row in bad)
         hint = next((row.hint for row in bad if row.hint), "see the lines above")
         raise UserError(f"{len(bad)} of {len(rows)} checks failed: {names}", hint=hint)
 
 
-def coloured() -> bool:
-    """Whether a person reads, who has not asked for plain text."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
 def line(row: "Row") -> str:
     """A check as one line; what failed has its remedy below."""
     mark = "ok  " if row.ok else "FAIL"
-    if coloured():
+    if has_colours(sys.stdout):
         mark = f"\x1b[{32 if row.ok else 31}m{mark}\x1b[0m"
     remedy = f"\n{'':27}hint: {row.hint}" if row.hint else ""
     bound = f"  ({row.bound})" if row.bound else ""
@@ -77,7 +71,7 @@ def examine_target(path: Path) -> "Iterator[Row]":
         patient = patient_of(about)
         print(f"── {about['room']} {about['stage']}")
         first = patient.parts.batches(0)[0]
-        print(mask_text(first, patient.template.tokenizer, colour=coloured()), flush=True)
+        print(mask_text(first, patient.template.tokenizer, colour=has_colours(sys.stdout)), flush=True)
         yield from examine(patient)
 
 
@@ -95,15 +89,12 @@ def stages_at(path: Path) -> list[dict[str, Any]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.name == "config.json" or path.is_dir():
-        return read_config(path if path.is_dir() else path.parent)
+    if path.is_dir():
+        return read_config(path)
     try:
-        about = as_object(json.loads(path.read_text()))
-        if not {"room", "stage", "config"} <= about.keys():
-            raise ValueError("it lacks room, stage or config")
+        return read_object(path, *CONFIG)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} describes no stage: {error}", hint="a run's config.json does") from error
-    return about
 
 
 def _stage(about: dict[str, Any]) -> Any:
@@ -148,12 +139,11 @@ def template_of(config: Any) -> "ChatTemplate":
 
     paths = [value for f in fields(config) if isinstance(value := getattr(config, f.name), Path)]
     errors: list[UserError] = []
-    for path in paths:
-        for kind in ("LanguageModel", "Tokens"):
-            try:
-                return ChatTemplate.load(find_artifact(path, kind))
-            except UserError as error:
-                errors.append(error)
+    for path, kind in product(paths, ("LanguageModel", "Tokens")):
+        try:
+            return ChatTemplate.load(find_artifact(path, kind))
+        except UserError as error:
+            errors.append(error)
     raise errors[0]
 
 
@@ -181,8 +171,7 @@ def examine_machine() -> "Iterator[Row]":
     from tuti.train.doctor import Row
 
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
-    version = platform.python_version()
-    yield Row("python", sys.version_info >= (3, 11), version, "≥ 3.11", "")
+    yield Row("python", sys.version_info >= (3, 11), platform.python_version(), "≥ 3.11", "")
     yield Row("torch", True, torch.__version__, "")
     yield Row("processor", True, f"{cores()} cores, torch uses {torch.get_num_threads()} threads", "")
     yield Row("bf16", True, f"{bf16_gain():.2f} × the speed of fp32", "chosen by tuti teach above 1.1")
@@ -193,19 +182,12 @@ def examine_machine() -> "Iterator[Row]":
     yield Row("disk", not full, f"{disk.free / 1e9:.1f} GB free here", "≥ 2 GB", full)
     for name, found, purpose in optional():
         yield Row(name, True, found or "missing", "" if found else f"needed only for {purpose}")
-    for room, card in all_cards().items():
-        for name, target in card.checks.items():
-            yield checked(f"{room}: {name}", target)
-
-
-def checked(name: str, target: str) -> "Row":
-    """A room's own check: the line it returns, or what it refuses."""
-    from tuti.train.doctor import Row
-
-    try:
-        return Row(name, True, str(load(target)()), "")
-    except UserError as error:
-        return Row(name, False, error.what, "", error.hint)
+    checks = {f"{room}: {name}": at for room, card in all_cards().items() for name, at in card.checks.items()}
+    for name, at in checks.items():
+        try:
+            yield Row(name, True, str(load(at)()), "")
+        except UserError as error:
+            yield Row(name, False, error.what, "", error.hint)
 
 
 def optional() -> Iterator[tuple[str, str, str]]:

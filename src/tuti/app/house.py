@@ -14,6 +14,7 @@ VERBS = {
     "doctor": Entry("tuti.app.doctor:doctor", "examine a stage before it trains, or this machine"),
     "fetch": Entry("tuti.app.views:fetch", "fetch a third-party asset, verified and with its licence"),
 }
+HOUSE = Card("", "", views=VERBS)
 
 
 def all_cards() -> dict[str, Card]:

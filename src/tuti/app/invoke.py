@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from tuti import pipelines
-from tuti.run import Entry, Run, RunOptions, UserError, config_from_json, execute, finished
+from tuti.run import Card, Entry, Run, RunOptions, UserError, config_from_json, execute, finished
 from tuti.run.card import load
 from tuti.run.directory import read_config
 from tuti.run.lineage import check_config
@@ -27,14 +27,12 @@ def config_type(function: Callable[..., Any]) -> type[Any]:
     return next(iter(hints.values()))
 
 
-def invoke(
-    room: str, verb: str, entry: Entry, words: list[str], *, is_stage: bool, presets: dict[str, str]
-) -> Run | None:
+def invoke(room: str, verb: str, entry: Entry, words: list[str], card: Card) -> Run | None:
     """Parses `words` and calls the verb; a stage gets a run of its own, a view only its config."""
     function = entry.load()
     kind = config_type(function)
     name = f"tuti {verb}" if room in ("tuti", *pipelines.PIPELINES) else f"tuti {room} {verb}"
-    if not is_stage:
+    if verb not in card.stages:
         function(_parse(kind, words, name, None, entry.help))
         return None
     world, follows = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0")) > 0
@@ -42,12 +40,12 @@ def invoke(
         raise UserError(f"{name} computes in one process, not in {world}", hint="leave out torchrun")
     if "--resume" in words:
         config, run = _resumed(room, verb, kind, words, name)
-        if finished(run):
+        if finished(run.folder):
             run.show(f"{run.folder} is finished already")
             return run
         run = Run.follow(run.options) if follows else run
     else:
-        default = _preset(name, _scale(words), presets)
+        default = _preset(name, _scale(words), card.presets.get(verb, {}))
         parsed = _parse(_with_options(kind), words, name, default, entry.help)
         fields = {f.name: getattr(parsed.config, f.name) for f in dataclasses.fields(kind)}
         config: Any = check_config(kind, fields)
@@ -108,8 +106,7 @@ def _newest_unfinished(room: str, verb: str) -> Path:
     for path in Path("runs").glob("*/config.json"):
         with contextlib.suppress(UserError):  # a damaged run beside it is no reason to stop
             about = read_config(path.parent)
-            unfinished = not (path.parent / "lineage.json").exists()
-            if unfinished and (about["room"], about["stage"]) == (room, verb):
+            if not finished(path.parent) and (about["room"], about["stage"]) == (room, verb):
                 found.append(path.parent)
     if not found:
         raise UserError(f"no unfinished run of {room} {verb} in runs/", hint="name one: --resume --out RUN")

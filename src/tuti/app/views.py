@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from tuti.app.house import all_cards
-from tuti.run import UserError, assets, read_events
+from tuti.run import UserError, assets, finished, read_events
 from tuti.run.directory import read_config
 
 
@@ -44,8 +44,7 @@ def look(config: Look) -> None:
     print(f"{config.run}: {about['room']} {about['stage']}")
     print(json.dumps(about["config"], indent=1, ensure_ascii=False))
     for stage in sorted((config.run / "stages").glob("*/config.json")):
-        state = "finished" if (stage.parent / "lineage.json").exists() else "unfinished"
-        print(f"stage {stage.parent.name}: {state}")
+        print(f"stage {stage.parent.name}: {_end(stage.parent)}")
     for artifact in sorted((config.run / "artifacts").glob("*/tuti.json")):
         found = json.loads(artifact.read_text())
         size = sum(int(facts["bytes"]) for facts in found.get("files", {}).values())
@@ -53,9 +52,8 @@ def look(config: Look) -> None:
     for event in ("held_out", "warning"):
         for found in read_events(config.run, event)[-1:]:
             print(json.dumps(found, ensure_ascii=False))
-    lineage = config.run / "lineage.json"
-    if lineage.exists():
-        print("cost", json.dumps(json.loads(lineage.read_text())["cost"]))
+    if finished(config.run):
+        print("cost", json.dumps(json.loads((config.run / "lineage.json").read_text())["cost"]))
     else:
         print("unfinished: --resume goes on with it")
 
@@ -84,21 +82,20 @@ def runs(config: Runs) -> None:
         raise UserError(f"{parent} is not a folder", hint="tuti runs ls FOLDER_OF_RUNS")
     for path in sorted(parent.glob("*/config.json")):
         folder = path.parent
-        state, size = _state(folder), ""
+        size = ""
         if config.what == "du":
             total = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
             size = f"{total / 1e6:10.1f} MB  "
+        try:
+            about = read_config(folder)
+            state = f"{about['room']} {about['stage']}  {_end(folder)}"
+        except UserError as error:  # a damaged one hides no other
+            state = error.what
         print(f"{size}{folder}  {state}")
 
 
-def _state(folder: Path) -> str:
-    """What the run is of, and whether it came to its end; a damaged one hides no other."""
-    try:
-        about = read_config(folder)
-    except UserError as error:
-        return error.what
-    end = "finished" if (folder / "lineage.json").exists() else "unfinished"
-    return f"{about['room']} {about['stage']}  {end}"
+def _end(folder: Path) -> str:
+    return "finished" if finished(folder) else "unfinished"
 
 
 @dataclass(frozen=True)

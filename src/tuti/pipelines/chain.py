@@ -26,7 +26,7 @@ class Chain:
         options = dataclasses.replace(self.parent.options, out=folder, resume=True)
         run = self.runs[name] = Run(folder, options)
         same = self._same(folder, config)
-        if same and finished(run) and self.fresh:
+        if same and finished(run.folder) and self.fresh:
             self.parent.log("skipped", stage=name)
             return run
         if not same or not self.fresh:

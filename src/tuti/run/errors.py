@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import TextIO
 
 
 class UserError(ValueError):
@@ -16,7 +17,11 @@ class UserError(ValueError):
         super().__init__(f"{what}\nhint: {hint}" if hint else what)
 
 
+def has_colours(stream: TextIO) -> bool:
+    """Whether a person reads the stream, who has not asked for plain text."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
 def red(text: str) -> str:
-    """The text in red where a person reads stderr, who has not asked for plain text."""
-    plain = bool(os.environ.get("NO_COLOR")) or not sys.stderr.isatty()
-    return text if plain else f"\x1b[31m{text}\x1b[0m"
+    """The text in red where stderr has colours."""
+    return f"\x1b[31m{text}\x1b[0m" if has_colours(sys.stderr) else text

@@ -1,13 +1,15 @@
 """Runs one stage inside its run: pins the machine, writes the lineage, counts the cost."""
 
 import json
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tuti.run import files, machine
 from tuti.run.directory import Run, read_events
-from tuti.run.lineage import code_commit, config_to_json, key_of, price_of
+from tuti.run.lineage import code_commit, config_to_json
 
 
 def execute(stage: Callable[[Any, Run], None], config: Any, run: Run) -> None:
@@ -45,22 +47,27 @@ def write_lineage(run: Run, config: Any, device: str) -> None:
     """Writes lineage.json; its presence marks the run as finished."""
     seconds = seconds_spent(run)
     flops = sum(float(event.get("flops", 0)) for event in read_events(run.folder, "cost"))
-    cost = {"seconds": seconds, "flops": flops}
-    cost |= {"peak_memory_bytes": machine.peak_memory_bytes()}
-    price = price_of(seconds)
+    cost = {"seconds": seconds, "flops": flops, "peak_memory_bytes": machine.peak_memory_bytes()}
+    if price := os.environ.get("TUTI_PRICE"):  # of an hour
+        cost["money"] = round(float(price) * seconds / 3600, 4)
+    plain = config_to_json(config)
     lineage = {
-        "key": key_of(config, run.inputs, run.options.seed),
+        "key": _digest([plain, run.inputs, run.options.seed]),  # what a finished stage is recognised by
         "inputs": run.inputs,
-        "config_sha256": files.hash_text(json.dumps(config_to_json(config), sort_keys=True)),
+        "config_sha256": _digest(plain),
         "code_commit": code_commit(),
         "seed": run.options.seed,
         "versions": machine.versions(),
         "machine": machine.describe(device),
-        "cost": cost if price is None else cost | {"money": round(price, 4)},
+        "cost": cost,
     }
     files.atomic_write(run.path("lineage.json"), json.dumps(lineage, indent=1, ensure_ascii=False))
 
 
-def finished(run: Run) -> bool:
-    """Whether the stage of this run came to its end."""
-    return (run.folder / "lineage.json").exists()
+def _digest(value: Any) -> str:
+    return files.hash_text(json.dumps(value, sort_keys=True))
+
+
+def finished(folder: Path) -> bool:
+    """Whether the stage of the run in this folder came to its end."""
+    return (folder / "lineage.json").exists()

@@ -1,8 +1,6 @@
 """Configs as JSON and back, and the record of where a run came from and what it cost."""
 
 import dataclasses
-import json
-import os
 import subprocess
 import types
 import typing
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from tuti.run.errors import UserError
-from tuti.run.files import hash_text
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -32,12 +29,12 @@ def config_to_json(value: Any) -> Any:
     return value
 
 
-def _variants(hint: Any) -> list[type]:
+def variants_of(hint: Any) -> list[type]:
     """The dataclasses named in a (possibly annotated, possibly optional) type."""
     if typing.get_origin(hint) is typing.Annotated:
-        return _variants(typing.get_args(hint)[0])
+        return variants_of(typing.get_args(hint)[0])
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return [kind for part in typing.get_args(hint) for kind in _variants(part)]
+        return [kind for part in typing.get_args(hint) for kind in variants_of(part)]
     return [hint] if dataclasses.is_dataclass(hint) and isinstance(hint, type) else []
 
 
@@ -53,7 +50,7 @@ def config_from_json(kind: type[T], values: Json) -> T:
                 f"{kind.__name__} has no field {name!r}",
                 hint=f"its fields are: {', '.join(hints)}",
             )
-        variants = {variant.__name__: variant for variant in _variants(hints[name])}
+        variants = {variant.__name__: variant for variant in variants_of(hints[name])}
         if isinstance(value, dict) and variants:
             fields = cast(Json, value)
             chosen = str(fields.get("type", ""))
@@ -100,14 +97,3 @@ def code_commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
-
-
-def key_of(config: Any, inputs: dict[str, str], seed: int) -> str:
-    """What a finished stage is recognised by: same config, same inputs, same seed."""
-    return hash_text(json.dumps([config_to_json(config), inputs, seed], sort_keys=True))
-
-
-def price_of(seconds: float) -> float | None:
-    """Money spent in `seconds`, when TUTI_PRICE (an hour's price) is set."""
-    price = os.environ.get("TUTI_PRICE")
-    return None if not price else float(price) * seconds / 3600

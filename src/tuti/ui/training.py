@@ -42,11 +42,8 @@ def training_charts(stages: Mapping[str, Sequence[Event]], *, x_label: str = "st
         measured = [event for event in events if event.get("event") == "held_out"]
         for name, series in list(measures(measured).items())[:CHARTS]:
             label = name.replace("_", " ")
-            made.append(
-                line_chart(
-                    series, title=f"{stage}: held-out {label}", x_label=x_label, y_label=label
-                )
-            )
+            title = f"{stage}: held-out {label}"
+            made.append(line_chart(series, title=title, x_label=x_label, y_label=label))
     return [chart for chart in made if chart]
 
 
@@ -68,10 +65,7 @@ def measures(events: Sequence[Event]) -> dict[str, list[Series]]:
                 continue
             for line, y in _values(name, value):
                 lines.setdefault(name, {}).setdefault(line, {})[step] = y
-    return {
-        name: [Series(line, sorted(found.items())) for line, found in group.items()]
-        for name, group in lines.items()
-    }
+    return {n: [Series(line, sorted(at.items())) for line, at in group.items()] for n, group in lines.items()}
 
 
 def _values(name: str, value: object) -> list[tuple[str, float]]:

@@ -5,10 +5,10 @@ inside an English page.
 """
 
 import asyncio
+import contextlib
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,17 +51,14 @@ class Column:
         with self.log:
             web.paragraph(self.speech("you"), "who")
             web.said(text, "said mine")
-            web.foreign(model, "who")
+            web.said(model, "who", "p")
             notice = web.paragraph(self.speech("loading"), "quiet")
-            answer = web.said("")
-            answer.props["aria-busy"] = "true"
+            answer = web.attributed(web.said(""), aria_busy="true")
         self.messages.append({"role": "user", "content": text})
-        task = self._answer(model, answer, notice, temperature, length)
-        self.task = asyncio.create_task(task)
+        self.task = asyncio.create_task(self._answer(model, answer, notice, temperature, length))
 
     @property
     def is_answering(self) -> bool:
-        """Whether an answer is under way."""
         return self.task is not None and not self.task.done()
 
     def stop(self) -> None:
@@ -70,7 +67,6 @@ class Column:
             self.task.cancel()
 
     def clear(self) -> None:
-        """Begins anew."""
         self.stop()
         self.messages.clear()
         self.log.clear()
@@ -104,27 +100,24 @@ class Column:
         self, model: str, shown: ui.label, pieces: list[str], temperature: float, length: int
     ) -> None:
         last = 0.0
-        stream = self.voices.speak(model, list(self.messages), temperature, length)
-        try:
+        answer = self.voices.speak(model, list(self.messages), temperature, length)
+        async with contextlib.aclosing(answer) as stream:
             async for piece in stream:
                 pieces.append(piece)
                 if time.monotonic() - last > FRAME:
                     last = time.monotonic()
                     shown.set_text(widgets.visible("".join(pieces)))
                     self._scroll()
-        finally:
-            await stream.aclose()
 
     def _foot(self, html_id: str, ending: str) -> None:
         with ui.element("div").classes("actions"):
             if ending:
-                web.text_of(ending)
+                web.paragraph(ending, tag="span")
 
             # In the browser, within the click: what is shown is what is copied.
             write = f"navigator.clipboard.writeText(document.getElementById('{html_id}').textContent)"
             copy = web.button(self.speech("copy"), None, flat=True).props("dense size=sm")
-            copied = ui.label("").classes("quiet")
-            copied.props["role"] = "status"
+            copied = web.attributed(web.paragraph("", "quiet", "div"), role="status")
             told = self.speech("copied")
             copy.on("click", lambda: copied.set_text(told), js_handler=f"() => {write}.then(() => emit())")
 
@@ -144,11 +137,8 @@ class Panel:
         first = model if model in names else next(iter(names), None)
         with ui.element("div").classes("columns spaced"):
             self.model = ui.select(names, value=first, label=speech("model"))
-            self.other = ui.select(
-                [none, *names],
-                value=other if other in names else none,
-                label=speech("second_model"),
-            )
+            second = other if other in names else none
+            self.other = ui.select([none, *names], value=second, label=speech("second_model"))
         with ui.element("div").classes("columns spaced"):
             self.columns = [self._column(1), self._column(2)]
         self._message()
@@ -158,14 +148,14 @@ class Panel:
 
     def _column(self, number: int) -> Column:
         label = f"{self.speech('conversation')} {number}"
-        log = web.element("div", role="log", label=label, aria_live="polite", tabindex="0")
-        return Column(self.voices, self.speech, log.classes("talk"))
+        log = ui.element("div").classes("talk")
+        web.attributed(log, role="log", aria_label=label, aria_live="polite", tabindex="0")
+        return Column(self.voices, self.speech, log)
 
     def _message(self) -> None:
         speech = self.speech
         self.message = ui.textarea(label=speech("message")).props("autogrow outlined rows=2 dir=auto")
-        self.message.props["hint"] = speech("message_help")
-        self.message.props["maxlength"] = str(LONGEST)
+        web.attributed(self.message, hint=speech("message_help"), maxlength=str(LONGEST))
         self.message.on(
             "keydown",
             self._key,
@@ -188,8 +178,7 @@ class Panel:
         self.columns[1].log.set_visibility(self.other.value in self.voices.names())
 
     def _key(self, event: Any) -> None:
-        actions: dict[str, Callable[[], None]] = {"Enter": self.send, "Escape": self.stop}
-        actions[str(event.args)]()
+        (self.send if event.args == "Enter" else self.stop)()
 
     def send(self) -> None:
         """Asks each chosen model, unless an answer is under way."""
@@ -213,12 +202,10 @@ class Panel:
             column.ask(model, text, temperature, int(length))
 
     def stop(self) -> None:
-        """Stops all answers."""
         for column in self.columns:
             column.stop()
 
     def clear(self) -> None:
-        """Begins both conversations anew."""
         for column in self.columns:
             column.clear()
 

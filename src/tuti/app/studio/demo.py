@@ -1,7 +1,6 @@
 """The page of `tuti demo`: the plan, then the live curve and samples, then the chat, in one place."""
 
 from pathlib import Path
-from typing import Any
 
 from nicegui import ui
 
@@ -26,85 +25,55 @@ def register_demo(place: Place, folder: Path) -> None:
     def demo_page(lang: str = "en") -> None:
         speech = language(lang)
         with web.frame(speech, "/demo", speech("demo_title")):
-            Demo(place, folder, speech)
+            _follow(place, folder, speech)
 
 
-class Demo:
+def _follow(place: Place, folder: Path, speech: Language) -> None:
     """One visitor's view of the teaching."""
+    watch = Watch(folder)
+    state = web.attributed(web.paragraph(""), role="status")
+    problem = web.alert()
+    planned = web.markup("")
+    talk = ui.element("section")
+    live = LiveRun(watch, speech)
+    with ui.element("details"):
+        web.paragraph(speech("output"), tag="summary")
+        output = web.said("", "said code")
+    report = web.markup(web.filled("report", speech, run=folder.name))
+    panels: list[Panel] = []
 
-    def __init__(self, place: Place, folder: Path, speech: Language) -> None:
-        self.place, self.folder, self.speech = place, folder, speech
-        self.watch = Watch(folder)
-        self.state = web.paragraph(speech("demo_wait"))
-        self.state.props["role"] = "status"
-        self.problem = web.alert()
-        self.plan = ui.element("section")
-        self.talk = ui.element("section")
-        self.live = LiveRun(self.watch, speech)
-        with ui.element("details"):
-            with ui.element("summary"):
-                web.text_of(speech("output"))
-            self.output = web.said("", "said code")
-        self.links = ui.element("div").classes("actions")
-        self.planned, self.ready, self.ended = False, False, False
-        self.refresh()
-        ui.timer(SECONDS, self.refresh)
+    def refresh() -> None:
+        while watch.read():
+            live.show()
+        output.set_text(widgets.visible(read_tail(folder / LOG)))
+        plan = _plan(watch)
+        planned.set_content(_shown(plan, speech) if plan else "")
+        if not panels and model_of(folder) is not None:
+            with talk:
+                web.heading(speech("chat"))
+                panels.append(Panel(place.voices, speech, folder.name, ""))
+        state.set_text(speech("demo_ready") if panels else "" if plan else speech("demo_wait"))
+        job, is_done = place.jobs.find(folder), (folder / "report.html").exists()
+        report.set_visibility(is_done)
+        if job is not None and job.code and not is_done:
+            problem.set_text(speech("demo_failed"))
 
-    def refresh(self) -> None:
-        """Shows what is new on disk."""
-        while self.watch.read():
-            self.live.show()
-        self.output.set_text(widgets.visible(read_tail(self.folder / LOG)))
-        if not self.planned and (plan := self._found_plan()):
-            self.planned = True
-            self._plan(plan)
-        if not self.ready and model_of(self.folder) is not None:
-            self.ready = True
-            self.state.set_text(self.speech("demo_ready"))
-            with self.talk:
-                web.heading(self.speech("chat"))
-                Panel(self.place.voices, self.speech, self.folder.name, "")
-        if not self.ended:
-            self._end()
-
-    def _found_plan(self) -> Json | None:
-        """As it was told in the events, else as the config had it from the first."""
-        if found := self.watch.last("plan"):
-            return found[1]
-        if self.watch.last("stage") is None:
-            return None
-        config: Json = read_config(self.folder)["config"]
-        return config.get("plan")
-
-    def _end(self) -> None:
-        """The report when all is done; what went wrong when it stopped."""
-        job = self.place.jobs.find(self.folder)
-        if (self.folder / "report.html").exists():
-            self.ended = True
-            with self.links:
-                web.link(f"/runs/{self.folder.name}/report", self.speech("report"))
-        elif job is not None and not job.is_running and job.code != 0:
-            self.ended = True
-            self.problem.set_text(self.speech("demo_failed"))
-
-    def _plan(self, plan: Json) -> None:
-        speech = self.speech
-        parameters = _number(plan.get("parameters"))
-        seconds: Any = plan.get("seconds") or {}
-        minutes = _number(seconds["pretrain"]) / 60 if "pretrain" in seconds else 0.0
-        size = "large" if parameters >= LARGE else "small"
-        with self.plan:
-            web.heading(speech("plan"))
-            shown = {"millions": f"{parameters / 1e6:.1f}", "steps": plan.get("steps")}
-            if parameters:
-                web.paragraph(speech("parameters", minutes=f"{minutes:.0f}", **shown))
-            if bits := _number(plan.get("bits_per_byte")):
-                web.paragraph(speech("expected", bits=f"{bits:.2f}"))
-            web.paragraph(f"{speech('can')}: {speech(f'what_{size}_can')}")
-            web.paragraph(f"{speech('cannot')}: {speech(f'what_{size}_cannot')}")
-        if not self.ready:
-            self.state.set_text("")
+    refresh()
+    ui.timer(SECONDS, refresh)
 
 
-def _number(value: object) -> float:
-    return widgets.number(value) or 0.0
+def _plan(watch: Watch) -> Json | None:
+    """As it was told in the events, else as the config had it from the first."""
+    if found := watch.last("plan"):
+        return found[1]
+    config: Json = {} if watch.last("stage") is None else read_config(watch.folder)["config"]
+    return config.get("plan")
+
+
+def _shown(plan: Json, speech: Language) -> str:
+    parameters, bits = (widgets.number(plan.get(name)) or 0.0 for name in ("parameters", "bits_per_byte"))
+    stages: Json = plan.get("seconds") or {}
+    seconds = widgets.number(stages.get("pretrain")) or 0.0
+    size = "large" if parameters >= LARGE else "small"
+    about = {"parameters": parameters, "bits": bits, "seconds": seconds, "steps": plan.get("steps")}
+    return web.filled("plan", speech, size=size, **about)

@@ -14,6 +14,7 @@ import pydantic
 import tyro
 
 from tuti.run import UserError, config_from_json, config_to_json
+from tuti.run.lineage import variants_of
 
 Json = dict[str, Any]
 
@@ -35,61 +36,36 @@ class Field:
 
 def fields_of(kind: type, defaults: Any = None) -> list[Field]:
     """The fields of a config class; `defaults` is a preset's config to begin from."""
-    schema = pydantic.TypeAdapter(kind).json_schema()
-    return _fields(kind, cast(Json, schema.get("properties", {})), schema, defaults)
-
-
-def _fields(kind: Any, properties: Json, schema: Json, defaults: Any) -> list[Field]:
+    asked: dict[str, Json] = pydantic.TypeAdapter(kind).json_schema().get("properties", {})
     hints = typing.get_type_hints(kind, include_extras=True)
     docs = attribute_docs(kind)
-    made: list[Field] = []
-    for each in dataclasses.fields(kind):
-        markers = cast(Sequence[Any], getattr(hints[each.name], "__metadata__", ()))
-        if any(marker is tyro.conf.Suppress for marker in markers):
-            continue
-        default, required = _default(each, defaults)
-        about = _resolved(cast(Json, properties[each.name]), schema)
-        made.append(_field(each.name, about, schema, hints, docs, default, required))
-    return made
+    return [
+        _field(each, hints[each.name], asked[each.name], docs.get(each.name, ""), defaults)
+        for each in dataclasses.fields(kind)
+        if tyro.conf.Suppress not in getattr(hints[each.name], "__metadata__", ())
+    ]
 
 
-def _default(each: "dataclasses.Field[Any]", defaults: Any) -> tuple[Any, bool]:
+def _field(each: "dataclasses.Field[Any]", hint: Any, about: Json, help: str, defaults: Any) -> Field:
+    default, required = None, False
     if defaults is not None:
-        return getattr(defaults, each.name), False
-    if each.default is not dataclasses.MISSING:
-        return each.default, False
-    if each.default_factory is not dataclasses.MISSING:
-        return each.default_factory(), False
-    return None, True
-
-
-def _field(
-    name: str,
-    about: Json,
-    schema: Json,
-    hints: Json,
-    docs: Mapping[str, str],
-    default: Any,
-    required: bool,
-) -> Field:
-    options = [_resolved(option, schema) for option in about.get("anyOf", [about])]
-    optional = any(option.get("type") == "null" for option in options)
-    options = [option for option in options if option.get("type") != "null"]
-    help = docs.get(name, "")
-    if options and all(option.get("type") == "object" and "properties" in option for option in options):
-        classes = dataclasses_in(hints[name])
-        variants = {
-            kind.__name__: _fields(
-                kind, option["properties"], schema, default if isinstance(default, kind) else None
-            )
-            for option in options
-            for kind in classes
-            if kind.__name__ == option.get("title")
-        }
-        chosen = type(default).__name__ if default is not None else next(iter(variants))
-        return Field(name, "variant", help, chosen, required, tuple(variants), variants, optional)
-    kind, choices = _plain(options)
-    return Field(name, kind, help, config_to_json(default), required, choices, {}, optional)
+        default = getattr(defaults, each.name)
+    elif each.default is not dataclasses.MISSING:
+        default = each.default
+    elif each.default_factory is not dataclasses.MISSING:
+        default = each.default_factory()
+    else:
+        required = True
+    options: list[Json] = about.get("anyOf", [about])
+    told = [option for option in options if option.get("type") != "null"]
+    optional = len(told) < len(options)
+    if variants := variants_of(hint):
+        preset: dict[type, Any] = {type(default): default}
+        made = {one.__name__: fields_of(one, preset.get(one)) for one in variants}
+        chosen = type(default).__name__ if default is not None else next(iter(made))
+        return Field(each.name, "variant", help, chosen, required, tuple(made), made, optional)
+    kind, choices = _plain(told)
+    return Field(each.name, kind, help, config_to_json(default), required, choices, {}, optional)
 
 
 def _plain(options: Sequence[Json]) -> tuple[str, tuple[str, ...]]:
@@ -106,20 +82,6 @@ def _plain(options: Sequence[Json]) -> tuple[str, tuple[str, ...]]:
     if first.get("type") == "array" and inner.get("type") == "string":
         return ("paths" if inner.get("format") == "path" else "list"), ()
     return "json", ()
-
-
-def _resolved(about: Json, schema: Json) -> Json:
-    reference = str(about.get("$ref", ""))
-    if not reference.startswith("#/$defs/"):
-        return about
-    return cast(Json, schema["$defs"][reference.removeprefix("#/$defs/")])
-
-
-def dataclasses_in(hint: Any) -> list[type]:
-    """The dataclasses named anywhere in a type."""
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return [hint]
-    return [kind for part in typing.get_args(hint) for kind in dataclasses_in(part)]
 
 
 def attribute_docs(kind: type) -> dict[str, str]:

@@ -36,15 +36,14 @@ def register_form(place: Place) -> None:
             return
         title = f"{room} {stage}" if room != stage else stage
         with web.frame(speech, path, title):
-            web.foreign(card.stages[stage].help)
+            about = {"help": card.stages[stage].help, "presets": card.presets.get(stage, {})}
+            folders = ", ".join(map(str, place.allowed))
+            web.markup(web.filled("form", speech, path=path, folders=folders, **about))
             try:
                 kind, made = await asyncio.to_thread(_fields, card, stage, preset)
             except UserError as error:
                 web.tell(web.alert(), error, speech)
                 return
-            _presets(card, stage, path, speech)
-            folders = ", ".join(str(folder) for folder in place.allowed)
-            web.paragraph(speech("fill_in", folders=folders), "quiet")
             _form(place, room, stage, kind, made, speech)
 
 
@@ -55,21 +54,11 @@ def _fields(card: Card, stage: str, preset: str) -> tuple[type, list[Field]]:
     return kind, fields_of(kind, defaults)
 
 
-def _presets(card: Card, stage: str, path: str, speech: Language) -> None:
-    presets = card.presets.get(stage, {})
-    if presets:
-        with web.element("nav", label=speech("preset")), ui.element("ul"):
-            for name in ("", *presets):
-                query = {"preset": name} if name else {}
-                with ui.element("li"):
-                    web.link(web.address(path, speech, **query), name or speech("defaults"))
-
-
 def _form(place: Place, room: str, stage: str, kind: type, made: list[Field], speech: Language) -> None:
     known = [str(run.folder) for run in list_runs(place.runs)] + [str(f) for f in place.folders]
     read = _inputs(made, known, speech)
-    name = _text("run_name", speech("run_name_help"), "", speech("run_name"))
-    seed = _text("seed", speech("seed_help"), "0", speech("seed"))
+    name = _text(speech("run_name"), speech("run_name_help"), "")
+    seed = _text(speech("seed"), speech("seed_help"), "0")
     problem = web.alert()
 
     async def start() -> None:
@@ -108,25 +97,22 @@ def _inputs(made: list[Field], known: list[str], speech: Language) -> Values:
 def _input(each: Field, known: list[str], speech: Language) -> Callable[[], Any]:
     """One field with its help; returns how to read it."""
     label = each.name.replace("_", " ") + (f" ({speech('required')})" if each.required else "")
-    if each.kind == "variant":
-        return _variant(each, label, known, speech)
-    if each.kind == "choice":
+    if each.choices:
         select = ui.select(list(each.choices), value=each.default, label=label).classes("field")
-        select.props["hint"] = each.help
-        return lambda: select.value
+        web.attributed(select, hint=each.help)
+        return _variant(each, select, known, speech) if each.variants else lambda: select.value
     if each.kind == "switch":
         switch = ui.switch(label, value=bool(each.default))
-        web.foreign(each.help, "quiet")
+        web.said(each.help, "quiet", "p")
         return lambda: switch.value
     if each.kind in ("paths", "list", "json"):
         shown = each.default
         text = json.dumps(shown) if each.kind == "json" else "\n".join(map(str, shown or ()))
         area = ui.textarea(label=label, value="" if shown is None else text).classes("field")
-        area.props["hint"] = each.help + ("" if each.kind == "json" else f" ({speech('one_a_line')})")
-        area.props('rows=2 autogrow dir=ltr data-field="' + each.name + '"')
+        hint = each.help + ("" if each.kind == "json" else f" ({speech('one_a_line')})")
+        web.attributed(area, hint=hint, dir="ltr", rows="2").props("autogrow")
         return lambda: area.value
-    text = "" if each.default is None else str(each.default)
-    made = _text(each.name, each.help, text, label)
+    made = _text(label, each.help, "" if each.default is None else str(each.default))
     if each.kind == "path":
         made.set_autocomplete(known)
     if each.kind in ("integer", "number"):
@@ -134,22 +120,18 @@ def _input(each: Field, known: list[str], speech: Language) -> Callable[[], Any]
     return lambda: made.value
 
 
-def _text(name: str, help: str, value: str, label: str) -> ui.input:
-    made = ui.input(label=label, value=value).classes("field")
-    made.props["hint"] = help
-    made.props["dir"] = "ltr"  # paths, numbers and names of options, in any language's form
-    made.props["data-field"] = name
-    return made
+def _text(label: str, help: str, value: str) -> ui.input:
+    """A line of text: paths, numbers and names of options read left to right in any language's form."""
+    return web.attributed(ui.input(label=label, value=value).classes("field"), hint=help, dir="ltr")
 
 
-def _variant(each: Field, label: str, known: list[str], speech: Language) -> Callable[[], Any]:
-    """A choice among dataclasses, with the fields of the one that is chosen."""
-    select = ui.select(list(each.choices), value=each.default, label=label).classes("field")
-    select.props["hint"] = each.help
+def _variant(each: Field, select: ui.select, known: list[str], speech: Language) -> Callable[[], Any]:
+    """The fields of each dataclass that can be chosen, of which those of the chosen one are shown."""
     groups: dict[str, ui.element] = {}
     reads: dict[str, Values] = {}
     for name, inner in each.variants.items():
-        with web.element("div", role="group", label=name).classes("variant") as groups[name]:
+        groups[name] = web.attributed(ui.element("div").classes("variant"), role="group", aria_label=name)
+        with groups[name]:
             reads[name] = _inputs(inner, known, speech)
 
     def show() -> None:

@@ -1,5 +1,6 @@
 """Stages started from a page: each in a process group of its own, its output kept in the run's log."""
 
+import contextlib
 import os
 import re
 import signal
@@ -27,22 +28,17 @@ class Job:
     process: "subprocess.Popen[bytes]"
 
     @property
-    def is_running(self) -> bool:
-        """Whether the process has not ended."""
-        return self.process.poll() is None
-
-    @property
     def code(self) -> int | None:
         """Its exit code, None while it runs."""
         return self.process.poll()
 
-    def log(self) -> str:
-        """The end of what it printed."""
-        return read_tail(self.folder / LOG)
+    @property
+    def is_running(self) -> bool:
+        return self.code is None
 
     def stop(self) -> None:
         """As Ctrl-C would: the run stays resumable."""
-        _signal(self.process, signal.SIGINT)
+        self._signal(signal.SIGINT)
 
     def end(self, patience: float = 5.0) -> None:
         """Interrupts, then kills what has not gone."""
@@ -50,8 +46,14 @@ class Job:
         try:
             self.process.wait(patience)
         except subprocess.TimeoutExpired:
-            _signal(self.process, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
             self.process.wait()
+
+    def _signal(self, number: int) -> None:
+        """To the whole group; a process that has been waited for has none any more."""
+        if self.is_running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
 
 
 class Jobs:
@@ -64,27 +66,18 @@ class Jobs:
     def start(self, room: str, stage: str, config: Any, options: RunOptions) -> Job:
         """Writes the run's config and starts its stage; the command line does the rest."""
         self._check_free()
-        run = Run.create(room, stage, config, options)
-        return self.resume(run.folder)
+        return self.resume(Run.create(room, stage, config, options).folder)
 
     def resume(self, folder: Path) -> Job:
         """Goes on with the run in this folder (or begins it, when it only has its config)."""
-        about = read_config(folder)
-        room, stage = str(about["room"]), str(about["stage"])
-        verb = [stage] if room == stage else [room, stage]
-        return self.run([*verb, "--resume", "--out", str(folder)], folder)
-
-    def run(self, words: list[str], folder: Path) -> Job:
-        """Starts `tuti WORDS…`, which writes the run in this folder."""
-        folder = folder.resolve()
+        folder, about = folder.resolve(), read_config(folder)
+        verb = dict.fromkeys([str(about["room"]), str(about["stage"])])  # one word where they are one
         if (known := self.started.get(folder)) and known.is_running:
             raise UserError(f"{folder.name} is running already", hint="wait for it, or stop it")
         self._check_free()
-        folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "tuti", *words]
         with open(folder / LOG, "ab") as log:
             process = subprocess.Popen(
-                command,
+                [sys.executable, "-m", "tuti", *verb, "--resume", "--out", str(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -127,12 +120,3 @@ def read_tail(path: Path, size: int = TAIL) -> str:
         return ""
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
     return _CONTROL.sub("", "\n".join(lines)).strip("\n")
-
-
-def _signal(process: "subprocess.Popen[bytes]", number: int) -> None:
-    """To the whole group; a process that has been waited for has none any more."""
-    if process.poll() is None:
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return

@@ -1,9 +1,7 @@
 """The list of runs and the page of one: curves, samples and output, as they come."""
 
 import json
-import time
 from pathlib import Path
-from typing import Any
 
 from nicegui import ui
 
@@ -11,7 +9,7 @@ from tuti import ui as widgets
 from tuti.app.studio import web
 from tuti.app.studio.jobs import LOG, read_tail
 from tuti.app.studio.place import Place
-from tuti.app.studio.stream import Listed, Watch, find_run, list_runs, model_of, state_of
+from tuti.app.studio.stream import Watch, find_run, list_runs, model_of, state_of
 from tuti.app.studio.strings import Language, language
 from tuti.run import UserError
 from tuti.run.directory import read_config
@@ -45,62 +43,29 @@ def register_runs(place: Place) -> None:
 
 
 def _list(place: Place, speech: Language) -> None:
-    table = ui.element("div")
-    curves = ui.element("div")
+    table, curves = web.markup(""), web.markup("")
     watches: dict[Path, Watch] = {}
-    shown: list[object] = []
 
     def refresh() -> None:
         found = list_runs(place.runs)
-        state = [(run.name, _state(place, run.folder, run.state), run.changed) for run in found]
-        if state != shown:
-            shown[:] = state
-            table.clear()
-            with table:
-                _rows(place, found, speech)
+        rows = [(run, _state(place, run.folder, run.state)) for run in found]
+        table.set_content(web.filled("runs", speech, rows=rows))
         live = [run for run in found if run.state == "running"][:LIVE]
-        changed = [watches.setdefault(run.folder, Watch(run.folder)).read() for run in live]
-        if any(changed):
-            curves.clear()
-            with curves:
-                for run in live:
-                    charts = widgets.training_charts(watches[run.folder].stages(), x_label=speech("step"))
-                    if charts:
-                        web.heading(run.name)
-                        web.markup(charts[-1])
+        if any([watches.setdefault(run.folder, Watch(run.folder)).read() for run in live]):
+            drawn: list[str] = []
+            for run in live:
+                charts = widgets.training_charts(watches[run.folder].stages(), x_label=speech("step"))
+                drawn += [f"<h2>{widgets.inline(run.name)}</h2>{chart}" for chart in charts[-1:]]
+            curves.set_content("".join(drawn))
 
     refresh()
     ui.timer(2 * SECONDS, refresh)
 
 
-def _rows(place: Place, found: list[Listed], speech: Language) -> None:
-    if not found:
-        web.paragraph(speech("no_runs"))
-        return
-    with (
-        web.element("div", role="region", label=speech("runs"), tabindex="0").classes("scroll"),
-        ui.element("table"),
-    ):
-        with ui.element("thead"), ui.element("tr"):
-            for name in ("run", "stage", "state", "changed"):
-                with web.element("th", scope="col"):
-                    web.text_of(speech(name))
-        with ui.element("tbody"):
-            for run in found:
-                with ui.element("tr"):
-                    with web.element("th", scope="row", dir="auto"):
-                        web.link(web.address(f"/runs/{run.name}", speech), run.name)
-                    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.changed))
-                    state = speech(_state(place, run.folder, run.state))
-                    for text in (f"{run.room} {run.stage}", state, when):
-                        with ui.element("td"):
-                            web.text_of(text)
-
-
 def _state(place: Place, folder: Path, state: str) -> str:
     """The state on disk, corrected by what this server knows of its own processes."""
     job = place.jobs.find(folder)
-    if job is None or state not in ("running", "unfinished", "stopped"):
+    if job is None or state == "finished":
         return state
     if job.is_running:
         return "running"
@@ -110,41 +75,6 @@ def _state(place: Place, folder: Path, state: str) -> str:
 def run_page(place: Place, folder: Path, speech: Language) -> None:
     """Everything about one run, renewed while it grows."""
     watch = Watch(folder)
-    about = read_config(folder)
-    actions = ui.element("div").classes("actions")
-    problem = web.alert()
-    live = LiveRun(watch, speech)
-    web.heading(speech("output"))
-    output = web.said(speech("none_yet"), "said code")
-    web.heading(speech("configuration"))
-    plain = json.dumps(about, indent=1, ensure_ascii=False)
-    web.markup(widgets.folded(folder.name, widgets.block(plain, "code")))
-    shown: list[Any] = [None]
-
-    def refresh() -> None:
-        while watch.read():
-            live.show()
-        output.set_text(widgets.visible(read_tail(folder / LOG) or speech("none_yet")))
-        state = (_state(place, folder, state_of(folder)), model_of(folder) is not None)
-        if state != shown[0]:
-            shown[0] = state
-            actions.clear()
-            with actions:
-                _actions(place, folder, state, problem, speech)
-
-    refresh()
-    ui.timer(SECONDS, refresh)
-
-
-def _actions(
-    place: Place, folder: Path, state: tuple[str, bool], problem: ui.label, speech: Language
-) -> None:
-    name, has_model = state
-    web.paragraph(f"{speech('state')}: {speech(name)}")
-    web.link(f"/runs/{folder.name}/report", speech("report"))
-    if has_model:
-        web.link(web.address("/chat", speech, model=folder.name), speech("open_chat"))
-    job = place.jobs.find(folder)
 
     def resume() -> None:
         try:
@@ -152,11 +82,34 @@ def _actions(
         except UserError as error:
             web.tell(problem, error, speech)
 
-    if name == "running":
-        if job is not None and job.is_running:
-            web.button(speech("stop_run"), job.stop, flat=True)
-    elif name != "finished":
-        web.button(speech("resume"), resume, flat=True)
+    def stop() -> None:
+        if job := place.jobs.find(folder):
+            job.stop()
+
+    with ui.element("div").classes("actions"):
+        told = web.markup("").classes("actions")
+        stopping = web.button(speech("stop_run"), stop, flat=True)
+        resuming = web.button(speech("resume"), resume, flat=True)
+    problem = web.alert()
+    live = LiveRun(watch, speech)
+    web.heading(speech("output"))
+    output = web.said(speech("none_yet"), "said code")
+    web.heading(speech("configuration"))
+    plain = json.dumps(read_config(folder), indent=1, ensure_ascii=False)
+    web.markup(widgets.folded(folder.name, widgets.block(plain, "code")))
+
+    def refresh() -> None:
+        while watch.read():
+            live.show()
+        output.set_text(widgets.visible(read_tail(folder / LOG) or speech("none_yet")))
+        state, job = _state(place, folder, state_of(folder)), place.jobs.find(folder)
+        has_model = model_of(folder) is not None
+        told.set_content(web.filled("run", speech, run=folder.name, state=state, has_model=has_model))
+        stopping.set_visibility(state == "running" and job is not None and job.is_running)
+        resuming.set_visibility(state not in ("running", "finished"))
+
+    refresh()
+    ui.timer(SECONDS, refresh)
 
 
 class LiveRun:
@@ -169,11 +122,9 @@ class LiveRun:
         self.curves = web.markup("")
         web.heading(speech("samples"))
         self.where = web.paragraph("", "quiet")
-        self.sample = web.said(speech("none_yet"), "said limited")
-        self.sample.props["tabindex"] = "0"
+        self.sample = web.attributed(web.said(speech("none_yet"), "said limited"), tabindex="0")
 
     def show(self) -> None:
-        """Draws what has been read."""
         if step := self.watch.last("step"):
             name, event = step
             values = {key: widgets.figure(event.get(key)) for key in ("step", "steps", "loss")}

@@ -1,13 +1,14 @@
 """Runs as pages see them: what lies in runs/, and events read as they are appended."""
 
-import json
 import time
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from tuti.run import UserError
-from tuti.run.directory import read_config
+from tuti.run import UserError, find_artifact, finished
+from tuti.run.directory import events_in, read_config
+from tuti.ui import number
 
 Json = dict[str, Any]
 QUIET = 60.0
@@ -40,13 +41,7 @@ class Tail:
             return False
         self.offset += len(found)
         *lines, self.rest = (self.rest + found).split(b"\n")
-        for line in lines:
-            try:
-                event = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(event, dict) and isinstance(cast(Json, event).get("event"), str):
-                self.events.append(cast(Json, event))
+        self.events += events_in(lines)
         return True
 
 
@@ -59,35 +54,19 @@ class Watch:
 
     def read(self) -> bool:
         """Takes what is new in all streams; whether there was anything."""
-        paths = {self.folder.name: self.folder / "events.jsonl"}
-        for path in sorted(self.folder.glob("stages/*/events.jsonl")):
-            paths[path.parent.name] = path
-        for name in list(self.tails):
-            if name not in paths:
-                del self.tails[name]
-        for name, path in paths.items():
-            self.tails.setdefault(name, Tail(path))
+        paths = {path.parent.name: path for path in _streams(self.folder)}
+        self.tails = {name: self.tails.get(name) or Tail(path) for name, path in paths.items()}
         return any([tail.read() for tail in self.tails.values()])
 
     def stages(self) -> dict[str, list[Json]]:
-        """The events by stage."""
         return {name: tail.events for name, tail in self.tails.items()}
 
     def last(self, event: str) -> tuple[str, Json] | None:
         """The newest event of a kind, with the name of its stage."""
-        found: tuple[str, Json] | None = None
+        found: list[tuple[str, Json]] = []
         for name, tail in self.tails.items():
-            for each in reversed(tail.events):
-                if each["event"] == event:
-                    if found is None or _time(each) > _time(found[1]):
-                        found = (name, each)
-                    break
-        return found
-
-
-def _time(event: Json) -> float:
-    found = event.get("time")
-    return float(found) if isinstance(found, (int, float)) else 0.0
+            found += islice(((name, each) for each in reversed(tail.events) if each["event"] == event), 1)
+        return max(found, key=lambda one: number(one[1].get("time")) or 0.0, default=None)
 
 
 @dataclass(frozen=True)
@@ -105,6 +84,10 @@ class Listed:
         """The folder's name: how pages address it."""
         return self.folder.name
 
+    @property
+    def when(self) -> str:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(self.changed))
+
 
 def list_runs(runs: Path) -> list[Listed]:
     """All runs in a folder, the newest first; what is damaged is passed over."""
@@ -115,17 +98,14 @@ def list_runs(runs: Path) -> list[Listed]:
             changed = max(p.stat().st_mtime for p in (path, path.with_name("events.jsonl")) if p.exists())
         except (UserError, OSError, ValueError):
             continue
-        found.append(
-            Listed(
-                path.parent, str(about["room"]), str(about["stage"]), state_of(path.parent), changed
-            )
-        )
+        room, stage = str(about["room"]), str(about["stage"])
+        found.append(Listed(path.parent, room, stage, state_of(path.parent), changed))
     return sorted(found, key=lambda run: -run.changed)
 
 
 def state_of(folder: Path) -> str:
     """finished, stopped, running (something was written within a minute) or unfinished."""
-    if (folder / "lineage.json").exists():
+    if finished(folder):
         return "finished"
     path = folder / "events.jsonl"
     tail = Tail(path, max(0, path.stat().st_size - 65_536) if path.exists() else 0)
@@ -138,7 +118,8 @@ def state_of(folder: Path) -> str:
 
 
 def _streams(folder: Path) -> list[Path]:
-    return [p for p in (folder / "events.jsonl", *folder.glob("stages/*/events.jsonl")) if p.exists()]
+    inner = sorted(folder.glob("stages/*/events.jsonl"))
+    return [path for path in (folder / "events.jsonl", *inner) if path.exists()]
 
 
 def find_run(runs: Path, name: str) -> Path:
@@ -153,10 +134,7 @@ def find_run(runs: Path, name: str) -> Path:
 
 def model_of(folder: Path) -> Path | None:
     """The folder of a run's language model, when it has one."""
-    for about in sorted(folder.glob("artifacts/*/tuti.json")):
-        try:
-            if json.loads(about.read_bytes()).get("kind") == "LanguageModel":
-                return about.parent
-        except (OSError, ValueError, AttributeError):
-            continue
-    return None
+    try:
+        return find_artifact(folder, "LanguageModel")
+    except (OSError, ValueError):
+        return None

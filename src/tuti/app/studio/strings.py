@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tuti.pipelines.report import abilities
 
-SMALL, LARGE = 1, 10**9
+SIZES = {"small": 1, "large": 10**9}
 """Parameters of a model of each kind"""
 
 
@@ -24,16 +24,11 @@ class Language:
         return self.strings[key].format(**values)
 
 
-_SAID = tomllib.loads(Path(__file__).with_name("strings.toml").read_text("utf-8"))
-_ABILITIES = {
-    "what_small_can": abilities(SMALL)[0],
-    "what_small_cannot": abilities(SMALL)[1],
-    "what_large_can": abilities(LARGE)[0],
-    "what_large_cannot": abilities(LARGE)[1],
-}
-"""Whose English is the report's; each other string has both languages in strings.toml"""
-ENGLISH: dict[str, str] = {name: _ABILITIES.get(name) or said["en"] for name, said in _SAID.items()}
-PERSIAN: dict[str, str] = {name: said["fa"] for name, said in _SAID.items()}
+_SAID: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("strings.toml").read_text("utf-8"))
+for _size, _parameters in SIZES.items():  # whose English is the report's
+    for _what, _told in zip(("can", "cannot"), abilities(_parameters), strict=True):
+        _SAID[f"what_{_size}_{_what}"]["en"] = _told
+ENGLISH, PERSIAN = ({name: said[code] for name, said in _SAID.items()} for code in ("en", "fa"))
 LANGUAGES = {
     "en": Language("en", "ltr", "English", ENGLISH),
     "fa": Language("fa", "rtl", "فارسی", PERSIAN),

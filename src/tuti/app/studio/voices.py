@@ -24,11 +24,8 @@ class Spoken:
     model: LoadedModel
     engine: Engine
     identity: tuple[Path, int]
+    """Where the model's folder really lies, and when it was written"""
     users: int = 0
-
-    def is_still(self, path: Path) -> bool:
-        """Whether the run's model is the one in memory: a pipeline promotes a better one later on."""
-        return self.identity == identity_of(find_artifact(path, "LanguageModel"))
 
 
 class RunVoices:
@@ -44,7 +41,6 @@ class RunVoices:
         return [run.name for run in list_runs(self.runs) if model_of(run.folder) is not None]
 
     async def prepare(self, name: str) -> bool:
-        """Loads a model; whether it has learnt to answer."""
         return (await self._load(name)).model.template is not None
 
     async def _load(self, name: str) -> Spoken:
@@ -52,9 +48,11 @@ class RunVoices:
             if name not in self.names():
                 raise UserError(f"no model is called {name!r}", hint="choose one in the list")
             path = self.runs / name
+            real = find_artifact(path, "LanguageModel").resolve()
+            identity = real, real.stat().st_mtime_ns
             held = self.loaded.get(name)
-            if held is None or not held.is_still(path):
-                spoken = await asyncio.to_thread(_open, path)
+            if held is None or held.identity != identity:  # a pipeline promotes a better one later on
+                spoken = await asyncio.to_thread(_open, path, identity)
                 self.loaded.pop(name, None)
                 await self._make_room()
             else:
@@ -76,7 +74,6 @@ class RunVoices:
     async def speak(
         self, name: str, messages: Messages, temperature: float, max_tokens: int
     ) -> AsyncGenerator[str]:
-        """The answer's pieces; closing the generator frees the model's place at once."""
         spoken = await self._load(name)
         spoken.users += 1
         try:
@@ -107,16 +104,9 @@ async def answered(
                 yield event.text
 
 
-def _open(path: Path) -> Spoken:
+def _open(path: Path, identity: tuple[Path, int]) -> Spoken:
     model = load_model(path)
-    engine = Engine(model.model, model.tokenizer, slots=SLOTS)
-    return Spoken(model, engine, identity_of(model.folder))
-
-
-def identity_of(folder: Path) -> tuple[Path, int]:
-    """Where a model's folder really lies, and when it was written."""
-    real = folder.resolve()
-    return real, real.stat().st_mtime_ns
+    return Spoken(model, Engine(model.model, model.tokenizer, slots=SLOTS), identity)
 
 
 def prompt_ids(model: LoadedModel, messages: Messages, max_tokens: int) -> list[int]:

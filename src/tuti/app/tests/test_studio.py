@@ -245,13 +245,13 @@ def test_jobs_are_few_and_end_with_the_server(
     jobs = Jobs(limit=1)
     script = "import sys, time; sys.argv.append('x'); print('begun', flush=True); time.sleep(60)"
     monkeypatch.setattr(sys, "executable", _stand_in(tmp_path, script))
-    job = jobs.run(["sleep"], tmp_path / "run")
+    job = jobs.start("tests", "sleep", None, RunOptions(out=tmp_path / "run"))
     with pytest.raises(UserError, match="running already"):
-        jobs.run(["sleep"], tmp_path / "run")
+        jobs.resume(tmp_path / "run")
     with pytest.raises(UserError, match="at most 1"):
-        jobs.run(["sleep"], tmp_path / "other")
+        jobs.start("tests", "sleep", None, RunOptions(out=tmp_path / "other"))
     until = time.monotonic() + 20
-    while job.log() != "begun" and time.monotonic() < until:
+    while read_tail(job.folder / LOG) != "begun" and time.monotonic() < until:
         time.sleep(0.05)
     jobs.end()
     assert not job.is_running and job.code in (-signal.SIGINT, 1, 130)
@@ -365,4 +365,6 @@ def test_every_string_that_a_page_asks_for_exists() -> None:
                 argument = node.args[0]
                 if isinstance(argument, ast.Constant):
                     used.add(str(argument.value))
+    for path in folder.glob("*.html"):
+        used |= set(re.findall(r'speech\("(\w+)"[,)]', path.read_text()))
     assert len(used) > 40 and used <= ENGLISH.keys()

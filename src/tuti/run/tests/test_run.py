@@ -194,7 +194,7 @@ def test_execute_writes_the_lineage_and_the_cost(tmp_path: Path, monkeypatch) ->
 
     execute(stage, Config(Path("a")), run)
     lineage = json.loads((run.folder / "lineage.json").read_text())
-    assert finished(run) and lineage["cost"]["flops"] == 5 and lineage["seed"] == 4
+    assert finished(run.folder) and lineage["cost"]["flops"] == 5 and lineage["seed"] == 4
     assert lineage["cost"]["money"] == pytest.approx(lineage["cost"]["seconds"], abs=1e-3)
     assert {"torch", "python"} <= lineage["versions"].keys() and lineage["machine"]["cores"] >= 1
 
@@ -207,7 +207,7 @@ def test_a_failed_stage_stays_unfinished_and_its_time_counts(tmp_path: Path) -> 
 
     with pytest.raises(UserError):
         execute(fails, Config(Path("a")), run)
-    assert not finished(run)
+    assert not finished(run.folder)
     assert read_events(run.folder, "stopped")[0]["error"] == "UserError"
 
 
