@@ -41,6 +41,10 @@ class Batch:
         """`documents`; zeros where there is one document a row."""
         return torch.zeros_like(self.ids) if self.documents is None else self.documents
 
+    def part(self, rows: slice, time: slice = slice(None)) -> "Batch":
+        """Some of its rows, or a stretch of each, without dropout."""
+        return Batch(self.ids[rows, time], self.targets[rows, time], self.numbers[rows, time])
+
     def to(self, device: str) -> "Batch":
         """The same batch on a device."""
         moved = {

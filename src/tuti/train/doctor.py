@@ -96,9 +96,7 @@ def cut(batch: Batch, row: int) -> Batch:
     counts = (batch.targets[row] != IGNORED).long().cumsum(0)
     size = min(WINDOW, batch.ids.shape[1])
     start = int((counts[size - 1 :] - F.pad(counts[:-size], (1, 0))).argmax())
-    numbers = batch.numbers[row : row + 1, start : start + size]
-    ids, targets = (x[row : row + 1, start : start + size] for x in (batch.ids, batch.targets))
-    return Batch(ids, targets, numbers)
+    return batch.part(slice(row, row + 1), slice(start, start + size))
 
 
 def check_mask(patient: Patient) -> Row:
@@ -193,11 +191,7 @@ def check_gradients(patient: Patient) -> Row:
         places = (targets[row] != IGNORED).nonzero()[:, 0]
         targets[row, places[max(1, len(places) >> row) :]] = IGNORED
     whole = replace(whole, targets=targets)
-    parts = [
-        Batch(whole.ids[rows], targets[rows], whole.numbers[rows])
-        for rows in (slice(0, 1), slice(1, 3), slice(3, None))
-        if len(targets[rows])
-    ]
+    parts = [whole.part(rows) for rows in (slice(0, 1), slice(1, 3), slice(3, None)) if len(targets[rows])]
     found: dict[torch.dtype, float] = {}
     bounds, exact = dict(UNEQUAL), list[Tensor]()
     for dtype in UNEQUAL:
