@@ -25,8 +25,6 @@ from tuti.systems.finetune.held_out import WORSE, answer, dialogue_nats
 from tuti.systems.finetune.material import gather
 from tuti.text import ChatTemplate
 
-Show = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Evaluate:
@@ -131,7 +129,7 @@ def inputs_of(folder: Path, samples: int) -> Evaluate:
     return Evaluate(documents, tokens, folder, base=base, samples=samples)
 
 
-def measure(config: Evaluate, device: str, seed: int, show: Show) -> Row:
+def measure(config: Evaluate, device: str, seed: int, show: Callable[[str], None]) -> Row:
     """All sections and verdicts, as JSON has them."""
     documents = find_artifact(config.documents, "Documents")
     tokens = read_tokens(find_artifact(config.tokens, "Tokens"), "valid")
@@ -146,7 +144,10 @@ def measure(config: Evaluate, device: str, seed: int, show: Show) -> Row:
     if config.ngram_bytes:
         show("evaluate: the byte n-gram on the same bytes")
         sections.append(scores.ngram_section(texts, nats["pretrained"], config.ngram_bytes))
-    verdicts, warnings = {"pretrain": _pretrain_verdict(texts, nats)}, list[str]()
+    # Against the base model; from scratch against a model that knows only its vocabulary.
+    before = nats.get("base", texts.untrained())
+    row, change = scores.change("held-out bits per byte", before, nats["pretrained"], texts.bytes, True)
+    verdicts, warnings = {"pretrain": row | {"promoted": change.value < 0}}, list[str]()
     if config.tuned is not None:
         answers, verdicts["sft"], warnings = _answers(config, texts, nats, device, seed)
         sections += answers
@@ -160,13 +161,6 @@ def measure(config: Evaluate, device: str, seed: int, show: Show) -> Row:
 
 def _open(folder: Path, device: str) -> Decoder:
     return load_decoder(folder, device=device).eval()
-
-
-def _pretrain_verdict(texts: Texts, nats: dict[str, scores.Nats]) -> Row:
-    """Against the base model; from scratch against a model that knows only its vocabulary."""
-    before = nats.get("base", texts.untrained())
-    row, difference = scores.change("held-out bits per byte", before, nats["pretrained"], texts.bytes, True)
-    return row | {"promoted": difference.value < 0}
 
 
 def _answers(

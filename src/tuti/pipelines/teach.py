@@ -84,17 +84,10 @@ def lessons(config: Teach, plan: Plan, clean: Path, packed: Path, taught: Path) 
     if not config.base:
         return answers, measured
     # A base model is some fifty times larger: it is measured on less (`plan.BASE_MEASURING`).
-    return (
-        dataclasses.replace(answers, every=plan.sft_steps, held_out=GLANCE, exercises=500),
-        dataclasses.replace(
-            measured,
-            base=base_folder(config.base),
-            held_out_tokens=2 * GLANCE * CONTEXT,
-            dialogues=12,
-            samples=4,
-            length=40,
-        ),
-    )
+    answers = dataclasses.replace(answers, every=plan.sft_steps, held_out=GLANCE, exercises=500)
+    tokens, base = 2 * GLANCE * CONTEXT, base_folder(config.base)
+    measured = dataclasses.replace(measured, base=base, held_out_tokens=tokens, dialogues=12)
+    return answers, dataclasses.replace(measured, samples=4, length=40)
 
 
 def promote(chain: Chain, figures: Path, taught: Path, tuned: Path, base: Path | None) -> None:

@@ -153,14 +153,10 @@ def check_overfits(patient: Patient) -> Row:
         loss, number = step.loss, step.number - 1
         if loss < first / 2:
             break
-    hint = "the learning rate is too low or too high, or the loss is not of these targets"
-    return Row(
-        "one batch overfits",
-        loss < first / 2,
-        f"{first:.3f} → {loss:.3f} nats in {number} updates",
-        f"below {first / 2:.3f} in {UPDATES}",
-        "" if loss < first / 2 else hint,
-    )
+    ok, bound = loss < first / 2, f"below {first / 2:.3f} in {UPDATES}"
+    hint = "" if ok else "the learning rate is too low or too high, or the loss is not of these targets"
+    figure = f"{first:.3f} → {loss:.3f} nats in {number} updates"
+    return Row("one batch overfits", ok, figure, bound, hint)
 
 
 def gradients(patient: Patient, model: nn.Module, batches: Sequence[Batch]) -> list[Tensor]:

@@ -10,9 +10,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
-from tuti.train.muon import Momentum
+from tuti.train.muon import Momentum, whole
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Optimiser:
         for weight, master in zip(self.weights, self.masters, strict=True):
             if master is not weight and weight.grad is not None:  # None: an expert without tokens
                 master.grad = weight.grad.float()
-        norm = float(_full(nn.utils.clip_grad_norm_(self.masters, self.clip)))
+        norm = float(whole(nn.utils.clip_grad_norm_(self.masters, self.clip)))
         if norm == norm and norm != float("inf"):
             for part in self.parts:
                 for group in part.param_groups:
@@ -121,11 +120,6 @@ class Optimiser:
             for group in part.param_groups:
                 for master in cast(list[Tensor], group["params"]):
                     yield names[id(master)], part, master
-
-
-def _full(norm: Tensor) -> Tensor:
-    """A norm over sharded weights, gathered."""
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def is_matrix(name: str, p: Tensor) -> bool:
