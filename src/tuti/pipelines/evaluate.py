@@ -213,13 +213,9 @@ def conclusions(found: Row) -> list[str]:
     """One line a verdict and a warning; red where something became worse."""
     lines: list[str] = []
     for name, verdict in found["verdicts"].items():
-        figures = ""
-        if "difference" in verdict:
-            figures = (
-                f": {verdict['before']} → {verdict['after']} "
-                f"(difference {verdict['difference']} [{verdict['low']}, {verdict['high']}])"
-            )
-        text = f"{name}: {verdict['measure']}{figures}"
+        figures = ": {before} → {after} (difference {difference} [{low}, {high}])"
+        measured = figures.format(**verdict) if "difference" in verdict else ""
+        text = f"{name}: {verdict['measure']}{measured}"
         worse = "made its own measure worse: not promoted"
         lines.append(f"{text}: promoted" if verdict["promoted"] else red(f"{text}: {worse}"))
     for section in found["sections"]:

@@ -18,10 +18,8 @@ from tuti.text.split import PATTERN
 Json = dict[str, Any]
 
 END = "<|endoftext|>"
-ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
-TURN_END = "<|end|>"
-RESERVED = tuple(f"<|reserved_{i}|>" for i in range(2))
-SPECIALS = (END, *ROLE_TOKENS, TURN_END, *RESERVED)
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
+SPECIALS = (END, *ROLES, "<|end|>", "<|reserved_0|>", "<|reserved_1|>")
 
 LARGEST_VOCABULARY = 2_000_000
 CONTROL, USER_DEFINED = 3, 4  # GGUF's token types
