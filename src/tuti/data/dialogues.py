@@ -100,11 +100,8 @@ def pack(rows: Sequence[Sequence[Dialogue]], context: int) -> Batch:
 def join(first: Batch, second: Batch) -> Batch:
     """The rows of two batches of one context in one."""
     assert first.dropout is None and second.dropout is None
-    return Batch(
-        torch.cat([first.ids, second.ids]),
-        torch.cat([first.targets, second.targets]),
-        torch.cat([first.numbers, second.numbers]),
-    )
+    ids, targets = torch.cat([first.ids, second.ids]), torch.cat([first.targets, second.targets])
+    return Batch(ids, targets, torch.cat([first.numbers, second.numbers]))
 
 
 def scored_dialogues(

@@ -41,6 +41,10 @@ class Batch:
         """`documents`; zeros where there is one document a row."""
         return torch.zeros_like(self.ids) if self.documents is None else self.documents
 
+    def part(self, rows: slice, time: slice = slice(None)) -> "Batch":
+        """Some of its rows, or a stretch of each, without dropout."""
+        return Batch(self.ids[rows, time], self.targets[rows, time], self.numbers[rows, time])
+
     def to(self, device: str) -> "Batch":
         """The same batch on a device."""
         moved = {
@@ -66,9 +70,7 @@ class PackedRows:
         self.tokens, self.context, self.seed = tokens, context, seed
         self.weights = weights
         self.dropout = dropout if dropout is not None and dropout.any() else None
-        self._epoch = -1
-        self._order: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        self._begins: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._draw(0)
 
     def _draw(self, epoch: int) -> None:
         """The order of one epoch: every document `weights` times, the fraction left to chance."""

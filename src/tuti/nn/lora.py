@@ -24,6 +24,9 @@ from tuti.run import UserError, atomic_write, read_json
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _block_diag: Callable[..., Tensor] = torch.block_diag  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
 PREFIX = "base_model.model.model.layers."
+REFUSED = (
+    "use_dora use_rslora modules_to_save rank_pattern alpha_pattern layers_to_transform target_parameters"
+).split()
 
 
 @dataclass(frozen=True)
@@ -167,31 +170,16 @@ def save_lora(model: Decoder, lora: LoRA, folder: Path, *, base: str = "") -> No
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in _named(model)}
     assert tensors, "the model has no LoRA"
-    config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base,
-        "r": lora.rank,
-        "lora_alpha": lora.alpha,
-        "lora_dropout": 0.0,
-        "target_modules": sorted(lora.targets),
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-        "use_rslora": False,
-        "use_dora": False,
-        "modules_to_save": None,
-    }
+    config = read_json(Path(__file__).with_name("adapter_config.json"))
+    config |= {"base_model_name_or_path": base, "r": lora.rank, "lora_alpha": lora.alpha}
+    config |= {"target_modules": sorted(lora.targets)}
     write_safetensors(folder / "adapter_model.safetensors", tensors)
     atomic_write(folder / "adapter_config.json", json.dumps(config, indent=2) + "\n")
 
 
 def _checked(table: Mapping[str, Any], where: Path) -> LoRA:
     """PEFT's adapter_config.json as a LoRA; what this file does not compute is refused."""
-    odd = [k for k in ("use_dora", "use_rslora", "modules_to_save", "rank_pattern") if table.get(k)]
-    odd += [
-        k for k in ("alpha_pattern", "layers_to_transform", "target_parameters") if table.get(k)
-    ]
+    odd = [key for key in REFUSED if table.get(key)]
     if table.get("peft_type") != "LORA" or table.get("bias", "none") != "none" or odd:
         raise UserError(
             f"{where} is not a plain LoRA adapter ({', '.join(odd) or 'its peft_type or bias'})",

@@ -1,13 +1,14 @@
 """Pretrained models to start from: by asset, by folder or run, or by name on the model hub."""
 
-import json
 import re
 from pathlib import Path
 
 from tuti.infer.loading import gguf_tokenizer
-from tuti.nn import Decoder, read_gguf, save_decoder
-from tuti.run import UserError, atomic_folder, atomic_write, find_artifact, hash_file
+from tuti.nn import read_gguf
+from tuti.run import UserError, atomic_folder, find_artifact
 from tuti.run.assets import cache_folder, fetch
+from tuti.run.directory import describe
+from tuti.systems.finetune.methods import write_model
 from tuti.text import ChatTemplate
 
 FILES = ("*.json", "*.safetensors", "*.jinja")
@@ -41,25 +42,13 @@ def _from_gguf(asset: str) -> Path:
     if (target / "tuti.json").exists():
         return find_artifact(target, "LanguageModel")
     model, table = read_gguf(source)
-    save_model(model, ChatTemplate(gguf_tokenizer(table), table["chat_template"]), target, source)
+    template = ChatTemplate(gguf_tokenizer(table), table["chat_template"])
+    with atomic_folder(target) as folder:
+        write_model(model, template, folder)
+        describe(folder, "LanguageModel", chat=True, template=template.hash, source=source.name)
     return target
 
 
-def save_model(model: Decoder, template: ChatTemplate, target: Path, source: Path) -> None:
-    """A LanguageModel artifact at `target`, whole or not at all."""
-    stops = {"eos_token_id": list(template.stops), "pad_token_id": template.tokenizer.end}
-    with atomic_folder(target) as folder:
-        save_decoder(model, folder, extra={"eos_token_id": template.stops[0]})
-        template.save(folder)
-        atomic_write(folder / "generation_config.json", json.dumps(stops, indent=2) + "\n")
-        files = {
-            file.name: {"bytes": file.stat().st_size, "sha256": hash_file(file)}
-            for file in sorted(folder.iterdir())
-        }
-        about = {"kind": "LanguageModel", "version": 1, "files": files, "chat": True}
-        about |= {"sha256": files["model.safetensors"]["sha256"], "template": template.hash}
-        about |= {"source": source.name}
-        atomic_write(folder / "tuti.json", json.dumps(about, indent=1))
 
 
 def _from_hub(name: str) -> Path:

@@ -41,9 +41,8 @@ class Chain:
         return run
 
     def _same(self, folder: Path, config: Any) -> bool:
-        if not (folder / "config.json").exists():
-            return False
-        return read_config(folder)["config"] == json.loads(json.dumps(config_to_json(config)))
+        written = (folder / "config.json").exists()
+        return written and read_config(folder)["config"] == json.loads(json.dumps(config_to_json(config)))
 
     def promote(self, name: str, target: Path) -> None:
         """Points `artifacts/<name>` of the pipeline's run at a stage's artifact."""

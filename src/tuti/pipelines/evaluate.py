@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge
@@ -22,10 +22,8 @@ from tuti.run import Run, RunOptions, UserError, execute, find_artifact, red
 from tuti.run.directory import read_config
 from tuti.run.machine import choose_device
 from tuti.systems.finetune.held_out import WORSE, answer, dialogue_nats
-from tuti.systems.finetune.material import Material, gather
+from tuti.systems.finetune.material import gather
 from tuti.text import ChatTemplate
-
-Show = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def inputs_of(folder: Path, samples: int) -> Evaluate:
     return Evaluate(documents, tokens, folder, base=base, samples=samples)
 
 
-def measure(config: Evaluate, device: str, seed: int, show: Show) -> Row:
+def measure(config: Evaluate, device: str, seed: int, show: Callable[[str], None]) -> Row:
     """All sections and verdicts, as JSON has them."""
     documents = find_artifact(config.documents, "Documents")
     tokens = read_tokens(find_artifact(config.tokens, "Tokens"), "valid")
@@ -167,16 +165,17 @@ def measure(config: Evaluate, device: str, seed: int, show: Show) -> Row:
     if config.ngram_bytes:
         show("evaluate: the byte n-gram on the same bytes")
         sections.append(scores.ngram_section(texts, nats["pretrained"], config.ngram_bytes))
-    verdicts, warnings = {"pretrain": _pretrain_verdict(texts, nats)}, list[str]()
+    # Against the base model; from scratch against a model that knows only its vocabulary.
+    before = nats.get("base", texts.untrained())
+    row, change = scores.change("held-out bits per byte", before, nats["pretrained"], texts.bytes, True)
+    verdicts, warnings = {"pretrain": row | {"promoted": change.value < 0}}, list[str]()
     if config.tuned is not None:
-        found = _answers(config, documents, texts, nats, (device, seed))
-        sections += found[0]
-        verdicts["sft"] = found[1]
-        warnings += found[2]
+        answers, verdicts["sft"], warnings = _answers(config, texts, nats, device, seed)
+        sections += answers
     chosen = "tuned" if verdicts.get("sft", {}).get("promoted") else "pretrained"
     if config.samples:
         show(f"evaluate: {config.samples} samples of the {chosen} model")
-        sections += _samples(config, models[chosen], documents, texts, device, chosen == "tuned")
+        sections += _samples(config, models[chosen], texts, device, chosen == "tuned")
     kept = [asdict(section) for section in sections if section.rows]
     return {"sections": kept, "verdicts": verdicts, "warnings": warnings, "model": chosen}
 
@@ -185,27 +184,15 @@ def _open(folder: Path, device: str) -> Decoder:
     return load_decoder(folder, device=device).eval()
 
 
-def _pretrain_verdict(texts: Texts, nats: dict[str, scores.Nats]) -> Row:
-    """Against the base model; from scratch against a model that knows only its vocabulary."""
-    before = nats.get("base", texts.untrained())
-    row, difference = scores.change("held-out bits per byte", before, nats["pretrained"], texts.bytes, True)
-    return row | {"promoted": difference.value < 0}
-
-
 def _answers(
-    config: Evaluate,
-    documents: Path,
-    texts: Texts,
-    nats: dict[str, scores.Nats],
-    where: tuple[str, int],
+    config: Evaluate, texts: Texts, nats: dict[str, scores.Nats], device: str, seed: int
 ) -> tuple[list[Section], Row, list[str]]:
     """sft: the dialogue loss and the choices before and after, and what it did to the text."""
-    device, seed = where
     assert config.tuned is not None
     folders = [find_artifact(p, "LanguageModel") for p in (config.pretrained, config.tuned)]
-    template = ChatTemplate.load(folders[1])
-    context = min(config.context, _open(folders[1], device).config.context)
-    held = gather(documents, "valid", template, context, config.dialogues, seed)
+    models, template = [_open(folder, device) for folder in folders], ChatTemplate.load(folders[1])
+    context = min(config.context, models[1].config.context)
+    held = gather(texts.folder, "valid", template, context, config.dialogues, seed)
     dialogues = held.dialogues[: config.dialogues]
     row, difference = scores.change(
         "text: bits per byte", nats["pretrained"], nats["tuned"], texts.bytes, True
@@ -217,43 +204,28 @@ def _answers(
     if not dialogues:
         warnings.append("no held-out dialogue or exercise fits a row: sft cannot be judged")
         return [text], {"measure": "held-out dialogue loss", "promoted": False}, warnings
-    sections, verdict = _compare(held, dialogues, template, context, [_open(f, device) for f in folders])
-    return [*sections, text], verdict, warnings
-
-
-def _compare(
-    held: Material,
-    dialogues: Sequence[Any],
-    template: ChatTemplate,
-    context: int,
-    models: Sequence[Decoder],
-) -> tuple[list[Section], Row]:
     before, after = (dialogue_nats(model, dialogues) for model in models)
     said = np.asarray([dialogue.predictions for dialogue in dialogues])
     row, difference = scores.change("held-out dialogue loss (nats a token)", before, after, said, False)
-    sections = [Section("Answers", [row])]
     asked = [exercise for exercise in held.exercises if exercise.options]
     (old, kept), (new, _) = (scores.choose(model, template, asked, context) for model in models)
-    if kept:
-        sections.append(scores.choice_section(old, new, kept))
-    return sections, row | {"promoted": difference.value < 0}
+    sections = [Section("Answers", [row]), scores.choice_section(old, new, kept), text]
+    return sections, row | {"promoted": difference.value < 0}, warnings
 
 
-def _samples(
-    config: Evaluate, folder: Path, documents: Path, texts: Texts, device: str, chat: bool
-) -> list[Section]:
+def _samples(config: Evaluate, folder: Path, texts: Texts, device: str, chat: bool) -> list[Section]:
     """The parrot score, the lengths of couplets, and some of what was written."""
     model, template = PackedDecoder(_open(folder, device)), ChatTemplate.load(folder)
     written = scores.write_samples(model, template.tokenizer, texts, config.samples, config.length)
     shown: list[Row] = [{"prompt": s.prompt, "text": s.text} for s in written[:6]]
     if chat:
-        held = gather(documents, "valid", template, model.config.context, 12, 0)
+        held = gather(texts.folder, "valid", template, model.config.context, 12, 0)
         for exercise in held.exercises[:6]:
             said = answer(model, template, exercise.messages[:1])
             shown.append({"prompt": exercise.messages[0]["content"], "text": said})
     return [
-        scores.copying_section(written, documents),
-        scores.couplet_section(written, documents),
+        scores.copying_section(written, texts.folder),
+        scores.couplet_section(written, texts.folder),
         Section("Samples", shown),
     ]
 
@@ -262,13 +234,9 @@ def conclusions(found: Row) -> list[str]:
     """One line a verdict and a warning; red where something became worse."""
     lines: list[str] = []
     for name, verdict in found["verdicts"].items():
-        figures = ""
-        if "difference" in verdict:
-            figures = (
-                f": {verdict['before']} → {verdict['after']} "
-                f"(difference {verdict['difference']} [{verdict['low']}, {verdict['high']}])"
-            )
-        text = f"{name}: {verdict['measure']}{figures}"
+        figures = ": {before} → {after} (difference {difference} [{low}, {high}])"
+        measured = figures.format(**verdict) if "difference" in verdict else ""
+        text = f"{name}: {verdict['measure']}{measured}"
         worse = "made its own measure worse: not promoted"
         lines.append(f"{text}: promoted" if verdict["promoted"] else red(f"{text}: {worse}"))
     for section in found["sections"]:

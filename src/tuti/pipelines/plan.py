@@ -170,13 +170,8 @@ def make_plan(corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, For
             break
         best = larger
     seconds, left = budget(corpus_bytes, minutes, best.update)
-    forecast = Forecast(
-        ROWS * CONTEXT / best.update,
-        best.config.parameters,
-        best.bits,
-        precision,
-        seconds | {"pretrain": left},
-    )
+    speed, parameters = ROWS * CONTEXT / best.update, best.config.parameters
+    forecast = Forecast(speed, parameters, best.bits, precision, seconds | {"pretrain": left})
     sft_steps = max(10, int(seconds["sft"] / best.update))
     steps = max(LEAST, best.steps)
     return Plan(vocab, best.config.width, best.config.layers, ROWS, steps, sft_steps), forecast

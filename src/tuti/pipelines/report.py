@@ -8,13 +8,13 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Environment, Template
 from markupsafe import Markup
 
 from tuti import ui
-from tuti.pipelines.stages import Json, Stage, as_list, as_object, read_json, read_stages
+from tuti.pipelines.stages import Json, Stage, as_object, read_json, read_stages
 from tuti.run import Run, atomic_write
 
 SHORT = 12
@@ -72,7 +72,8 @@ def abilities(parameters: int) -> tuple[str, str]:
 
 def objects(values: Any) -> list[Json]:
     """The JSON objects of a list."""
-    return [value for value in as_list(values) if isinstance(value, dict)]
+    listed = cast(list[Any], values) if isinstance(values, list) else []
+    return [value for value in listed if isinstance(value, dict)]
 
 
 def named(table: Any, key: str) -> list[Json]:

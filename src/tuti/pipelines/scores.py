@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,11 +193,8 @@ def write_samples(model: Model, tokenizer: Tokenizer, texts: Texts, count: int, 
         )
         for n, (_, prompt) in enumerate(chosen)
     ]
-    engine = Engine(model, tokenizer, waiting=count)
-    try:
+    with closing(Engine(model, tokenizer, waiting=count)) as engine:
         told = engine.complete_all(asked)
-    finally:
-        engine.close()
     return [
         Sample(str(texts.names[number]), prompt, "".join(event.text for event in events))
         for (number, prompt), events in zip(chosen, told, strict=True)

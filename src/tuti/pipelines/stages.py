@@ -51,8 +51,3 @@ def read_json(path: Path) -> Json | None:
 def as_object(value: Any) -> Json:
     """The value where it is a JSON object, else an empty one."""
     return cast(Json, value) if isinstance(value, dict) else {}
-
-
-def as_list(value: Any) -> list[Any]:
-    """The value where it is a JSON list, else an empty one."""
-    return cast(list[Any], value) if isinstance(value, list) else []

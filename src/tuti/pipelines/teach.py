@@ -13,7 +13,7 @@ from tuti.pipelines.base import base_folder
 from tuti.pipelines.chain import Chain
 from tuti.pipelines.evaluate import Evaluate, evaluate, promoted
 from tuti.pipelines.plan import CONTEXT, Forecast, Plan, make_base_plan, make_plan, shape
-from tuti.pipelines.report import write_report
+from tuti.pipelines.report import abilities, write_report
 from tuti.run import Run, RunOptions, UserError, execute
 from tuti.run.machine import choose_device
 from tuti.systems.finetune.adapt import Adapt, adapt
@@ -84,17 +84,10 @@ def lessons(config: Teach, plan: Plan, clean: Path, packed: Path, taught: Path) 
     if not config.base:
         return answers, measured
     # A base model is some fifty times larger: it is measured on less (`plan.BASE_MEASURING`).
-    return (
-        dataclasses.replace(answers, every=plan.sft_steps, held_out=GLANCE, exercises=500),
-        dataclasses.replace(
-            measured,
-            base=base_folder(config.base),
-            held_out_tokens=2 * GLANCE * CONTEXT,
-            dialogues=12,
-            samples=4,
-            length=40,
-        ),
-    )
+    answers = dataclasses.replace(answers, every=plan.sft_steps, held_out=GLANCE, exercises=500)
+    tokens, base = 2 * GLANCE * CONTEXT, base_folder(config.base)
+    measured = dataclasses.replace(measured, base=base, held_out_tokens=tokens, dialogues=12)
+    return answers, dataclasses.replace(measured, samples=4, length=40)
 
 
 def promote(chain: Chain, figures: Path, taught: Path, tuned: Path, base: Path | None) -> None:
@@ -185,13 +178,7 @@ def tell_plan(run: Run, config: Teach, forecast: Forecast) -> None:
     )
     if forecast.bits_per_byte:
         run.show(f"expect some {forecast.bits_per_byte:.2f} bits per byte on held-out text")
-    run.show(CAN)
-
-
-CAN = (
-    "a model of this size writes in the manner of its texts: their words, rhythm and layout. It does not "
-    "know facts, follow an argument or answer questions reliably."
-)
+    run.show(" ".join(abilities(forecast.parameters)))
 
 
 def from_python(source: str | Path, *, out: str | Path | None = None, seed: int = 0, **fields: Any) -> Run:

@@ -95,13 +95,7 @@ class Run:
         """A temporary folder to fill; it becomes `artifacts/<name>` whole, or not at all."""
         with files.atomic_folder(self.folder / "artifacts" / name) as folder:
             yield folder
-            listed: Json = {}
-            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-                facts = {"bytes": file.stat().st_size, "sha256": files.hash_file(file)}
-                listed[file.relative_to(folder).as_posix()] = facts
-            digest = files.hash_text(json.dumps(listed, sort_keys=True))
-            about = {"kind": kind, "version": VERSION, "sha256": digest, "files": listed} | known
-            (folder / "tuti.json").write_text(json.dumps(about, indent=1, ensure_ascii=False))
+            digest = describe(folder, kind, **known)
         self.log("artifact", name=name, kind=kind, sha256=digest)
 
     def load(self, path: Path | str, kind: str) -> Path:
@@ -204,6 +198,19 @@ def as_object(value: Any) -> Json:
     if not isinstance(value, dict):
         raise ValueError(f"an object was expected, found {type(value).__name__}")
     return cast(Json, value)
+
+
+def describe(folder: Path, kind: str, **facts: Any) -> str:
+    """Writes the `tuti.json` that makes a folder an artifact; returns its hash."""
+    listed = {
+        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": files.hash_file(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+    digest = files.hash_text(json.dumps(listed, sort_keys=True))
+    about = {"kind": kind, "version": VERSION, "sha256": digest, "files": listed} | facts
+    (folder / "tuti.json").write_text(json.dumps(about, indent=1, ensure_ascii=False))
+    return digest
 
 
 def find_artifact(path: Path, kind: str) -> Path:

@@ -4,7 +4,9 @@ A tokenizer is hostile input: size caps, every number checked, and an error inst
 """
 
 import json
+import tomllib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from tokenizers import Tokenizer as Backend
@@ -16,25 +18,16 @@ from tuti.text.split import PATTERN
 Json = dict[str, Any]
 
 END = "<|endoftext|>"
-ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
-TURN_END = "<|end|>"
-RESERVED = tuple(f"<|reserved_{i}|>" for i in range(2))
-SPECIALS = (END, *ROLE_TOKENS, TURN_END, *RESERVED)
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
+SPECIALS = (END, *ROLES, "<|end|>", "<|reserved_0|>", "<|reserved_1|>")
 
 LARGEST_VOCABULARY = 2_000_000
 CONTROL, USER_DEFINED = 3, 4  # GGUF's token types
 
-_CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_LETTERS_AND_NUMBERS = r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-# The split before byte-pair merges, by GGUF's `tokenizer.ggml.pre`; None is GPT-2's own.
-GGUF_SPLITS: dict[str, str | None] = {
-    "default": None,
-    "gpt-2": None,
-    "smollm": None,
-    "llama-bpe": _CONTRACTIONS + _LETTERS_AND_NUMBERS + "{1,3}" + _REST,
-    "qwen2": _CONTRACTIONS + _LETTERS_AND_NUMBERS + _REST,
-}
+_HERE = Path(__file__).parent
+GGUF_SPLITS: dict[str, str] = tomllib.loads((_HERE / "gguf_splits.toml").read_text("utf-8"))
+_BYTE_LEVEL = (_HERE / "byte_level.json").read_text("utf-8")
+"""A `tokenizer.json` without its tokens, merges and pre-tokenizers"""
 
 
 def byte_alphabet() -> list[str]:
@@ -85,10 +78,10 @@ def json_from_gguf(metadata: Mapping[str, object]) -> Json:
         if kind in (CONTROL, USER_DEFINED)
     ]
     split = GGUF_SPLITS[str(pre)]
-    steps: list[Json] = [_byte_level(use_regex=split is None)]
+    steps: list[Json] = [_byte_level(use_regex=not split)]
     if pre == "smollm":
         steps.insert(0, {"type": "Digits", "individual_digits": True})
-    if split is not None:
+    if split:
         steps.insert(0, _split(split))
     return _byte_level_json({token: i for i, token in enumerate(tokens)}, merges, added, steps)
 
@@ -120,20 +113,10 @@ def _byte_level(*, use_regex: bool) -> Json:
 def _byte_level_json(
     vocab: dict[str, int], merges: list[list[str]], added: list[Json], steps: list[Json]
 ) -> Json:
-    absent = ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix")
-    model: Json = {"type": "BPE"} | dict.fromkeys(absent)
-    model |= dict.fromkeys(("fuse_unk", "byte_fallback", "ignore_merges"), False)
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": added,
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
-        "post_processor": None,
-        "decoder": _byte_level(use_regex=True),
-        "model": {**model, "vocab": vocab, "merges": merges},
-    }
+    content: Json = json.loads(_BYTE_LEVEL)
+    content["added_tokens"], content["pre_tokenizer"]["pretokenizers"] = added, steps
+    content["model"] |= {"vocab": vocab, "merges": merges}
+    return content
 
 
 def open_backend(content: Json, source: str) -> Backend:

@@ -184,13 +184,9 @@ def _any_of(names: Sequence[str] | Mapping[str, int]) -> re.Pattern[str]:
 def _read_source(folder: Path) -> str:
     path = folder / FILE
     if path.exists():
-        if path.stat().st_size > 4 * LARGEST_TEMPLATE:
-            raise UserError(
-                f"{path} has {path.stat().st_size:,} bytes: too long for a chat template",
-                hint="is it the right file?",
-            )
         try:
-            return path.read_text("utf-8")
+            with open(path, encoding="utf-8") as file:
+                return file.read(LARGEST_TEMPLATE + 1)  # one that is longer is refused by its length
         except (UnicodeDecodeError, OSError) as error:
             raise UserError(f"{path} is not readable text: {error}", hint="make it again") from error
     path = folder / CONFIG_FILE

@@ -5,8 +5,8 @@ The training stalls only while its tensors are copied in memory; a thread writes
 
 import json
 import shutil
-import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,7 @@ class Checkpoints:
 
     def __init__(self, run: Run, keep: int = 2) -> None:
         self.run, self.keep = run, keep
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._writing: Future[None] | None = None
         self._copies: dict[str, Tensor] = {}
 
     def save(self, step: int, state: dict[str, Tensor], facts: dict[str, Any] | None = None) -> float:
@@ -40,32 +39,24 @@ class Checkpoints:
             else:
                 kept.copy_(tensor)
         self._copies["rng"] = torch.get_rng_state()
-        self._thread = threading.Thread(target=self._write, args=(step, facts or {}))
-        self._thread.start()
+        self._writing = ThreadPoolExecutor(1).submit(self._write, step, facts or {})
         stall = time.monotonic() - began
         self.run.log("checkpoint", step=step, stall=round(stall, 6))
         return stall
 
     def wait(self) -> None:
         """Waits for the write in progress; its error, if any, is raised here."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+        if self._writing is not None:
+            self._writing.result()
 
     def _write(self, step: int, facts: dict[str, Any]) -> None:
-        try:
-            parent = self.run.folder / "checkpoints"
-            with atomic_folder(parent / f"step-{step:08d}") as folder:
-                save_file(self._copies, folder / STATE)
-                (folder / "facts.json").write_text(json.dumps({"step": step} | facts))
-            whole = sorted(p for p in parent.iterdir() if p.name.startswith("step-"))
-            for old in whole[: -self.keep]:
-                shutil.rmtree(old)
-        except BaseException as error:  # handed to the training thread by `wait`
-            self._error = error
+        parent = self.run.folder / "checkpoints"
+        with atomic_folder(parent / f"step-{step:08d}") as folder:
+            save_file(self._copies, folder / STATE)
+            (folder / "facts.json").write_text(json.dumps({"step": step} | facts))
+        whole = sorted(p for p in parent.iterdir() if p.name.startswith("step-"))
+        for old in whole[: -self.keep]:
+            shutil.rmtree(old)
 
 
 def load_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]]:

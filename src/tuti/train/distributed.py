@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tuti.run import Run, UserError
 from tuti.run.machine import cores
 from tuti.train.checkpoints import load_checkpoint
+from tuti.train.muon import whole
 from tuti.train.optimisers import Optimiser
 
 B = TypeVar("B")
@@ -112,8 +113,7 @@ class Processes:
         """The tensors unsharded, on the first process; nothing on the others."""
         found: dict[str, Tensor] = {}
         for name, tensor in state.items():
-            full = tensor.detach()
-            full = full.full_tensor() if isinstance(full, DTensor) else full
+            full = whole(tensor.detach())
             if self.first:
                 found[name] = full.cpu() if self.sharded else full
         return found

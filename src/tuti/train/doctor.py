@@ -96,9 +96,7 @@ def cut(batch: Batch, row: int) -> Batch:
     counts = (batch.targets[row] != IGNORED).long().cumsum(0)
     size = min(WINDOW, batch.ids.shape[1])
     start = int((counts[size - 1 :] - F.pad(counts[:-size], (1, 0))).argmax())
-    numbers = batch.numbers[row : row + 1, start : start + size]
-    ids, targets = (x[row : row + 1, start : start + size] for x in (batch.ids, batch.targets))
-    return Batch(ids, targets, numbers)
+    return batch.part(slice(row, row + 1), slice(start, start + size))
 
 
 def check_mask(patient: Patient) -> Row:
@@ -155,14 +153,10 @@ def check_overfits(patient: Patient) -> Row:
         loss, number = step.loss, step.number - 1
         if loss < first / 2:
             break
-    hint = "the learning rate is too low or too high, or the loss is not of these targets"
-    return Row(
-        "one batch overfits",
-        loss < first / 2,
-        f"{first:.3f} → {loss:.3f} nats in {number} updates",
-        f"below {first / 2:.3f} in {UPDATES}",
-        "" if loss < first / 2 else hint,
-    )
+    ok, bound = loss < first / 2, f"below {first / 2:.3f} in {UPDATES}"
+    hint = "" if ok else "the learning rate is too low or too high, or the loss is not of these targets"
+    figure = f"{first:.3f} → {loss:.3f} nats in {number} updates"
+    return Row("one batch overfits", ok, figure, bound, hint)
 
 
 def gradients(patient: Patient, model: nn.Module, batches: Sequence[Batch]) -> list[Tensor]:
@@ -193,11 +187,7 @@ def check_gradients(patient: Patient) -> Row:
         places = (targets[row] != IGNORED).nonzero()[:, 0]
         targets[row, places[max(1, len(places) >> row) :]] = IGNORED
     whole = replace(whole, targets=targets)
-    parts = [
-        Batch(whole.ids[rows], targets[rows], whole.numbers[rows])
-        for rows in (slice(0, 1), slice(1, 3), slice(3, None))
-        if len(targets[rows])
-    ]
+    parts = [whole.part(rows) for rows in (slice(0, 1), slice(1, 3), slice(3, None)) if len(targets[rows])]
     found: dict[torch.dtype, float] = {}
     bounds, exact = dict(UNEQUAL), list[Tensor]()
     for dtype in UNEQUAL:

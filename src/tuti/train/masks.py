@@ -14,10 +14,7 @@ SHOWN = 200
 
 def mask_text(batch: Batch, tokenizer: Tokenizer, *, colour: bool) -> str:
     """The row with most answers as text, what is trained in green (or in brackets)."""
-    rows = [
-        Batch(batch.ids[r : r + 1], batch.targets[r : r + 1], batch.numbers[r : r + 1])
-        for r in range(len(batch.ids))
-    ]
+    rows = [batch.part(slice(r, r + 1)) for r in range(len(batch.ids))]
     batch = max(rows, key=lambda row: sum(1 for _ in answers(row)))
     said: list[tuple[int, bool]] = []
     ids, targets, numbers = (

@@ -53,8 +53,12 @@ class Momentum:
         grad = cast(Tensor, weight.grad)
         buffer = self.state.setdefault(weight, {}).setdefault("momentum_buffer", torch.zeros_like(grad))
         buffer.lerp_(grad, 1 - self.momentum)
-        ahead = grad.lerp(buffer, self.momentum)
-        return ahead.full_tensor() if isinstance(ahead, DTensor) else ahead
+        return whole(grad.lerp(buffer, self.momentum))
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that FSDP2 may have sharded, gathered."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _own(change: Tensor, weight: Tensor) -> Tensor:

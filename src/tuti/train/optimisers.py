@@ -10,9 +10,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
-from tuti.train.muon import Momentum
+from tuti.train.muon import Momentum, whole
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Optimiser:
         for weight, master in zip(self.weights, self.masters, strict=True):
             if master is not weight and weight.grad is not None:  # None: an expert without tokens
                 master.grad = weight.grad.float()
-        norm = float(_full(nn.utils.clip_grad_norm_(self.masters, self.clip)))
+        norm = float(whole(nn.utils.clip_grad_norm_(self.masters, self.clip)))
         if norm == norm and norm != float("inf"):
             for part in self.parts:
                 for group in part.param_groups:
@@ -123,11 +122,6 @@ class Optimiser:
                     yield names[id(master)], part, master
 
 
-def _full(norm: Tensor) -> Tensor:
-    """A norm over sharded weights, gathered."""
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
-
-
 def is_matrix(name: str, p: Tensor) -> bool:
     """Whether Muon updates this weight: a matrix that is neither embedding nor head nor router."""
     return p.ndim == 2 and not any(part in name for part in ("embed", "head", "router"))
@@ -137,19 +131,14 @@ def _build(named: list[tuple[str, nn.Parameter]], method: AdamW | Muon) -> list[
     matrices = [p for name, p in named if is_matrix(name, p)]
     others = [p for name, p in named if not is_matrix(name, p)]
     fused = named[0][1].device.type in ("cpu", "cuda") and type(named[0][1]) is nn.Parameter
+
+    def adamw(groups: list[dict[str, Any]], lr: float, beta2: float) -> torch.optim.AdamW:
+        betas, filled = (0.9, beta2), [group for group in groups if group["params"]]
+        return torch.optim.AdamW(filled, lr=lr, betas=betas, weight_decay=0.0, fused=fused)
+
+    plain: dict[str, Any] = {"params": others}
     if isinstance(method, AdamW):
-        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
-        return [
-            torch.optim.AdamW(
-                [group for group in groups if group["params"]],
-                lr=method.lr,
-                betas=(0.9, method.beta2),
-                weight_decay=method.weight_decay,
-                fused=fused,
-            )
-        ]
+        decayed = {"params": matrices, "weight_decay": method.weight_decay}
+        return [adamw([decayed, plain], method.lr, method.beta2)]
     muon = Momentum(matrices, method.lr, method.weight_decay, method.momentum, method.iterations)
-    if not others:
-        return [muon]
-    rest = torch.optim.AdamW(others, lr=method.embedding_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused)
-    return [muon, rest]
+    return [muon, adamw([plain], method.embedding_lr, 0.95)] if others else [muon]

@@ -71,7 +71,12 @@ def save_model(run: Run, base: Path, model: Decoder, optimiser: Optimiser, metho
         model = merge_lora(whole)
     template = ChatTemplate.load(base)
     with run.save("model", "LanguageModel", chat=True, template=template.hash) as folder:
-        save_decoder(model, folder, extra={"eos_token_id": list(template.stops)})
-        template.save(folder)
-        stops = {"eos_token_id": list(template.stops), "pad_token_id": template.tokenizer.end}
-        atomic_write(folder / "generation_config.json", json.dumps(stops, indent=2) + "\n")
+        write_model(model, template, folder)
+
+
+def write_model(model: Decoder, template: ChatTemplate, folder: Path) -> None:
+    """Hugging Face's files of a model that answers: an answer ends where its template says."""
+    save_decoder(model, folder, extra={"eos_token_id": list(template.stops)})
+    template.save(folder)
+    stops = {"eos_token_id": list(template.stops), "pad_token_id": template.tokenizer.end}
+    atomic_write(folder / "generation_config.json", json.dumps(stops, indent=2) + "\n")
