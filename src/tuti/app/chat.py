@@ -14,6 +14,7 @@ from tuti.run import UserError
 
 if TYPE_CHECKING:
     from tuti.infer import LoadedModel
+    from tuti.infer.speculative import Draft
 
 HELP = "Ctrl-C stops an answer, /reset forgets the conversation, Ctrl-D leaves"
 CONTINUES = "this model was pretrained only: it goes on with your text, it does not answer"
@@ -35,6 +36,8 @@ class Chat:
     """What the model is told before the conversation"""
     seed: int | None = None
     """Seed of the draws (default: another one each time)"""
+    draft: str = ""
+    """Guesses ahead, which changes the answer's time alone: "lookup" (what was said before) or a smaller model"""
     bits: Literal[32, 16, 8, 4] = 32
     """Bits of a weight: 8 and 4 need less memory and answer several times as fast (GGUF files keep theirs)"""
     expert_memory: Annotated[float, Ge(0)] | None = None
@@ -44,9 +47,10 @@ class Chat:
 def chat(config: Chat) -> None:
     """Reads messages, prints answers as they are made."""
     from tuti.infer import load_model
+    from tuti.infer.speculative import open_draft
 
     loaded = load_model(config.model, bits=config.bits, expert_memory=config.expert_memory)
-    conversation = Conversation(config, loaded)
+    conversation = Conversation(config, loaded, open_draft(config.draft, loaded, load_model))
     try:
         _converse(conversation)
     finally:
@@ -77,8 +81,8 @@ def _converse(conversation: "Conversation") -> None:
 class Conversation:
     """The messages so far, and the answers; a pretrained model continues each text by itself."""
 
-    def __init__(self, config: Chat, loaded: "LoadedModel") -> None:
-        self.config, self.loaded = config, loaded
+    def __init__(self, config: Chat, loaded: "LoadedModel", draft: "Draft | None" = None) -> None:
+        self.config, self.loaded, self.draft = config, loaded, draft
         self.turn = 0
         self.reset()
 
@@ -98,7 +102,7 @@ class Conversation:
         prompt = self._prompt(text)
         said: list[str] = []
         try:
-            for token in generate(loaded.model, loaded.tokenizer, prompt, rule, loaded.ends):
+            for token in generate(loaded.model, loaded.tokenizer, prompt, rule, loaded.ends, self.draft):
                 said.append(token.text)
                 yield token.text
         finally:

@@ -10,16 +10,18 @@ model draws it. A draft model draws its guesses with the very numbers that the m
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from tuti.infer.sampling import Sampling, sample
+from tuti.run import UserError
 
 if TYPE_CHECKING:
     from tuti.infer.generate import Model
+    from tuti.infer.loading import LoadedModel
 
 GRAMS = (3, 2)
 """How many last tokens must have been said before, the longer first"""
@@ -36,20 +38,22 @@ class Draft(Protocol):
 
 
 class Lookup:
-    """What followed when the last tokens were said before (Saxena 2023); for one answer."""
+    """What followed when the last tokens were said before (Saxena 2023)."""
 
     def __init__(self, tokens: int = 3) -> None:
         self.tokens = tokens
         self._after: dict[tuple[int, ...], int] = {}
-        self._read = 0
+        self._said: list[int] = []
 
     def propose(
         self, said: Sequence[int], most: int, rule: Sampling, source: random.Random
     ) -> Sequence[int]:
-        for end in range(self._read, len(said)):
+        if self._said != list(said[: len(self._said)]):  # another answer
+            self._after, self._said = {}, []
+        for end in range(len(self._said), len(said)):
             for size in GRAMS:
                 self._after[tuple(said[max(0, end - size) : end])] = end
-        self._read = len(said)
+        self._said = list(said)
         for size in GRAMS:
             place = self._after.get(tuple(said[-size:]))
             if place is not None and len(said) > size:
@@ -58,7 +62,7 @@ class Lookup:
 
 
 class DraftModel:
-    """A smaller model with the same tokenizer; for one answer at a time."""
+    """A smaller model with the same tokenizer."""
 
     def __init__(self, model: Model, tokens: int = 4) -> None:
         self.model, self.tokens = model, tokens
@@ -85,3 +89,16 @@ class DraftModel:
             guessed += new
         self._said = [*said, *guessed[:-1]] if guessed else list(said[:same])
         return guessed
+
+
+def open_draft(name: str, target: LoadedModel, load: Callable[[str], LoadedModel]) -> Draft | None:
+    """None for "", a `Lookup` for "lookup", else the model of this name; it must have the same tokenizer."""
+    if name in ("", "lookup"):
+        return Lookup() if name else None
+    small = load(name)
+    if small.tokenizer.hash != target.tokenizer.hash:
+        raise UserError(
+            f"the draft {small.name} has another tokenizer than {target.name}: its tokens mean other texts",
+            hint="take a smaller model of the same family, or --draft lookup",
+        )
+    return DraftModel(small.model)

@@ -3,14 +3,16 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
 
-from tuti.infer import PackedDecoder, Sampling, Token, generate
+from tuti.infer import LoadedModel, PackedDecoder, Sampling, Token, generate
 from tuti.infer.grammar import Grammar
-from tuti.infer.speculative import Draft, DraftModel, Lookup
+from tuti.infer.speculative import Draft, DraftModel, Lookup, open_draft
 from tuti.nn import Decoder, DecoderConfig
+from tuti.run import UserError
 from tuti.text import Tokenizer
 
 TOKENIZER = Tokenizer.from_merges([])
@@ -120,5 +122,20 @@ def test_lookup_finds_the_last_time_and_never_more_than_was_asked_for() -> None:
     said = [1, 2, 3, 4, 5, 1, 2, 3]
     assert list(lookup.propose(said, 9, rule, source)) == [4, 5, 1, 2]
     assert list(lookup.propose([*said, 9, 2, 3], 2, rule, source)) == [9, 2]
+    assert list(lookup.propose([7, 1, 2, 7, 1], 9, rule, source)) == [2, 7, 1]  # another answer
     assert list(Lookup().propose([1, 2, 3], 9, rule, source)) == []
     assert list(Lookup().propose([7], 9, rule, source)) == []
+
+
+def loaded(model: Decoder, tokenizer: Tokenizer, name: str) -> LoadedModel:
+    return LoadedModel(PackedDecoder(model), tokenizer, None, name, 160, Path(name))
+
+
+def test_a_draft_must_have_the_models_tokenizer() -> None:
+    target = loaded(decoder(0), TOKENIZER, "large")
+    other = loaded(decoder(1), Tokenizer.from_merges([(b"a", b"b")]), "small")
+    with pytest.raises(UserError, match=r"(?s)small has another tokenizer than large.*hint: "):
+        open_draft("small", target, lambda _: other)
+    found = open_draft("small", target, lambda _: loaded(decoder(1), TOKENIZER, "small"))
+    assert isinstance(found, DraftModel) and isinstance(open_draft("lookup", target, loaded), Lookup)  # pyright: ignore
+    assert open_draft("", target, loaded) is None  # pyright: ignore
