@@ -1,7 +1,5 @@
 """Files → batches: token shards on disk, packing, mixing."""
 
-from tuti.data.drawing import draw_weights as draw_weights
-from tuti.data.drawing import tiredness as tiredness
 from tuti.data.drawing import update_batches as update_batches
 from tuti.data.packing import IGNORED as IGNORED
 from tuti.data.packing import Batch as Batch

@@ -9,7 +9,6 @@ from tuti.text.normalise import normalise as normalise
 from tuti.text.normalise import script_of as script_of
 from tuti.text.persian import half_spaces as half_spaces
 from tuti.text.persian import without_vowel_signs as without_vowel_signs
-from tuti.text.split import PATTERN as PATTERN
 from tuti.text.split import count_words as count_words
 from tuti.text.split import split as split
 from tuti.text.split import words_of as words_of

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
-from tuti.text import PATTERN, count_words, split
+from tuti.text import count_words, split
+from tuti.text.split import PATTERN
 from tuti.text.tests.sample import TEXTS
 
 TRICKY = st.text(
