@@ -37,7 +37,7 @@ class Chat:
     seed: int | None = None
     """Seed of the draws (default: another one each time)"""
     draft: str = ""
-    """Guesses ahead, which changes the answer's time alone: "lookup" (what was said before) or a smaller model"""
+    """Guesses ahead, which changes the time alone: "lookup" (what was said before) or a smaller model"""
     bits: Literal[32, 16, 8, 4] = 32
     """Bits of a weight: 8 and 4 need less memory and answer several times as fast (GGUF files keep theirs)"""
     expert_memory: Annotated[float, Ge(0)] | None = None
