@@ -4,7 +4,8 @@
 
 The same weights (a folder that ours saved and both load), 2 threads, cache on in both, a prompt of 32
 tokens. Checked first: equal logits after the prompt. The floor beside it: the weights that one token
-takes part of read once, at the bandwidth that summing a large array reaches. In 8 bits beside it, its logits checked to be near.
+takes part of read once, at the bandwidth that summing a large array reaches. In 8 bits beside it, its
+logits checked to be near.
 """
 
 import statistics
