@@ -198,7 +198,7 @@ class Engine:
         for ticket in sorted(self._live[self._ready :], key=lambda ticket: ticket.turn):
             if rows >= self.chunk:
                 break
-            if not (ticket.read or ticket.request.score):  # a score needs every logit
+            if not (ticket.request.score or ticket.read % PAGE):  # a score needs every logit
                 self._recall(ticket)
             reading.append(ticket)
             rows += len(self._part(ticket))
@@ -234,11 +234,11 @@ class Engine:
 
         Two tokens at least are read: one alone would be computed as an answer's, with other bits.
         """
-        slot = self._live.index(ticket)
-        for page in self._prefixes.find(ticket.ids[:-2]):
+        slot, before = self._live.index(ticket), ticket.read
+        for page in self._prefixes.find(ticket.ids[:-2])[before // PAGE :]:
             self._cache.append(slot, page)
         ticket.read = self._cache.lengths[slot]
-        self.counters.cached_tokens += 0 if ticket.made else ticket.read
+        self.counters.cached_tokens += 0 if ticket.made else ticket.read - before
 
     def _keep(self, slot: int) -> None:
         """What the slot holds will be known, as far as there is room beside the other texts."""
@@ -274,6 +274,7 @@ class Engine:
         slot = self._live.index(ticket)
         if slot < self._ready:
             return True
+        self._keep(slot)
         self._turn += 1
         ticket.turn = self._turn
         self.counters.prompt_tokens += len(hidden)
@@ -284,7 +285,6 @@ class Engine:
         if ticket.request.sampling.max_tokens == 0:
             self._finish(ticket, Finish("length"))
             return False
-        self._keep(slot)
         self._swap(slot, self._ready)
         self._ready += 1
         return True

@@ -162,7 +162,7 @@ class CacheWindow:
         if not size or len(self.slots) > 1 or self.time == 1:
             return []
         cuts = [start, *range((start // size + 1) * size, self.end, size), self.end]
-        parts = self._shown()[0].split([end - first for first, end in pairwise(cuts)])
+        parts = self._shown()[0].split_with_sizes([end - first for first, end in pairwise(cuts)])
         return [part[:, :end] for part, end in zip(parts, cuts[1:], strict=True)]
 
     def parts(self) -> Iterator[CacheWindow]:
@@ -201,12 +201,12 @@ class CacheWindow:
 
     def _by_block(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """As `attend`, each block of queries by itself, over the keys up to its own end."""
-        made, grouped = list[Tensor](), q.shape[2] != keys.shape[1]
-        parts = q.transpose(1, 2).split([mask.shape[0] for mask in self.blocks], 2)
-        for part, mask in zip(parts, self.blocks, strict=True):
-            k, v = keys[:, :, : mask.shape[1]], values[:, :, : mask.shape[1]]
-            out = F.scaled_dot_product_attention(part, k, v, attn_mask=mask, enable_gqa=grouped)
-            made.append(out)
+        made, at, grouped = list[Tensor](), 0, q.shape[2] != keys.shape[1]
+        for mask in self.blocks:
+            time, end = mask.shape
+            part, k, v = q[:, at : at + time].transpose(1, 2), keys[:, :, :end], values[:, :, :end]
+            made.append(F.scaled_dot_product_attention(part, k, v, attn_mask=mask, enable_gqa=grouped))
+            at += time
         return torch.cat(made, 2).transpose(1, 2)
 
     def commit(self) -> None:
