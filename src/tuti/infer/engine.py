@@ -64,7 +64,8 @@ class Engine:
     ) -> None:
         """`length`: tokens of one prompt and its answer together (0: the context, or what `memory` holds).
 
-        `memory`: bytes of keys and values of all texts together, though one of `length` always fits.
+        `memory`: bytes of keys and values of all texts together, though one of `length` always fits. (A GPU
+        gives out no memory piecemeal: there the slots take it at the start, and what was read as much again.)
         """
         self.model, self.tokenizer, self.chunk = model, tokenizer, chunk
         one = model.cache(1, 1)
@@ -208,7 +209,7 @@ class Engine:
 
     def _make_room(self) -> None:
         """Admits who waits while memory lasts, sets the youngest back where it does not."""
-        held, room = sum(_paged(len(ticket.ids)) for ticket in self._live), self._most_tokens
+        held, room = self._held(), self._most_tokens
         while held > room:
             # A score's prompt is not told twice.
             slots = [slot for slot, ticket in enumerate(self._live) if not ticket.request.score]
@@ -223,11 +224,14 @@ class Engine:
             self.counters.preempted += 1
         while self._queue and len(self._live) < self._slots:
             held += _paged(len(self._queue[0].ids))
-            if held > room and self._live:
-                held -= _paged(len(self._queue[0].ids))
+            if held > room:
                 break
             self._live.append(self._queue.popleft())
-        self._prefixes.shrink(room - held)
+        self._prefixes.shrink(room - self._held())
+
+    def _held(self) -> int:
+        """Tokens that the live texts have room for."""
+        return sum(_paged(len(ticket.ids)) for ticket in self._live)
 
     def _recall(self, ticket: Ticket) -> None:
         """Puts what is known of the text into its slot.
@@ -240,14 +244,12 @@ class Engine:
         ticket.read = self._cache.lengths[slot]
         self.counters.cached_tokens += 0 if ticket.made else ticket.read - before
 
-    def _keep(self, slot: int) -> None:
-        """What the slot holds will be known, as far as there is room beside the other texts."""
+    def _keep(self, slot: int, held: int) -> None:
+        """What the slot holds will be known, as far as there is room beside `held` tokens."""
         ticket, cache = self._live[slot], self._cache
-        if ticket.request.score:
-            return
-        others = sum(_paged(len(one.ids)) for one in self._live if one is not ticket)
-        ids = ticket.ids[: cache.lengths[slot]]
-        self._prefixes.keep(ids, self._most_tokens - others, partial(cache.copied, slot))
+        if not ticket.request.score:
+            ids = ticket.ids[: cache.lengths[slot]]
+            self._prefixes.keep(ids, self._most_tokens - held, partial(cache.copied, slot))
 
     def _part(self, ticket: Ticket) -> list[int]:
         """What of it the next pass reads: up to a multiple of the chunk, wherever it begins."""
@@ -274,7 +276,7 @@ class Engine:
         slot = self._live.index(ticket)
         if slot < self._ready:
             return True
-        self._keep(slot)
+        self._keep(slot, self._held())
         self._turn += 1
         ticket.turn = self._turn
         self.counters.prompt_tokens += len(hidden)
@@ -344,7 +346,7 @@ class Engine:
 
     def _remove(self, slot: int) -> None:
         """Takes a ticket out of its slot and closes the gap."""
-        self._keep(slot)
+        self._keep(slot, self._held() - _paged(len(self._live[slot].ids)))
         self._cache.free(slot)
         if slot < self._ready:  # the last of those under way takes the place
             self._ready -= 1
