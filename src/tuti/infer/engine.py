@@ -8,10 +8,15 @@ served first.
 The cache's slots are numbered so that answers under way hold 0 … ready - 1 and prompts being read
 follow: the decoding step reads its keys in place, and whoever leaves is replaced by the last.
 
-What one request gets does not depend on its company: its draws come from its own source, its
-prompt is read in the same chunks, matrix products give a row the same bits in any batch (packed,
-on a CPU); attention may round differently, by about 1e-6 of a logit. Greedy answers are thus equal
-unless the two best tokens are as close as that.
+Memory is limited in tokens that all texts hold together, in pages. A request enters when there is room
+for what it says; when answers have grown beyond the limit, the youngest goes back into the queue and is
+later read again. What room is left holds the beginnings of texts (prefixes.py): a prompt is read from
+where it departs from what was read before.
+
+What one request gets does not depend on its company, nor on what was read before: its draws come from
+its own source, its prompt is read in blocks that end at fixed places, matrix products give a row the same
+bits in any batch (packed, on a CPU); attention may round an answer's tokens differently from a prompt's,
+and beside others, by about 1e-6 of a logit. Texts are thus equal unless two tokens are as close as that.
 """
 
 from __future__ import annotations
@@ -23,11 +28,13 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import torch
 
 from tuti.infer.generate import Model, Token
 from tuti.infer.grammar import constrain
+from tuti.infer.prefixes import PAGE, Prefixes
 from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket
 from tuti.infer.sampling import Sampling, sample, top_logprobs
 from tuti.infer.spelling import Spelling
@@ -54,13 +61,24 @@ class Engine:
         length: int = 0,
         waiting: int = 64,
         chunk: int = CHUNK,
+        memory: int = CACHE_BYTES,
     ) -> None:
-        """`length`: tokens of prompt and answer together (0: the context, or what 1 GiB holds)."""
+        """`length`: tokens of one prompt and its answer together (0: the context, or what `memory` holds).
+
+        `memory`: bytes of keys and values of all texts together, though one of `length` always fits. (A GPU
+        gives out no memory piecemeal: there the slots take it at the start, and what was read as much again.)
+        """
         self.model, self.tokenizer, self.chunk = model, tokenizer, chunk
-        self.length = length or _affordable(model, slots)
+        one = model.cache(1, 1)
+        affordable = memory // one.bytes
+        fits = affordable if one.grows else affordable // (slots + 1)
+        self.length = length or max(1, min(model.config.context, fits))
+        self._most_tokens = max(affordable, _paged(self.length + 1))
+        self._prefixes = Prefixes()
         self.counters = Counters()
         self._spelling = Spelling(tokenizer, model.config.vocab)
         self._cache = model.cache(slots + 1, self.length)  # one spare, to exchange two slots
+        self._cache.block = PAGE
         self._slots, self._most_waiting = slots, waiting
         self._queue: deque[Ticket] = deque()
         self._live: list[Ticket] = []  # by slot
@@ -96,6 +114,7 @@ class Engine:
                 self.counters.rejected += 1
                 raise Busy(self._patience())
             self.counters.requests += 1
+            ticket.number = self.counters.requests
             self._queue.append(ticket)
             self._changed.notify()
         return ticket
@@ -161,6 +180,7 @@ class Engine:
             self._out.append((ticket, Finish("error")))
             if slot < self._slots:
                 self._cache.free(slot)
+        self._prefixes.shrink(0)
         self._live, self._ready = [], 0
 
     def _step(self) -> None:
@@ -168,9 +188,8 @@ class Engine:
         with self._changed:
             staying = [ticket for ticket in self._queue if not ticket.cancelled]
             self.counters.cancelled += len(self._queue) - len(staying)
-            free = self._slots - len(self._live)
-            self._live += staying[:free]
-            self._queue = deque(staying[free:])
+            self._queue = deque(staying)
+            self._make_room()
             self.counters.running = len(self._live)
             self.counters.waiting = len(self._queue)
         if not self._live:
@@ -181,15 +200,65 @@ class Engine:
         for ticket in sorted(self._live[self._ready :], key=lambda ticket: ticket.turn):
             if rows >= self.chunk:
                 break
+            if not (ticket.request.score or ticket.read % PAGE):  # a score needs every logit
+                self._recall(ticket)
             reading.append(ticket)
-            rows += min(self.chunk, len(ticket.ids) - ticket.read)
+            rows += len(self._part(ticket))
         self._pass([*self._live[: self._ready], *reading])
         self._leave()
         self.counters.running = len(self._live)
 
+    def _make_room(self) -> None:
+        """Admits who waits while memory lasts, sets the youngest back where it does not."""
+        held, room = self._held(), self._most_tokens
+        while held > room:
+            # A score's prompt is not told twice.
+            slots = [slot for slot, ticket in enumerate(self._live) if not ticket.request.score]
+            if not slots or len(self._live) == 1:
+                break
+            slot = max(slots, key=lambda slot: self._live[slot].number)
+            ticket = self._live[slot]
+            held -= _paged(len(ticket.ids))
+            self._remove(slot)
+            ticket.read = 0
+            self._queue.appendleft(ticket)
+            self.counters.preempted += 1
+        while self._queue and len(self._live) < self._slots:
+            held += _paged(len(self._queue[0].ids))
+            if held > room:
+                break
+            self._live.append(self._queue.popleft())
+        self._prefixes.shrink(room - self._held())
+
+    def _held(self) -> int:
+        """Tokens that the live texts have room for."""
+        return sum(_paged(len(ticket.ids)) for ticket in self._live)
+
+    def _recall(self, ticket: Ticket) -> None:
+        """Puts what is known of the text into its slot.
+
+        Two tokens at least are read: one alone would be computed as an answer's, with other bits.
+        """
+        slot, before = self._live.index(ticket), ticket.read
+        for page in self._prefixes.find(ticket.ids[:-2])[before // PAGE :]:
+            self._cache.append(slot, page)
+        ticket.read = self._cache.lengths[slot]
+        self.counters.cached_tokens += 0 if ticket.made else ticket.read - before
+
+    def _keep(self, slot: int, held: int) -> None:
+        """What the slot holds will be known, as far as there is room beside `held` tokens."""
+        ticket, cache = self._live[slot], self._cache
+        if not ticket.request.score:
+            ids = ticket.ids[: cache.lengths[slot]]
+            self._prefixes.keep(ids, self._most_tokens - held, partial(cache.copied, slot))
+
+    def _part(self, ticket: Ticket) -> list[int]:
+        """What of it the next pass reads: up to a multiple of the chunk, wherever it begins."""
+        return ticket.ids[ticket.read : (ticket.read // self.chunk + 1) * self.chunk]
+
     def _pass(self, tickets: Sequence[Ticket]) -> None:
         """A chunk of each prompt and the last token of each answer go in; who can answers."""
-        parts = [ticket.ids[ticket.read :][: self.chunk] for ticket in tickets]
+        parts = [self._part(ticket) for ticket in tickets]
         window = self._cache.window(list(map(self._live.index, tickets)), list(map(len, parts)))
         ids = torch.tensor([part + [0] * (window.time - len(part)) for part in parts])
         hidden = self.model(ids.to(self._cache.store.device), cache=window)
@@ -205,8 +274,10 @@ class Engine:
     def _read(self, ticket: Ticket, hidden: torch.Tensor) -> bool:
         """These tokens are in the cache; whether the answer's next one can be drawn now."""
         first, ticket.read = ticket.read == 0, ticket.read + len(hidden)
-        if ticket.made:
+        slot = self._live.index(ticket)
+        if slot < self._ready:
             return True
+        self._keep(slot, self._held())
         self._turn += 1
         ticket.turn = self._turn
         self.counters.prompt_tokens += len(hidden)
@@ -217,7 +288,7 @@ class Engine:
         if ticket.request.sampling.max_tokens == 0:
             self._finish(ticket, Finish("length"))
             return False
-        self._swap(self._live.index(ticket), self._ready)
+        self._swap(slot, self._ready)
         self._ready += 1
         return True
 
@@ -276,22 +347,24 @@ class Engine:
                 continue
             if not ticket.done:
                 self.counters.cancelled += 1
-            if slot < self._ready:  # the last of those under way takes the place
-                self._ready -= 1
-                self._swap(slot, self._ready)
-                slot = self._ready
-            self._swap(slot, len(self._live) - 1)
-            self._live.pop()
-            self._cache.free(len(self._live))
+            self._remove(slot)
+
+    def _remove(self, slot: int) -> None:
+        """Takes a ticket out of its slot and closes the gap."""
+        self._keep(slot, self._held() - _paged(len(self._live[slot].ids)))
+        self._cache.free(slot)
+        if slot < self._ready:  # the last of those under way takes the place
+            self._ready -= 1
+            self._swap(slot, self._ready)
+            slot = self._ready
+        self._swap(slot, len(self._live) - 1)
+        self._live.pop()
 
     def _swap(self, a: int, b: int) -> None:
-        """Exchanges two live slots; one that is leaving needs no copy."""
+        """Exchanges two live slots; an empty one needs no copy."""
         if a == b:
             return
         cache, live, spare = self._cache, self._live, self._slots
-        for slot in (a, b):
-            if live[slot].done or live[slot].cancelled:
-                cache.free(slot)
         cache.move(a, spare)
         cache.move(b, a)
         cache.move(spare, b)
@@ -320,8 +393,6 @@ def _judged(token: Token, logprobs: torch.Tensor, count: int) -> Token:
     return Token(token.id, token.text, float(logprobs[token.id]), top_logprobs(logprobs, count))
 
 
-def _affordable(model: Model, slots: int) -> int:
-    """The context, or as many tokens as leave the cache below its limit."""
-    c = model.config
-    wide = model.cache(1, 1).bytes
-    return max(1, min(c.context, CACHE_BYTES // (wide * (slots + 1))))
+def _paged(tokens: int) -> int:
+    """In whole pages."""
+    return -(-tokens // PAGE) * PAGE

@@ -192,7 +192,7 @@ class _Step:
     def __init__(self, window: CacheWindow, config: DecoderConfig):
         cache, slots = window.cache, window.slots
         device = cache.store.device
-        self.layers = cache.store.unbind(0)
+        self.layers = cache.store.unbind(1)
         self.mask, self.rows, self.end = window.mask, window.rows, window.end
         self.slots = torch.tensor(slots, device=device)
         self.places = torch.tensor(window.starts, device=device)
@@ -202,9 +202,9 @@ class _Step:
 
     def attend(self, layer: int, qkv: Float[Tensor, "batch heads dim"]) -> Tensor:
         past = self.layers[layer]
-        past[:, self.slots, :, self.places] = qkv[:, self.heads :].view(self.new)
+        past[self.slots, :, :, self.places] = qkv[:, self.heads :].view(self.new)
         grouped = qkv[:, : self.heads].view(self.queries)  # a group's G heads as its queries
-        keys, values = past[:, self.rows, :, : self.end].unbind(0)
+        keys, values = past[self.rows, :, :, : self.end].unbind(1)
         return F.scaled_dot_product_attention(grouped, keys, values, attn_mask=self.mask)
 
 

@@ -49,7 +49,11 @@ class Busy(Exception):
 
 @dataclass
 class Counters:
-    """What /metrics reports; the first two are levels, the others only grow."""
+    """What /metrics reports; the first two are levels, the others only grow.
+
+    `prompt_tokens` were read, `cached_tokens` of prompts were found and not read; `preempted` answers
+    went back into the queue for want of memory.
+    """
 
     running: int = 0
     waiting: int = 0
@@ -58,7 +62,9 @@ class Counters:
     cancelled: int = 0
     rejected: int = 0
     failed: int = 0
+    preempted: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     generated_tokens: int = 0
     steps: int = 0
     busy_seconds: float = 0.0
@@ -77,6 +83,7 @@ class Ticket:
         self.made = 0
         self.place = WHOLE  # inside which character the answer stands
         self.turn = 0  # the step at which its prompt was last read on
+        self.number = 0  # in the order of arrival
         self.cancelled = self.done = False
         self.source = request.sampling.random()
         grammar = request.sampling.grammar

@@ -1,7 +1,9 @@
 """Keys and values of past tokens, for many sequences at once.
 
-A `KVCache` has N slots, one a sequence, each with room for `length` tokens in every layer, all
-allocated at the start. `cache.lengths[slot]` tokens of a slot are valid. To run new tokens:
+A `KVCache` has N slots, one a sequence, each with addresses for `length` tokens in every layer.
+`cache.lengths[slot]` tokens of a slot are valid. On a CPU the pages are the operating system's
+(Prabhu et al. 2024, "vAttention"): addresses cost nothing, memory is taken as a text grows and given
+back when it is freed, and yet keys lie in a row and are read in place. To run new tokens:
 
     window = cache.window(slots, counts)            # row b of ids is counts[b] new tokens of slots[b]
     hidden = model(ids, cache=window)               # ids [B, T], T ≥ max(counts), padded on the right
@@ -12,17 +14,24 @@ after which `lengths` of these slots have grown by `counts`. Prefill, decode and
 never seen; `hidden` there is meaningless. A row's last state is `hidden[b, counts[b] - 1]`.
 `window.parts()` are the same pass in pieces without padding.
 
-`free(slot)` forgets a sequence. Slots that are consecutive numbers are read in place, others are
-gathered (copied) at each step: keep the live ones together, with `move(source, target)`.
+`free(slot)` forgets a sequence; `copied` and `append` take tokens out of a slot and put them into
+one, as bits, which is how texts that begin alike share what was read. Slots that are consecutive
+numbers are read in place, others are gathered (copied) at each step: keep the live ones together,
+with `move(source, target)`.
 """
 
 from __future__ import annotations
 
+import mmap
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
+from math import prod
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -30,7 +39,7 @@ from tuti.nn.attention import attend, causal_attend
 
 
 class KVCache:
-    """Preallocated keys and values [layers, 2, slots, kv_heads, length, head_dim]."""
+    """Keys and values [slots, layers, 2, kv_heads, length, head_dim]."""
 
     def __init__(
         self,
@@ -44,21 +53,40 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ):
-        shape = (layers, 2, slots, kv_heads, length, head_dim)
+        shape = (slots, layers, 2, kv_heads, length, head_dim)
+        self._memory = _reserved(shape, dtype) if torch.device(device).type == "cpu" else None
         # Zeros, not garbage: an unseen NaN times an attention weight of 0 would still be NaN.
         with torch.inference_mode(False):  # else it could be written in inference mode only
-            self.store = torch.zeros(shape, dtype=dtype, device=device)
+            if self._memory is None:
+                self.store = torch.zeros(shape, dtype=dtype, device=device)
+            else:
+                self.store = torch.frombuffer(self._memory, dtype=torch.uint8).view(dtype).view(shape)
         self.lengths = [0] * slots
         self.length = length
         self.seen = window
         """Tokens back that attention sees, itself included (None: all); older ones stay stored"""
+        self.block = 0
+        """A single row's attention is computed in blocks that end at multiples of this (0: at once):
+        what a token gets then has the same bits, wherever after a multiple the reading began"""
 
     @property
     def bytes(self) -> int:
         return self.store.numel() * self.store.element_size()
 
+    @property
+    def grows(self) -> bool:
+        """Whether memory is taken as texts grow, not at the start."""
+        return self._memory is not None
+
     def free(self, slot: int) -> None:
+        """Forget the sequence and give its memory back: it reads as zeros again, where it is given back."""
         self.lengths[slot] = 0
+        if self._memory is not None:
+            size, page = self.bytes // len(self.lengths), mmap.PAGESIZE
+            start = -(-slot * size // page) * page
+            stop = (slot + 1) * size // page * page
+            if start < stop:
+                _advise(self._memory, "MADV_DONTNEED", start, stop - start)
 
     def truncate(self, slot: int, length: int) -> None:
         """Forget the slot's tokens from `length` on."""
@@ -69,8 +97,20 @@ class KVCache:
         """Give the sequence in `source` the place `target`; `source` becomes free."""
         n = self.lengths[source]
         if source != target:
-            self.store[:, :, target, :, :n] = self.store[:, :, source, :, :n]
-            self.lengths[target], self.lengths[source] = n, 0
+            self.store[target, ..., :n, :] = self.store[source, ..., :n, :]
+            self.free(source)
+            self.lengths[target] = n
+
+    def copied(self, slot: int, start: int, stop: int) -> Float[Tensor, "layers 2 kv time dim"]:
+        """Keys and values of the slot's tokens from `start` up to `stop`."""
+        assert stop <= self.lengths[slot], (stop, self.lengths[slot])
+        return self.store[slot, ..., start:stop, :].clone(memory_format=torch.contiguous_format)
+
+    def append(self, slot: int, page: Float[Tensor, "layers 2 kv time dim"]) -> None:
+        """What `copied` gave becomes the slot's next tokens."""
+        start = self.lengths[slot]
+        self.lengths[slot] = stop = start + page.shape[-2]
+        self.store[slot, ..., start:stop, :] = page
 
     def window(self, slots: Sequence[int], counts: Sequence[int] | None = None) -> CacheWindow:
         """The view through which one forward pass reads and appends (counts: 1 each if None)."""
@@ -104,13 +144,26 @@ class CacheWindow:
         even, far = min(self.starts) == max(self.starts), self.cache.seen
         if self.fresh or (even and self.time == 1 and (far is None or self.end <= far)):
             return None
-        device = self.cache.store.device
+        return self._shown()[:, None]
+
+    def _shown(self) -> Float[Tensor, "batch time source"]:
+        device, far = self.cache.store.device, self.cache.seen
         keys, queries = torch.arange(self.end, device=device), self.positions[:, :, None]
         seen = keys <= queries
         if far is not None:
             seen &= keys > queries - far
         mask = torch.zeros(seen.shape, dtype=self.cache.store.dtype, device=device)
-        return mask.masked_fill_(~seen, float("-inf"))[:, None]
+        return mask.masked_fill_(~seen, float("-inf"))
+
+    @cached_property
+    def blocks(self) -> list[Float[Tensor, "time end"]]:
+        """A single row's masks by block, each over the keys up to the block's own end (none: no blocks)."""
+        size, start = self.cache.block, self.starts[0]
+        if not size or len(self.slots) > 1 or self.time == 1:
+            return []
+        cuts = [start, *range((start // size + 1) * size, self.end, size), self.end]
+        parts = self._shown()[0].split_with_sizes([end - first for first, end in pairwise(cuts)])
+        return [part[:, :end] for part, end in zip(parts, cuts[1:], strict=True)]
 
     def parts(self) -> Iterator[CacheWindow]:
         """Neighbouring rows with one new token together, every other row by itself, in order."""
@@ -132,19 +185,46 @@ class CacheWindow:
         No gradient passes a cache.
         """
         assert q.shape[:2] == self.positions.shape, (q.shape, self.positions.shape)
-        keys, values = self.cache.store[layer, 0], self.cache.store[layer, 1]
+        keys, values = self.cache.store[:, layer].unbind(1)
         for row, (slot, start, count) in enumerate(
             zip(self.slots, self.starts, self.counts, strict=True)
         ):
             keys[slot, :, start : start + count] = k[row, :count].transpose(0, 1)
             values[slot, :, start : start + count] = v[row, :count].transpose(0, 1)
+        if self.blocks:
+            return self._by_block(q, keys[self.rows], values[self.rows])
         if self.fresh:
             return causal_attend(q, k, v, window=self.cache.seen)
         return attend(
             q, keys[self.rows, :, : self.end], values[self.rows, :, : self.end], self.mask
         )
 
+    def _by_block(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """As `attend`, each block of queries by itself, over the keys up to its own end."""
+        made, at, grouped = list[Tensor](), 0, q.shape[2] != keys.shape[1]
+        for mask in self.blocks:
+            time, end = mask.shape
+            part, k, v = q[:, at : at + time].transpose(1, 2), keys[:, :, :end], values[:, :, :end]
+            made.append(F.scaled_dot_product_attention(part, k, v, attn_mask=mask, enable_gqa=grouped))
+            at += time
+        return torch.cat(made, 2).transpose(1, 2)
+
     def commit(self) -> None:
         """Count the new tokens as valid; the decoder calls it once, after its last layer."""
         for slot, start, count in zip(self.slots, self.starts, self.counts, strict=True):
             self.cache.lengths[slot] = start + count
+
+
+def _reserved(shape: Sequence[int], dtype: torch.dtype) -> mmap.mmap:
+    """Addresses of zeros, with memory behind those that are touched (in small pages, not huge ones)."""
+    reserve = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | reserve
+    memory = mmap.mmap(-1, max(1, prod(shape) * dtype.itemsize), flags=flags)
+    _advise(memory, "MADV_NOHUGEPAGE", 0, len(memory))
+    return memory
+
+
+def _advise(memory: mmap.mmap, advice: str, start: int, size: int) -> None:
+    if hasattr(mmap, advice):
+        with suppress(OSError):  # a kernel without it keeps the memory, which costs but breaks nothing
+            memory.madvise(getattr(mmap, advice), start, size)
