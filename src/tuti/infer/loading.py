@@ -69,10 +69,9 @@ def load_model(
             f" {decoder.config.vocab:,}",
             hint="put the tokenizer.json there that the model was trained with",
         )
-    context = decoder.config.context
     packed = PackedDecoder(decoder, bits if bits in (8, 4) else None, sparse=experts)
     name = _name(Path(path), folder)
-    return LoadedModel(packed, tokenizer, template, name, context, folder, experts)
+    return LoadedModel(packed, tokenizer, template, name, decoder.config.context, folder, experts)
 
 
 def _load_gguf(path: Path, bits: Precision) -> LoadedModel:

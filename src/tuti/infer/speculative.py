@@ -30,9 +30,7 @@ GRAMS = (3, 2)
 class Draft(Protocol):
     """Guesses how an answer goes on."""
 
-    def propose(
-        self, said: Sequence[int], most: int, rule: Sampling, source: random.Random
-    ) -> Sequence[int]:
+    def propose(self, said: Sequence[int], most: int, rule: Sampling, source: random.Random) -> Sequence[int]:
         """At most `most` tokens after `said`; `source` is left as it was."""
         ...
 
@@ -45,9 +43,7 @@ class Lookup:
         self._after: dict[tuple[int, ...], int] = {}
         self._said: list[int] = []
 
-    def propose(
-        self, said: Sequence[int], most: int, rule: Sampling, source: random.Random
-    ) -> Sequence[int]:
+    def propose(self, said: Sequence[int], most: int, rule: Sampling, source: random.Random) -> Sequence[int]:
         if self._said != list(said[: len(self._said)]):  # another answer
             self._after, self._said = {}, []
         for end in range(len(self._said), len(said)):
@@ -70,9 +66,7 @@ class DraftModel:
         self._said: list[int] = []  # what is in the cache
 
     @torch.no_grad()
-    def propose(
-        self, said: Sequence[int], most: int, rule: Sampling, source: random.Random
-    ) -> Sequence[int]:
+    def propose(self, said: Sequence[int], most: int, rule: Sampling, source: random.Random) -> Sequence[int]:
         most = min(most, self.tokens, self._cache.length - len(said))
         same = min(len(self._said), len(said) - 1)
         while self._said[:same] != list(said[:same]):

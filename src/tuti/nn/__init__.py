@@ -15,25 +15,7 @@ from tuti.nn.lora import LoRA, add_lora, load_lora, merge_lora, save_lora
 from tuti.nn.loss import IGNORE, each_nll, summed_nll
 
 __all__ = [
-    "IGNORE",
-    "Block",
-    "CacheWindow",
-    "Decoder",
-    "DecoderConfig",
-    "Dropout",
-    "KVCache",
-    "LoRA",
-    "add_lora",
-    "each_nll",
-    "load_decoder",
-    "load_lora",
-    "look_back",
-    "merge_lora",
-    "nll",
-    "read_gguf",
-    "read_packed_gguf",
-    "save_decoder",
-    "save_lora",
-    "summed_nll",
-    "token_nll",
+    "IGNORE", "Block", "CacheWindow", "Decoder", "DecoderConfig", "Dropout", "KVCache", "LoRA",
+    "add_lora", "each_nll", "load_decoder", "load_lora", "look_back", "merge_lora", "nll", "read_gguf",
+    "read_packed_gguf", "save_decoder", "save_lora", "summed_nll", "token_nll",
 ]
