@@ -209,10 +209,9 @@ class Engine:
         self.counters.running = len(self._live)
 
     def _make_room(self) -> None:
-        """Admits who waits while memory lasts, sets the youngest back where it does not."""
+        """Admits who waits while memory lasts, sets the youngest back (no score: it would be told twice)."""
         held, room = self._held(), self._most_tokens
         while held > room:
-            # A score's prompt is not told twice.
             slots = [slot for slot, ticket in enumerate(self._live) if not ticket.request.score]
             if not slots or len(self._live) == 1:
                 break

@@ -31,9 +31,7 @@ class Prefixes:
     def tokens(self) -> int:
         return PAGE * len(self._pages)
 
-    def find(
-        self, ids: Sequence[int], copied: Callable[[int, int], Tensor] | None = None
-    ) -> list[Tensor]:
+    def find(self, ids: Sequence[int], copied: Callable[[int, int], Tensor] | None = None) -> list[Tensor]:
         """The pages of the longest beginning that is known; all, where `copied` makes what is missing."""
         used: list[Key] = []
         before = 0
