@@ -61,6 +61,27 @@ def bandwidth(bytes_a_token: int) -> float:
     return max(rates) / bytes_a_token
 
 
+def measure(name: str, loaded: LoadedModel, theirs: AutoModelForCausalLM, size: int, **more: object) -> None:
+    """Tokens/s of one answer by turns; `size`: bytes of weights that a token needs, for the floor."""
+    prompt = prompt_ids(loaded, QUESTIONS[1])
+    floors = [bandwidth(size)]
+    pairs = compare(
+        lambda: float(len(our_ids(loaded, prompt, NEW))),
+        lambda: float(len(their_ids(theirs, prompt, NEW))),
+        pairs=7,
+    )
+    floors.append(bandwidth(size))
+    floor = max(floors)
+    report(
+        name,
+        pairs,
+        unit="tokens/s",
+        floor={"what": "weights read at memory bandwidth", "tokens_per_second": floor},
+        share_of_floor=statistics.median(pair.ours for pair in pairs) / floor,
+        **more,
+    )
+
+
 def main() -> None:
     """Measures and reports."""
     torch.set_num_threads(2)
@@ -71,23 +92,7 @@ def main() -> None:
         ours, wanted = our_ids(loaded, prompt, NEW), their_ids(theirs, prompt, NEW)
         assert ours == wanted, (question, ours, wanted)
     show(f"equal ids: {len(QUESTIONS)} prompts, {NEW} tokens each")
-    prompt = prompt_ids(loaded, QUESTIONS[1])
-    size = 4 * loaded.model.config.matrix_parameters
-    floors = [bandwidth(size)]
-    pairs = compare(
-        lambda: float(len(our_ids(loaded, prompt, NEW))),
-        lambda: float(len(their_ids(theirs, prompt, NEW))),
-        pairs=7,
-    )
-    floors.append(bandwidth(size))
-    floor = max(floors)
-    report(
-        "decode",
-        pairs,
-        unit="tokens/s",
-        floor={"what": "weights read at memory bandwidth", "tokens_per_second": floor},
-        share_of_floor=statistics.median(pair.ours for pair in pairs) / floor,
-    )
+    measure("decode", loaded, theirs, 4 * loaded.model.config.matrix_parameters)
 
 
 if __name__ == "__main__":

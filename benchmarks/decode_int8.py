@@ -7,12 +7,11 @@ What rounding costs in perplexity is `quant`. The floor: the packed bytes of one
 the bandwidth that summing a large array reaches.
 """
 
-import statistics
 from dataclasses import replace
 
 import torch
-from decode import NEW, QUESTIONS, bandwidth, our_ids, peer, prompt_ids, their_ids
-from harness import compare, report, show
+from decode import NEW, QUESTIONS, measure, our_ids, peer, prompt_ids
+from harness import show
 
 from tuti.infer import LoadedModel, PackedDecoder, load_model
 from tuti.nn import load_decoder
@@ -44,23 +43,8 @@ def main() -> None:
         assert found[:8] == expected[:8], (question, found, expected)
     show(f"{same} of {len(QUESTIONS)} answers equal to those of the rounded weights in fp32")
     del wanted
-    prompt = prompt_ids(loaded, QUESTIONS[1])
     size = round(1.125 * loaded.model.config.matrix_parameters)
-    floors = [bandwidth(size)]
-    pairs = compare(
-        lambda: float(len(our_ids(loaded, prompt, NEW))),
-        lambda: float(len(their_ids(theirs, prompt, NEW))),
-        pairs=9,
-    )
-    floors.append(bandwidth(size))
-    report(
-        "decode-int8",
-        pairs,
-        unit="tokens/s",
-        equal_answers=f"{same} of {len(QUESTIONS)}",
-        floor={"what": "packed weights read at memory bandwidth", "tokens_per_second": max(floors)},
-        share_of_floor=statistics.median(pair.ours for pair in pairs) / max(floors),
-    )
+    measure("decode-int8", loaded, theirs, size, equal_answers=f"{same} of {len(QUESTIONS)}")
 
 
 if __name__ == "__main__":

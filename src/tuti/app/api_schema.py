@@ -43,6 +43,7 @@ Schema = TypedDict("Schema", {"schema": Object})  # `strict` makes no difference
 Kind = Literal["text", "json_object", "json_schema"]
 Format = TypedDict("Format", {"type": Kind, "json_schema": NotRequired[Schema]})
 Forms = TypedDict("Forms", {"json": Object, "regex": str, "choice": list[str], "grammar": str}, total=False)
+Forms.__pydantic_config__ = ConfigDict(extra="forbid")  # pyright: ignore[reportAttributeAccessIssue]
 Function = TypedDict(
     "Function",
     {"name": Name, "description": NotRequired[str | None], "parameters": NotRequired[Object | None]},

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -39,7 +39,7 @@ class Chat:
     draft: str = ""
     """Guesses ahead, which changes the time alone: "lookup" (what was said before) or a smaller model"""
     bits: Literal[32, 16, 8, 4] = 32
-    """Bits of a weight: 8 and 4 need less memory and answer several times as fast (GGUF files keep theirs)"""
+    """Bits of a weight: 8 and 4 need less memory and answer sooner (a GGUF file has its own)"""
     expert_memory: Annotated[float, Ge(0)] | None = None
     """GB for the model's experts; the others stay on disk (default: all in memory)"""
 
@@ -89,7 +89,7 @@ class Conversation:
     def reset(self) -> None:
         """Forget everything but the system message."""
         system = self.config.system
-        self.messages = [{"role": "system", "content": system}] if system else []
+        self.messages: list[Mapping[str, str]] = [{"role": "system", "content": system}] if system else []
 
     def answer(self, text: str) -> Generator[str]:
         """The answer in pieces; when it is stopped early, what was said so far is remembered."""
@@ -99,7 +99,10 @@ class Conversation:
         seed = None if c.seed is None else c.seed + self.turn
         self.turn += 1
         rule = Sampling(c.temperature, c.top_p, max_tokens=c.max_tokens, seed=seed)
-        prompt = self._prompt(text)
+        messages = [*self.messages, {"role": "user", "content": text}]
+        prompt = loaded.prompt(messages, c.max_tokens)
+        if loaded.template is not None:
+            self.messages = messages
         said: list[str] = []
         try:
             for token in generate(loaded.model, loaded.tokenizer, prompt, rule, loaded.ends, self.draft):
@@ -108,26 +111,6 @@ class Conversation:
         finally:
             if loaded.template is not None:
                 self.messages.append({"role": "assistant", "content": "".join(said)})
-
-    def _prompt(self, text: str) -> list[int]:
-        """The ids to go on from; the oldest turns are left out when they no longer fit."""
-        loaded = self.loaded
-        if loaded.template is None:
-            return [loaded.tokenizer.end, *loaded.tokenizer.encode(text)]
-        kept = [*self.messages, {"role": "user", "content": text}]
-        room = loaded.context - min(self.config.max_tokens, loaded.context // 4)
-        first = 1 if self.config.system else 0
-        ids = loaded.template.render(kept, add_generation_prompt=True).ids
-        while len(ids) > room and len(kept) - first > 2:
-            del kept[first : first + 2]  # a question and its answer
-            ids = loaded.template.render(kept, add_generation_prompt=True).ids
-        if len(ids) >= loaded.context:
-            raise UserError(
-                f"the message has {len(ids):,} tokens, the model's context is {loaded.context:,}",
-                hint="shorten it",
-            )
-        self.messages = kept
-        return ids
 
 
 def printable(text: str) -> str:

@@ -89,8 +89,8 @@ def stages_at(path: Path) -> list[dict[str, Any]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        return read_config(path)
+    if path.name == "config.json" or path.is_dir():
+        return read_config(path if path.is_dir() else path.parent)
     try:
         return read_object(path, *CONFIG)
     except (OSError, ValueError) as error:

@@ -48,7 +48,7 @@ class Serve:
     waiting: Annotated[int, Ge(1)] = 64
     """Requests that may wait; further ones get 429"""
     bits: Literal[32, 16, 8, 4] = 32
-    """Bits of a weight: 8 and 4 need less memory and answer several times as fast (GGUF files keep theirs)"""
+    """Bits of a weight: 8 and 4 need less memory and answer sooner (a GGUF file has its own)"""
     length: Annotated[int, Ge(0)] = 0
     """Tokens of prompt and answer together (0: the model's context, or what 1 GiB holds)"""
     expert_memory: Annotated[float, Ge(0)] | None = None

@@ -72,7 +72,7 @@ class Engine:
         one = model.cache(1, 1)
         affordable = memory // one.bytes
         fits = affordable if one.grows else affordable // (slots + 1)
-        self.length = length or max(1, min(model.config.context, fits))
+        self.length = min(length or max(1, fits), model.config.context)
         self._most_tokens = max(affordable, _paged(self.length + 1))
         self._prefixes = Prefixes()
         self.counters = Counters()

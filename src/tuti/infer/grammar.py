@@ -42,7 +42,8 @@ class Grammar:
     @classmethod
     def regex(cls, pattern: str) -> Grammar:
         """The whole answer matches; Rust's syntax, without looking around."""
-        return cls.lark(f"start: /{regex_to_lark(pattern, '')}/")
+        whole = pattern.encode("utf-8", "replace").decode()  # half a surrogate pair is no character
+        return cls.lark(f"start: /{regex_to_lark(whole, '')}/")
 
     @classmethod
     def choice(cls, texts: Sequence[str]) -> Grammar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, MutableSequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -37,6 +38,24 @@ class LoadedModel:
         """The ids that end an answer or a document."""
         return (self.tokenizer.end,) if self.template is None else self.template.stops
 
+    def prompt(self, messages: MutableSequence[Mapping[str, str]], max_tokens: int) -> list[int]:
+        """The ids to go on from; the oldest turns leave `messages` until an answer has room in the context.
+
+        A model that was never taught to converse goes on from the last message alone.
+        """
+        room = max(1, self.context - min(max_tokens, self.context // 4))
+        if self.template is None:
+            return [self.tokenizer.end, *self.tokenizer.encode(messages[-1]["content"])][-room:]
+        first = 1 if messages[0]["role"] == "system" else 0
+        while len(ids := self.template.render(messages, add_generation_prompt=True).ids) > room:
+            if len(messages) - first < 3:
+                raise UserError(
+                    f"the message has {len(ids):,} tokens, this model has room for {room:,}",
+                    hint="shorten it",
+                )
+            del messages[first : first + 2]  # a question and its answer
+        return ids
+
 
 def load_model(
     path: Path | str, *, device: str = "cpu", bits: Precision = 32, expert_memory: float | None = None
@@ -45,10 +64,12 @@ def load_model(
 
     A GGUF file keeps the bits that it has. expert_memory: GB for experts, the others stay on disk (see
     offload.py); None: all in memory. Refuses a folder whose template or tokenizer is not the one the
-    model was trained with, and weights that are no numbers.
+    model was trained with, and weights in memory that are no numbers.
     """
     if Path(path).suffix == ".gguf":
-        return _load_gguf(Path(path), bits)
+        if bits != 32 or expert_memory is not None:
+            raise UserError(f"{path} is read as it stands", hint="leave --bits and --expert-memory out")
+        return _load_gguf(Path(path))
     folder = find_artifact(Path(path), "LanguageModel")
     template = _template(folder)
     tokenizer = Tokenizer.load(folder) if template is None else template.tokenizer
@@ -74,9 +95,7 @@ def load_model(
     return LoadedModel(packed, tokenizer, template, name, decoder.config.context, folder, experts)
 
 
-def _load_gguf(path: Path, bits: Precision) -> LoadedModel:
-    if bits != 32:
-        raise UserError(f"{path.name} has bits of its own, not {bits}", hint="leave the option out")
+def _load_gguf(path: Path) -> LoadedModel:
     model, blocks, table = read_packed_gguf(path)
     _check_numbers(model, path)
     tokenizer, source = gguf_tokenizer(table), table["chat_template"]
@@ -96,7 +115,7 @@ def gguf_tokenizer(table: dict[str, Any]) -> Tokenizer:
 def _check_numbers(model: Decoder, path: Path) -> None:
     """Refuses infinite weights and NaN, which would make every answer nonsense."""
     for name, weight in model.named_parameters():
-        here = not weight.is_meta and ".experts." not in name  # which may be on disk
+        here = not weight.is_meta and any(weight.stride())  # else it is on disk: here is its shape alone
         if here and not bool(weight.sum(dtype=torch.float64).isfinite()):
             raise UserError(
                 f"{path}: {name} holds NaN or infinite numbers",

@@ -63,7 +63,7 @@ class Experts:
         self._mapped, self._dtype, self._device = mapped, dtype, torch.device(device)
         some = next(iter(mapped.values()))[0]
         self._buffer = torch.empty(some.numel(), dtype=dtype, device=device)  # one matrix, converted
-        self._room = int(1e9 * budget // (3 * self._buffer.nbytes))
+        self._room = int(1e9 * min(1e9, budget) // (3 * self._buffer.nbytes))
         self._uses: Counter[tuple[int, int]] = Counter()
         self._held: dict[tuple[int, int], Linear] = {}
         self._routers: list[Router] = []

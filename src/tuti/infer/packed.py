@@ -80,7 +80,7 @@ class PackedDecoder:
             for name, parameter in block.named_parameters():
                 if "router" not in name:  # which goes on as it is
                     parameter.data = parameter.data.new_empty(0)
-        c, size = self.config, {8: 1.125, 4: 0.75}.get(bits or 0, self.norm.element_size())
+        c, size = self.config, {8: 1.125, 4: 0.75}.get(bits or 0, 1 if blocks else self.norm.element_size())
         self._product = size * c.matrix_parameters / (4 * c.layers + 1)  # bytes, on average
 
     def cache(self, slots: int, length: int) -> KVCache:

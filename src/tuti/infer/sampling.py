@@ -63,6 +63,11 @@ class Sampling:
         if any(not text for text in self.stop):
             raise UserError("a stop string is empty", hint="leave it out")
 
+    @property
+    def penalises(self) -> bool:
+        """Whether what was said counts."""
+        return (self.repetition_penalty, self.frequency_penalty, self.presence_penalty) != (1, 0, 0)
+
     def random(self) -> random.Random:
         """The answer's own source of randomness."""
         return random.Random(self.seed)
@@ -78,9 +83,10 @@ def sample(
 
     `said`: each row's ids so far, and how many of them are the prompt's.
     """
-    if said:
-        rows = zip(logits, samplings, said, strict=True)
-        logits = torch.stack([_penalised(row, rule, *ids) for row, rule, ids in rows])
+    penalised = [row for row, rule in enumerate(samplings[: len(said)]) if rule.penalises]
+    logits = logits.clone() if penalised else logits
+    for row in penalised:
+        logits[row] = _penalised(logits[row], samplings[row], *said[row])
     best = [int(i) for i in logits.argmax(dim=-1)]
     for row, (rule, source) in enumerate(zip(samplings, sources, strict=True)):
         if rule.temperature > 0:
@@ -91,8 +97,6 @@ def sample(
 def _penalised(
     logits: Float[Tensor, " vocab"], rule: Sampling, said: Sequence[int], prompt: int
 ) -> Float[Tensor, " vocab"]:
-    if (rule.repetition_penalty, rule.frequency_penalty, rule.presence_penalty) == (1, 0, 0):
-        return logits
     seen, penalty = torch.tensor(said), rule.repetition_penalty
     found = logits[seen]
     logits = logits.scatter(0, seen, torch.where(found < 0, found * penalty, found / penalty))
@@ -102,7 +106,7 @@ def _penalised(
 
 def _draw(logits: Float[Tensor, " vocab"], rule: Sampling, u: float) -> int:
     """The token at which the cumulated probability passes u ∈ [0, 1) of what is kept."""
-    scores = torch.log_softmax(logits.double() / rule.temperature, dim=-1)
+    scores = torch.log_softmax(logits.double() / max(rule.temperature, 1e-9), dim=-1)
     if rule.min_p:
         scores = scores.masked_fill(scores.exp() < rule.min_p * scores.max().exp(), -torch.inf)
     if rule.top_p >= 1 and not rule.top_k:
@@ -123,7 +127,7 @@ def _invert(probabilities: Float[Tensor, " kept"], u: float) -> int:
     cumulated = probabilities.cumsum(0)
     place = torch.searchsorted(cumulated, cumulated[-1] * u, right=True)
     last = torch.searchsorted(cumulated, cumulated[-1])  # beyond it only what has no probability
-    return int(torch.minimum(place, last))
+    return min(int(torch.minimum(place, last)), len(probabilities) - 1)  # of NaN, the last
 
 
 def top_logprobs(logprobs: Float[Tensor, " vocab"], count: int) -> tuple[tuple[int, float], ...]:

@@ -71,6 +71,7 @@ class DraftModel:
         same = min(len(self._said), len(said) - 1)
         while self._said[:same] != list(said[:same]):
             same -= 1
+        self._said = list(said[:same])  # also if the passes below are interrupted
         self._cache.truncate(0, same)
         twin = random.Random()
         twin.setstate(source.getstate())
@@ -81,7 +82,7 @@ class DraftModel:
             logits = self.model.logits(hidden[:, -1]).float().cpu()
             new = sample(logits, [replace(rule, grammar=None)], [twin])
             guessed += new
-        self._said = [*said, *guessed[:-1]] if guessed else list(said[:same])
+        self._said = [*said, *guessed[:-1]] if guessed else self._said
         return guessed
 
 

@@ -31,7 +31,6 @@ from itertools import groupby, pairwise
 from math import prod
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -201,13 +200,12 @@ class CacheWindow:
 
     def _by_block(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """As `attend`, each block of queries by itself, over the keys up to its own end."""
-        made, at, grouped = list[Tensor](), 0, q.shape[2] != keys.shape[1]
+        made, at = list[Tensor](), 0
         for mask in self.blocks:
             time, end = mask.shape
-            part, k, v = q[:, at : at + time].transpose(1, 2), keys[:, :, :end], values[:, :, :end]
-            made.append(F.scaled_dot_product_attention(part, k, v, attn_mask=mask, enable_gqa=grouped))
+            made.append(attend(q[:, at : at + time], keys[:, :, :end], values[:, :, :end], mask[None, None]))
             at += time
-        return torch.cat(made, 2).transpose(1, 2)
+        return torch.cat(made, 1)
 
     def commit(self) -> None:
         """Count the new tokens as valid; the decoder calls it once, after its last layer."""

@@ -113,6 +113,8 @@ class GGUFFile:
         rows, numbers = self._rows(name), SCALES[kind.name]
         blocks = rows.reshape(len(rows), -1, GGML_QUANT_SIZES[kind][1])
         scales = blocks[..., : 2 * numbers].copy().view(np.float16).astype(np.float32)
+        if not np.isfinite(scales).all():
+            raise UserError(f"{name} in {self.path} holds NaN or infinite numbers", hint=AGAIN)
         packed = blocks[..., 2 * numbers :].copy()
         if kind.name == "Q4_0":  # its q count from -8
             scales = np.concatenate((scales, -8 * scales), -1)
@@ -199,9 +201,8 @@ def _config(file: GGUFFile) -> DecoderConfig:
             f"{file.path} holds a {str(f.get('general.architecture'))[:40]!r}, not a llama",
             hint="take a GGUF file whose general.architecture is llama",
         )
-    for key in ("llama.expert_count", "rope_freqs.weight"):
-        if f.get(key) or key in file.places:
-            raise UserError(f"{file.path} has {key}, which is not supported", hint="another model")
+    if f.get("llama.expert_count"):
+        raise UserError(f"{file.path} has llama.expert_count, which is not supported", hint="another model")
     if "token_embd.weight" not in file.places:
         raise UserError(f"{file.path} lacks the tensor token_embd.weight", hint=AGAIN)
     table: dict[str, Any] = {
@@ -251,6 +252,9 @@ def _parts(file: GGUFFile, config: DecoderConfig) -> Iterator[tuple[str, list[st
                 f"{list(shape)}",
                 hint=AGAIN,
             )
+    if odd := sorted(file.places.keys() - theirs.values()):
+        what = f"{file.path} has tensors that this model has no place for: {', '.join(odd[:3])}"
+        raise UserError(what, hint="another model")
     for ours, parts in expected:
         yield ours, [theirs[name] for name, _ in parts]
 

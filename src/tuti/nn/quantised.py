@@ -37,10 +37,6 @@ class Blocks:
     def shape(self) -> tuple[int, int]:
         return len(self.packed), self.packed.shape[1] * BLOCK
 
-    @property
-    def bytes(self) -> int:
-        return self.packed.nbytes + self.scales.nbytes
-
     def rows(self, which: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch columns"]:
         """These rows as fp32 numbers."""
         index = which.numpy()

@@ -49,8 +49,6 @@ def _from_gguf(asset: str) -> Path:
     return target
 
 
-
-
 def _from_hub(name: str) -> Path:
     """A snapshot of a hub's model: safetensors and JSON only."""
     import huggingface_hub

@@ -103,10 +103,10 @@ def as_json(value: Any) -> str:
 
 
 def rows_table(title: str, rows: Sequence[Json]) -> str:
-    """Rows under the names of all their fields; nothing for no rows."""
+    """Rows under the names of all their fields; nothing for no fields."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     headers = [name.replace("_", " ") for name in names]
-    return ui.table(title, headers, [[row.get(name) for name in names] for row in rows]) if rows else ""
+    return ui.table(title, headers, [[row.get(name) for name in names] for row in rows]) if names else ""
 
 
 def plan_of(stages: Sequence[Stage]) -> Json:
@@ -154,7 +154,7 @@ def cost_rows(stages: Sequence[Stage]) -> list[Json]:
     for stage in _done(stages):
         cost = as_object(stage.lineage.get("cost"))
         keys = ("seconds", "flops", "peak_memory_bytes", "money")
-        seconds, flops, peak, money = (float(cost.get(key) or 0) for key in keys)
+        seconds, flops, peak, money = (ui.number(cost.get(key)) or 0.0 for key in keys)
         row = {"stage": stage.name, "seconds": seconds, "FLOPs": flops, PEAK: peak / 1e6, "money": money}
         rows.append(row)
     names = ["seconds", "FLOPs", PEAK, *(["money"] if any(row["money"] for row in rows) else [])]
@@ -177,10 +177,9 @@ def hash_rows(stages: Sequence[Stage]) -> list[Json]:
     """What each finished stage read and wrote."""
     rows: list[Json] = []
     for s in _done(stages):
-        read = as_object(s.lineage.get("inputs"))
-        wrote = {event.get("name"): event.get("sha256") for event in s.of("artifact")}
-        for verb, table in (("read", read), ("wrote", wrote)):
-            rows += [{"stage": s.name, "": verb, "what": k, "sha256": _short(v)} for k, v in table.items()]
+        told = [("read", name, digest) for name, digest in as_object(s.lineage.get("inputs")).items()]
+        told += [("wrote", event.get("name"), event.get("sha256")) for event in s.of("artifact")]
+        rows += [{"stage": s.name, "": verb, "what": k, "sha256": _short(v)} for verb, k, v in told]
     return rows
 
 

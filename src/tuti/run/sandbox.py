@@ -1,8 +1,9 @@
 """Programs that a model wrote, run where they can do no harm: `run_boxed`. Linux 6.2 or newer; else refused.
 
 A program gets one process of one thread, its standard library to read, one new flat folder to write, and
-nothing else: no network, no other program, no other process to see, signal or trace. The kernel holds it to
-that: Landlock for files, and seccomp, which lets pass only the system calls of syscalls.toml. As root, too.
+nothing else: no network, no other program, no other process to signal or trace. The kernel holds it to that:
+Landlock for what is in files (that they are there can be seen, and processes, too), and seccomp, which lets
+pass only the system calls of syscalls.toml. As root, too.
 """
 
 import contextlib
@@ -126,8 +127,11 @@ def _watch(box: subprocess.Popen[bytes], folders: Sequence[Path], limits: Limits
     handle = os.pidfd_open(box.pid)
     ended.register(handle, select.POLLIN)
     while not stopped and not ended.poll(100):
-        sizes = [entry.stat(follow_symlinks=False).st_size for f in folders for entry in os.scandir(f)]
-        if sum(sizes) + 4096 * len(sizes) > limits.files:
+        used = 0
+        for entry in (entry for folder in folders for entry in os.scandir(folder)):
+            with contextlib.suppress(FileNotFoundError):  # gone since the folder was listed
+                used += 4096 + entry.stat(follow_symlinks=False).st_size
+        if used > limits.files:
             stopped = "files"
         elif time.monotonic() > until:
             stopped = "time"

@@ -1,13 +1,14 @@
 """Runs as pages see them: what lies in runs/, and events read as they are appended."""
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tuti.run import UserError, find_artifact, finished
-from tuti.run.directory import events_in, read_config
+from tuti.run import UserError, finished
+from tuti.run.directory import events_in, read_config, read_object
 from tuti.ui import number
 
 Json = dict[str, Any]
@@ -134,7 +135,8 @@ def find_run(runs: Path, name: str) -> Path:
 
 def model_of(folder: Path) -> Path | None:
     """The folder of a run's language model, when it has one."""
-    try:
-        return find_artifact(folder, "LanguageModel")
-    except (OSError, ValueError):
-        return None
+    for about in sorted(folder.glob("artifacts/*/tuti.json")):  # a damaged one hides no other
+        with contextlib.suppress(OSError, ValueError):
+            if read_object(about, "kind")["kind"] == "LanguageModel":
+                return about.parent
+    return None

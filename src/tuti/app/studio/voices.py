@@ -90,7 +90,7 @@ async def answered(
     engine: Engine, model: LoadedModel, messages: Messages, temperature: float, max_tokens: int
 ) -> AsyncGenerator[str]:
     """An engine's answer to a conversation, in pieces; closing the generator frees the slot at once."""
-    ids = await asyncio.to_thread(prompt_ids, model, messages, max_tokens)
+    ids = await asyncio.to_thread(model.prompt, list(messages), max_tokens)
     rule = Sampling(temperature, top_p=0.95, max_tokens=max_tokens)
     try:
         ticket = engine.submit(Request(ids, rule, model.ends))
@@ -107,23 +107,3 @@ async def answered(
 def _open(path: Path, identity: tuple[Path, int]) -> Spoken:
     model = load_model(path)
     return Spoken(model, Engine(model.model, model.tokenizer, slots=SLOTS), identity)
-
-
-def prompt_ids(model: LoadedModel, messages: Messages, max_tokens: int) -> list[int]:
-    """The conversation as ids; the oldest turns give way so that an answer has room in the context."""
-    room = max(1, model.context - min(max_tokens, model.context // 2))
-    if model.template is None:
-        text = messages[-1]["content"]
-        return [model.tokenizer.end, *model.tokenizer.encode(text)][-room:]
-    kept = list(messages)
-    while True:
-        ids = model.template.render(kept, add_generation_prompt=True).ids
-        if len(ids) <= room or len(kept) <= 1:
-            break
-        kept = kept[2:] if kept[0]["role"] == "user" else kept[1:]
-    if len(ids) > room:
-        raise UserError(
-            f"the message has {len(ids):,} tokens, this model has room for {room:,}",
-            hint="write a shorter message",
-        )
-    return ids

@@ -24,7 +24,7 @@ from tuti.app.studio.fields import build, fields_of, inside, parse
 from tuti.app.studio.form import _run_name
 from tuti.app.studio.jobs import LOG, Job, Jobs, read_tail
 from tuti.app.studio.strings import ENGLISH, LANGUAGES, PERSIAN
-from tuti.app.studio.voices import RunVoices, prompt_ids
+from tuti.app.studio.voices import RunVoices
 from tuti.app.tests.wordy import ENGLISH as SPOKEN_ENGLISH
 from tuti.app.tests.wordy import PERSIAN as SPOKEN_PERSIAN
 from tuti.app.tests.wordy import save_wordy
@@ -232,6 +232,16 @@ def test_states_are_told_from_the_disk(tmp_path: Path) -> None:
     assert stream.state_of(tmp_path) == "finished"
 
 
+def test_a_damaged_artifact_hides_no_model_beside_it(tmp_path: Path) -> None:
+    kinds = {"a": "{", "b": "[]", "c": '{"kind": "Documents"}', "d": '{"kind": "LanguageModel"}'}
+    for name, about in kinds.items():
+        (tmp_path / "artifacts" / name).mkdir(parents=True)
+        (tmp_path / "artifacts" / name / "tuti.json").write_text(about)
+    assert stream.model_of(tmp_path) == tmp_path / "artifacts" / "d"
+    (tmp_path / "artifacts" / "d" / "tuti.json").write_bytes(b"\xff")
+    assert stream.model_of(tmp_path) is None
+
+
 def test_a_log_is_shown_as_a_terminal_would_leave_it(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("one\n\r\x1b[2Kstep 1\r\x1b[2Kstep 2\n\x1b[31merror:\x1b[0m no\n")
@@ -337,12 +347,12 @@ def test_a_long_conversation_gives_up_its_oldest_turns(tmp_path: Path) -> None:
             {"role": "assistant", "content": "y" * 50},
         ]
     turns.append({"role": "user", "content": "last"})
-    ids = prompt_ids(model, turns, 100)
+    ids = model.prompt(turns, 100)
     assert len(ids) <= model.context - 100
     text = model.tokenizer.decode(ids)
     assert text.rstrip().endswith("<|user|>\nlast<|end|>\n<|assistant|>")
     with pytest.raises(UserError, match="tokens"):
-        prompt_ids(model, [{"role": "user", "content": "x" * 40_000}], 100)
+        model.prompt([{"role": "user", "content": "x" * 40_000}], 100)
 
 
 def test_both_languages_say_the_same_things() -> None:

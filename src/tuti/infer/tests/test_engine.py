@@ -20,26 +20,12 @@ from tuti.infer import (
     Token,
     generate,
 )
-from tuti.nn import CacheWindow, Decoder, DecoderConfig, token_nll
+from tuti.infer.grammar import Grammar
+from tuti.nn import CacheWindow, Decoder, token_nll
 from tuti.run import UserError
 from tuti.text import Tokenizer
 
 CONTEXT = 160
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_merges([])
-
-
-@pytest.fixture(scope="module")
-def decoder(tokenizer: Tokenizer) -> Decoder:
-    config = DecoderConfig(tokenizer.vocab_size, 36, 2, 6, 3, 8, 64, CONTEXT)
-    made = Decoder(config, torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for p in made.parameters():
-            p.mul_(7 if p.dim() == 2 else 1)
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -234,3 +220,21 @@ def test_an_error_in_a_step_fails_those_answers_and_serves_the_next(
     assert len(engine.complete(Request([1], Sampling(max_tokens=2)))) == 3
     engine.close()
     assert "MemoryError" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Sampling(temperature=1e-310, seed=1, max_tokens=9),
+        Sampling(temperature=1e-310, seed=1, max_tokens=9, top_k=5),
+        Sampling(seed=1, max_tokens=9, grammar=Grammar.lark("start: <[150]>")),  # half a character is banned
+    ],
+    ids=["a tiny temperature", "and the best five", "a grammar of half a character"],
+)
+def test_a_strange_rule_harms_nobody_else(engine: Engine, rule: Sampling) -> None:
+    ordinary = Request([1, 2, 3], Sampling(seed=5, max_tokens=9))
+    wanted = engine.complete(ordinary)
+    _, beside = engine.complete_all([Request([4, 5], rule), ordinary])
+    assert isinstance(beside[-1], Finish) and beside[-1].reason == "length"
+    ids, told = ([event.id for event in events if isinstance(event, Token)] for events in (wanted, beside))
+    assert told == ids

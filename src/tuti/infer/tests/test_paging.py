@@ -6,29 +6,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from tuti.infer import Engine, Event, Finish, PackedDecoder, Request, Sampling, Token
 from tuti.infer.prefixes import PAGE
-from tuti.nn import Decoder, DecoderConfig
+from tuti.nn import Decoder
 from tuti.text import Tokenizer
 
 CONTEXT = 512
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_merges([])
-
-
-@pytest.fixture(scope="module")
-def decoder(tokenizer: Tokenizer) -> Decoder:
-    config = DecoderConfig(tokenizer.vocab_size, 36, 2, 6, 3, 8, 64, CONTEXT)
-    made = Decoder(config, torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for p in made.parameters():
-            p.mul_(7 if p.dim() == 2 else 1)
-    return made
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tuti.nn import Decoder, DecoderConfig, read_gguf, read_packed_gguf
-from tuti.nn.gguf import NAMES, OUTER
+from tuti.nn.gguf import NAMES, OUTER, open_gguf
 from tuti.nn.hugging_face import to_hf
 from tuti.run import UserError
 
@@ -123,6 +123,32 @@ def test_packed_as_they_stand(kind: Kind, mixed: dict[str, Kind], tmp_path: Path
         exact = kind != Kind.F32 and name.replace("blocks.1", "blocks.0") not in rounded
         bound = 0.0 if exact else float(value.abs().max()) / 250
         torch.testing.assert_close(found, value, rtol=1e-6, atol=max(bound, 1e-7))
+
+
+@pytest.mark.parametrize("kind", [Kind.Q4_0, Kind.Q8_0])
+def test_scales_that_are_no_numbers_are_refused(kind: Kind, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    write(path, model(), kind)
+    place = open_gguf(path).places["blk.0.ffn_up.weight"][2]
+    content = bytearray(path.read_bytes())
+    content[place : place + 2] = b"\x00\x7e"  # NaN in fp16
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="ffn_up.*NaN"):
+        read_packed_gguf(path)
+
+
+def test_tensors_without_a_place_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = gguf.GGUFWriter.add_tensor
+
+    def with_bias(self: Any, name: str, *rest: Any, **named: Any) -> None:
+        add(self, name, *rest, **named)
+        if name == "blk.0.attn_q.weight":
+            add(self, "blk.0.attn_q.bias", np.ones(32, np.float32))
+
+    monkeypatch.setattr(gguf.GGUFWriter, "add_tensor", with_bias)
+    write(tmp_path / "m.gguf", model())
+    with pytest.raises(UserError, match=r"no place for: blk\.0\.attn_q\.bias"):
+        read_gguf(tmp_path / "m.gguf")
 
 
 U32, STRING = gguf.GGUFValueType.UINT32, gguf.GGUFValueType.STRING

@@ -168,7 +168,19 @@ def test_damaged_files_do_not_stop_the_report(job: Run, damage: bytes) -> None:
         stream.write(
             b'\n{"event": "step", "time": 1, "loss": "x"}\n{"event": "held_out", "time": 2}\n{"ev'
         )
-    read(job)
+    assert "pretrain" in read(job)[2]
+
+
+def test_wrong_types_in_sound_files_do_not_stop_the_report(job: Run) -> None:
+    evaluation(job)
+    path = job.folder / "artifacts/evaluation/evaluation.json"
+    path.write_text(json.dumps({"sections": [{"title": "no fields", "rows": [{}]}]}))
+    lineage = job.folder / "stages/prepare/lineage.json"
+    about = json.loads(lineage.read_text())
+    lineage.write_text(json.dumps(about | {"cost": {"seconds": "x", "flops": [1]}}))
+    with open(job.folder / "stages/prepare/events.jsonl", "a") as stream:
+        stream.write('{"event": "artifact", "time": 3, "name": ["x"], "sha256": "abcdef"}\n')
+    assert "abcdef" in read(job)[2]
 
 
 def test_a_failed_stage_says_why(tmp_path: Path) -> None:

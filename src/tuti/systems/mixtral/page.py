@@ -1,5 +1,6 @@
 """The page `/mixtral` of Studio: a text coloured by the expert of each token, and each layer's loads."""
 
+import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -16,42 +17,8 @@ RUNS = 30
 LONGEST = 4000
 """Characters of the text"""
 SAMPLE = "The parrot speaks. طوطی سخن می‌گوید. 1, 2, 3!"
-TOLD = {
-    "en": {
-        "lead": "Which expert takes which token? Choose a model and a layer, and write a text.",
-        "none": "No run has a model with experts yet: tuti mixtral train TOKENS",
-        "run": "Run",
-        "layer": "Layer",
-        "text": "Text",
-        "show": "Show",
-        "load": "Tokens of each expert, %",
-        "even": "Evenness",
-        "idle": "Idle",
-        "expert": "Expert",
-        "tells": "Bits that the first expert tells of a token",
-        "of": "of",
-        "script": "script",
-        "kind": "kind",
-        "position": "position",
-    },
-    "fa": {
-        "lead": "کدام خبره کدام نشانه را می‌گیرد؟ مدل و لایه را برگزینید و متنی بنویسید.",
-        "none": "هنوز هیچ اجرایی مدلی با خبره ندارد: tuti mixtral train TOKENS",
-        "run": "اجرا",
-        "layer": "لایه",
-        "text": "متن",
-        "show": "نشان بده",
-        "load": "نشانه‌های هر خبره، ٪",
-        "even": "همواری",
-        "idle": "بیکار",
-        "expert": "خبره",
-        "tells": "بیت‌هایی که خبرهٔ نخست از نشانه می‌گوید",
-        "of": "از",
-        "script": "خط",
-        "kind": "گونه",
-        "position": "جا",
-    },
-}
+TOLD: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("page.toml").read_text("utf-8"))
+"""What the page says, by language"""
 
 
 def page(runs: Path, query: Mapping[str, str]) -> list[str]:

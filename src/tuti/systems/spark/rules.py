@@ -7,12 +7,11 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import starmap
 from math import inf
 from operator import ge, le
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tuti.systems.spark.measures import LETTER, Measures
 
@@ -95,10 +94,11 @@ class Rule:
         if genre in self.free:
             return True
         own = _MEASURES.get(self.measure)
-        figures = np.asarray(own(measures, language) if own else getattr(measures, self.measure))
+        found: Any = own(measures, language) if own else getattr(measures, self.measure)
         for bounds, compare in ((self.least, ge), (self.most, le)):
-            bound = bounds.get(genre, bounds.get(language, bounds.get("all")))
-            if bound is not None and not compare(figures, np.asarray(bound)).all():
+            bound: Any = bounds.get(genre, bounds.get(language, bounds.get("all")))
+            pair: Any = (found, bound) if isinstance(bound, list) else ([found], [bound])
+            if bound is not None and not all(starmap(compare, zip(*pair, strict=True))):
                 return False
         return True
 

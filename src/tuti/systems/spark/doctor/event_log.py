@@ -304,6 +304,7 @@ def read_log(path: Path) -> list[Facts]:
         for number, event in enumerate((e for e in _events(files) if "Event" in e), 1):
             at = f"event {number}, {event['Event']!r},"
             log.take(event)
+        at = at and "the whole of it"
         found = log.facts()
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         what = f"{path}: {at} is not as Spark writes it, or what it needs is missing ({error!r})"

@@ -205,7 +205,9 @@ def test_the_page_shows_every_job_of_a_run(runs: Path, language: str) -> None:
     for job in jobs:
         Reader(job).check_alone()
     text = "".join(jobs)
-    assert text.count(">stage 0 · slowest<" if language == "en" else ">مرحلهٔ 0 · کندترین<") == len(jobs)
+    # Which stage is the slowest is the clock's affair; that one of each job is, is not.
+    slowest = r">stage \d+ · slowest<" if language == "en" else r">مرحلهٔ \d+ · کندترین<"
+    assert all(len(re.findall(slowest, job)) == 1 for job in jobs)
     assert 'direction="rtl"' in text if language == "fa" else "Nothing to change." in text
     assert "engine_local.py:" in text and "exchange by hash of [bucket] into" in text
 
