@@ -15,7 +15,7 @@ from harness import show
 
 from tuti.infer import LoadedModel, PackedDecoder, load_model
 from tuti.nn import load_decoder
-from tuti.nn.quantised import BLOCK, quantise
+from tuti.nn.quantised import quantise
 from tuti.pipelines.base import base_folder
 
 
@@ -24,8 +24,8 @@ def rounded(folder: str, loaded: LoadedModel, bits: int) -> LoadedModel:
     model = load_decoder(folder)
     with torch.no_grad():
         for p in model.parameters():
-            if p.dim() == 2 and p.shape[1] % BLOCK == 0:
-                p.copy_(quantise(p, bits).rows(torch.arange(len(p))))
+            if p.dim() == 2:
+                p.copy_(quantise(p, bits).numbers[:, : p.shape[1]])
     return replace(loaded, model=PackedDecoder(model))
 
 

@@ -5,7 +5,7 @@ from tuti.infer.generate import Model, Token, fitting, generate, sample_text
 from tuti.infer.grammar import Grammar, compiled
 from tuti.infer.held_out import HeldOut
 from tuti.infer.loading import LoadedModel, load_model, save_model
-from tuti.infer.packed import PackedDecoder
+from tuti.infer.packed import PackedDecoder, laid_out
 from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket
 from tuti.infer.sampling import Sampling, sample
 from tuti.infer.scoring import document_nats
@@ -14,5 +14,5 @@ from tuti.infer.stops import StopText
 __all__ = [
     "Busy", "Counters", "Engine", "Event", "Finish", "Grammar", "HeldOut", "Inbox", "LoadedModel",
     "Model", "PackedDecoder", "Request", "Sampling", "StopText", "Ticket", "Token", "compiled",
-    "document_nats", "fitting", "generate", "load_model", "sample", "sample_text", "save_model",
+    "document_nats", "fitting", "generate", "laid_out", "load_model", "sample", "sample_text", "save_model",
 ]

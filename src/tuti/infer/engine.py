@@ -78,7 +78,6 @@ class Engine:
         self.counters = Counters()
         self._spelling = Spelling(tokenizer, model.config.vocab)
         self._cache = model.cache(slots + 1, self.length)  # one spare, to exchange two slots
-        self._cache.block = PAGE
         self._slots, self._most_waiting = slots, waiting
         self._queue: deque[Ticket] = deque()
         self._live: list[Ticket] = []  # by slot

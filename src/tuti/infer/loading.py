@@ -12,7 +12,7 @@ import torch
 
 from tuti.infer.generate import Model
 from tuti.infer.offload import Experts, without_experts
-from tuti.infer.packed import PackedDecoder
+from tuti.infer.packed import PackedDecoder, laid_out
 from tuti.nn import Decoder, load_decoder, read_packed_gguf, save_decoder
 from tuti.run import Run, UserError, find_artifact
 from tuti.text import ChatTemplate, Tokenizer
@@ -76,13 +76,13 @@ def load_model(
     dtype = torch.bfloat16 if bits == 16 else torch.float32
     if expert_memory is None:
         decoder, experts = load_decoder(folder, dtype=dtype, device=device), None
-    elif bits in (8, 4):
+    elif bits in (8, 4) or device != "cpu":
         raise UserError(
-            f"experts on disk are computed with as they are stored, not in {bits} bits",
+            f"experts on disk are computed with as they are stored, by a CPU, not in {bits} bits on {device}",
             hint="give one of --bits and --expert-memory",
         )
     else:
-        decoder, experts = without_experts(folder, expert_memory, dtype=dtype, device=device)
+        decoder, experts = without_experts(folder, expert_memory, dtype)
     _check_numbers(decoder, folder)
     if tokenizer.vocab_size > decoder.config.vocab:
         raise UserError(
@@ -90,7 +90,7 @@ def load_model(
             f" {decoder.config.vocab:,}",
             hint="put the tokenizer.json there that the model was trained with",
         )
-    packed = PackedDecoder(decoder, bits if bits in (8, 4) else None, sparse=experts)
+    packed = laid_out(decoder, bits if bits in (8, 4) else None, experts)
     name = _name(Path(path), folder)
     return LoadedModel(packed, tokenizer, template, name, decoder.config.context, folder, experts)
 

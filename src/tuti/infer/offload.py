@@ -1,9 +1,9 @@
 """Experts that stay on disk: a model larger than memory answers, more slowly (Eliseev & Mazur 2023).
 
-Everything but the experts is in memory. An expert is multiplied from the pages of its mapped file,
-which the kernel may drop at any time, by a product that gives the bits of a packed one: what is held
-where changes the time of an answer, never a bit of it. As many experts as a budget holds are packed in
-memory, those that were asked most often: on routing traces of two small trained Mixtrals, with room for
+Everything but the experts is in memory. An expert is computed with as it is stored, in the pages of its
+mapped file, which the kernel may drop at any time: what is held where changes the time of an answer,
+never a bit of it. As many experts as a budget holds are copied into memory, those that were asked most
+often: on routing traces of two small trained Mixtrals, with room for
 half of the experts, 70 and 77 % of the uses found theirs in memory, against 55 and 54 % where the least
 recently used one goes (a token's pass goes round all layers, so what was used last is needed last).
 While a layer computes, the kernel is told to read what the next layer's router would choose now.
@@ -23,11 +23,12 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from tuti.infer.packed import Linear, gated, pack, reorders, unpacked
+from tuti.infer.packed import Gated, Rows
 from tuti.nn import Decoder, load_decoder
 from tuti.nn.files import read_json
 from tuti.nn.hugging_face import config_from_hf
 from tuti.nn.moe import Router, by_expert
+from tuti.nn.quantised import as_matrix
 from tuti.run import UserError
 
 AGE = 32  # uses an expert, on average, after which the counts are halved: what texts ask for changes
@@ -56,29 +57,27 @@ class Tally:
 class Experts:
     """The experts of all layers, each by (layer, number); given to `PackedDecoder` as `sparse`."""
 
-    def __init__(
-        self, mapped: dict[str, list[Tensor]], budget: float, dtype: torch.dtype, device: torch.device | str
-    ):
+    def __init__(self, mapped: dict[str, list[Tensor]], budget: float):
         self.tally = Tally()
-        self._mapped, self._dtype, self._device = mapped, dtype, torch.device(device)
-        some = next(iter(mapped.values()))[0]
-        self._buffer = torch.empty(some.numel(), dtype=dtype, device=device)  # one matrix, converted
-        self._room = int(1e9 * min(1e9, budget) // (3 * self._buffer.nbytes))
+        self._mapped = mapped
+        gate = as_matrix(next(iter(mapped.values()))[0])
+        self._room = int(1e9 * min(1e9, budget) // (3 * gate.packed.nbytes))
         self._uses: Counter[tuple[int, int]] = Counter()
-        self._held: dict[tuple[int, int], Linear] = {}
+        self._held: dict[tuple[int, int], Rows] = {}
         self._routers: list[Router] = []
         self._guess: set[int] = set()
-        self._one_at_a_time = Lock()  # the buffer is all layers'
+        self._one_at_a_time = Lock()  # what is held is all layers'
 
-    def __call__(self, layer: int, router: Router) -> Linear:
+    def __call__(self, layer: int, router: Router) -> Rows:
         """The layer's feed-forward function of rows; layers are asked for in order."""
         assert layer == len(self._routers), (layer, len(self._routers))
         self._routers.append(router)
         experts = [partial(self._fed, (layer, e)) for e in range(router.weight.shape[0])]
+        scores = as_matrix(router.weight)
 
         def feed_forward(x: Tensor) -> Tensor:
             with self._one_at_a_time:
-                routing = router(x)
+                routing = router.choose(scores(x))
                 if layer:
                     chosen = _numbers(routing.chosen)
                     self.tally.expert_guessed += len(chosen)
@@ -105,10 +104,9 @@ class Experts:
         if key in self._held:
             self.tally.expert_hits += 1
         elif self._admitted(key):
-            each = (self._here(m) for m in self._matrices(key))
-            self._held[key] = gated(*(pack(m if reorders(m) else m.clone()) for m in each))
+            self._held[key] = Gated(*(as_matrix(matrix.clone()) for matrix in self._matrices(key)))
         else:
-            return gated(*(partial(unpacked, partial(self._here, m)) for m in self._matrices(key)))(x)
+            return Gated(*map(as_matrix, self._matrices(key)))(x)
         return self._held[key](x)
 
     def _admitted(self, key: tuple[int, int]) -> bool:
@@ -120,21 +118,13 @@ class Experts:
             del self._held[least]
         return True
 
-    def _here(self, matrix: Tensor) -> Tensor:
-        """The mapped matrix itself if it can be computed with, else converted into the buffer."""
-        if (matrix.dtype, matrix.device) == (self._dtype, self._device):
-            return matrix
-        return self._buffer.view(matrix.shape).copy_(matrix)
-
     def _matrices(self, key: tuple[int, int]) -> list[Tensor]:
         """Gate, up and down, as they lie in the file."""
         name = "blocks.{}.mlp.experts.{}.".format(*key)
         return [*self._mapped[name + "gate_up.weight"], *self._mapped[name + "down.weight"]]
 
 
-def without_experts(
-    folder: Path, budget: float, *, dtype: torch.dtype, device: torch.device | str
-) -> tuple[Decoder, Experts]:
+def without_experts(folder: Path, budget: float, dtype: torch.dtype) -> tuple[Decoder, Experts]:
     """A folder's decoder and, apart, its experts, of which `budget` GB at most are kept in memory.
 
     The folder's files may be deleted while they are used, but not written to. Refuses what has no experts.
@@ -145,8 +135,8 @@ def without_experts(
             hint="leave --expert-memory out: it is for mixtures of experts, such as Mixtral",
         )
     mapped: dict[str, list[Tensor]] = {}
-    decoder = load_decoder(folder, dtype=dtype, device=device, mapped=mapped)
-    return decoder, Experts(mapped, budget, dtype, device)
+    decoder = load_decoder(folder, dtype=dtype, mapped=mapped)
+    return decoder, Experts(mapped, budget)
 
 
 def _numbers(chosen: Tensor) -> set[int]:

@@ -27,7 +27,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from itertools import groupby, pairwise
+from itertools import groupby
 from math import prod
 
 import torch
@@ -64,9 +64,6 @@ class KVCache:
         self.length = length
         self.seen = window
         """Tokens back that attention sees, itself included (None: all); older ones stay stored"""
-        self.block = 0
-        """A single row's attention is computed in blocks that end at multiples of this (0: at once):
-        what a token gets then has the same bits, wherever after a multiple the reading began"""
 
     @property
     def bytes(self) -> int:
@@ -143,26 +140,13 @@ class CacheWindow:
         even, far = min(self.starts) == max(self.starts), self.cache.seen
         if self.fresh or (even and self.time == 1 and (far is None or self.end <= far)):
             return None
-        return self._shown()[:, None]
-
-    def _shown(self) -> Float[Tensor, "batch time source"]:
-        device, far = self.cache.store.device, self.cache.seen
+        device = self.cache.store.device
         keys, queries = torch.arange(self.end, device=device), self.positions[:, :, None]
         seen = keys <= queries
         if far is not None:
             seen &= keys > queries - far
         mask = torch.zeros(seen.shape, dtype=self.cache.store.dtype, device=device)
-        return mask.masked_fill_(~seen, float("-inf"))
-
-    @cached_property
-    def blocks(self) -> list[Float[Tensor, "time end"]]:
-        """A single row's masks by block, each over the keys up to the block's own end (none: no blocks)."""
-        size, start = self.cache.block, self.starts[0]
-        if not size or len(self.slots) > 1 or self.time == 1:
-            return []
-        cuts = [start, *range((start // size + 1) * size, self.end, size), self.end]
-        parts = self._shown()[0].split_with_sizes([end - first for first, end in pairwise(cuts)])
-        return [part[:, :end] for part, end in zip(parts, cuts[1:], strict=True)]
+        return mask.masked_fill_(~seen, float("-inf"))[:, None]
 
     def parts(self) -> Iterator[CacheWindow]:
         """Neighbouring rows with one new token together, every other row by itself, in order."""
@@ -190,22 +174,11 @@ class CacheWindow:
         ):
             keys[slot, :, start : start + count] = k[row, :count].transpose(0, 1)
             values[slot, :, start : start + count] = v[row, :count].transpose(0, 1)
-        if self.blocks:
-            return self._by_block(q, keys[self.rows], values[self.rows])
         if self.fresh:
             return causal_attend(q, k, v, window=self.cache.seen)
         return attend(
             q, keys[self.rows, :, : self.end], values[self.rows, :, : self.end], self.mask
         )
-
-    def _by_block(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """As `attend`, each block of queries by itself, over the keys up to its own end."""
-        made, at = list[Tensor](), 0
-        for mask in self.blocks:
-            time, end = mask.shape
-            made.append(attend(q[:, at : at + time], keys[:, :, :end], values[:, :, :end], mask[None, None]))
-            at += time
-        return torch.cat(made, 1)
 
     def commit(self) -> None:
         """Count the new tokens as valid; the decoder calls it once, after its last layer."""

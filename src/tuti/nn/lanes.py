@@ -1,163 +1,208 @@
-"""Products with matrices whose rows are packed in blocks, by vector instructions that LLVM chooses.
+"""Products with matrices of fp32 or bfloat16, by vector instructions that LLVM chooses.
 
-numba compiles the loops; what stands between a packed block and a sum is written in LLVM's own terms,
-since no loop over bytes of half an element is turned into vector instructions by itself. Sixteen
-lanes are one register on AVX-512, two on AVX2, four on NEON: LLVM splits them as the processor wants.
+numba compiles the loops; the sums themselves are written in LLVM's own terms, which alone fix their order
+and keep it quick. Sixteen lanes are one register on AVX-512, two on AVX2, four on NEON: LLVM splits them
+as the processor wants.
 
 Every sum is formed in one order, whatever the number of rows: a row's product has the same bits alone
 and in company.
 """
-# numba and llvmlite have no types; this file is all that touches them.
+# numba and llvmlite have no types.
 # pyright: basic, reportCallIssue=false, reportPrivateImportUsage=false, reportAttributeAccessIssue=false
 
-from threading import Lock
+from contextlib import contextmanager
+from threading import RLock
 
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 WIDTH = 16  # lanes; a block of 32 columns is two times as many
-TILE = 8  # rows of the matrix that are unpacked together when several vectors wait for them
+TILE = 6  # rows of the matrix that are unpacked together when several vectors wait for them
+CHUNK = 128  # vectors that a tile meets before the next: they should stay in the second cache
 
-FLOAT, INT, BYTE = ir.FloatType(), ir.IntType(32), ir.IntType(8)
-FLOATS, INTS, BYTES = (ir.VectorType(kind, WIDTH) for kind in (FLOAT, INT, BYTE))
-_one_at_a_time = Lock()  # numba's simplest pool of threads may be entered by one caller only
+FLOAT, INT = ir.FloatType(), ir.IntType(32)
+FLOATS, INTS = ir.VectorType(FLOAT, WIDTH), ir.VectorType(INT, WIDTH)
+WORDS = ir.VectorType(ir.IntType(16), WIDTH)
+_one_at_a_time = RLock()  # numba's simplest pool of threads may be entered by one caller only
 
 
-def _load(b, pointer, kind, place):
+def load(b, pointer, kind, place):
     """The value of an LLVM type at an element of an array, aligned or not."""
     value = b.load(b.bitcast(b.gep(pointer, [place]), kind.as_pointer()))
     value.align = 1
     return value
 
 
-def _all(b, value):
+def every(b, value):
     """One number in every lane."""
-    first = b.insert_element(ir.Constant(FLOATS, ir.Undefined), value, INT(0))
-    lanes = ir.Constant(ir.VectorType(INT, WIDTH), [0] * WIDTH)
-    return b.shuffle_vector(first, ir.Constant(FLOATS, ir.Undefined), lanes)
+    kind = ir.VectorType(value.type, WIDTH)
+    first = b.insert_element(ir.Constant(kind, ir.Undefined), value, INT(0))
+    return b.shuffle_vector(first, ir.Constant(kind, ir.Undefined), INTS([0] * WIDTH))
 
 
-def _fma(b, x, y, z):
+def fma(b, x, y, z):
     """x · y + z, rounded once."""
     kind = ir.FunctionType(FLOATS, [FLOATS] * 3)
     return b.call(cgutils.get_or_insert_function(b.module, kind, f"llvm.fma.v{WIDTH}f32"), [x, y, z])
 
 
-def _block(b, element, packed, scales, block):
+def _block(b, element, packed, block):
     """The two halves of a block's 32 numbers; `element` is numba's type of what it is packed in."""
     columns = b.mul(block, block.type(2 * WIDTH))
     places = [b.add(columns, block.type(half)) for half in (0, WIDTH)]
     if element == types.float32:
-        return [_load(b, packed, FLOATS, place) for place in places]
-    if element == types.int8:
-        scale = _all(b, _load(b, scales, FLOAT, block))
-        bytes_ = [_load(b, packed, BYTES, place) for place in places]
-        return [b.fmul(b.sitofp(b.sext(half, INTS), FLOATS), scale) for half in bytes_]
-    pair = b.mul(block, block.type(2))
-    scale, offset = (
-        _all(b, _load(b, scales, FLOAT, b.add(pair, block.type(i)))) for i in range(2)
-    )
-    both = _load(b, packed, BYTES, b.mul(block, block.type(WIDTH)))
-    low, high = b.and_(both, BYTES([15] * WIDTH)), b.lshr(both, BYTES([4] * WIDTH))
-    return [_fma(b, b.uitofp(b.zext(half, INTS), FLOATS), scale, offset) for half in (low, high)]
+        return [load(b, packed, FLOATS, place) for place in places]
+    words = [b.zext(load(b, packed, WORDS, place), INTS) for place in places]
+    return [b.bitcast(b.shl(word, INTS([16] * WIDTH)), FLOATS) for word in words]  # a bfloat16 is half an fp32
 
 
-def _pointers(context, b, signature, arguments):
-    """Each array's first element, and how many blocks the second one's scales are of."""
-    pairs = zip(signature.args, arguments, strict=True)
+def of(context, b, kinds, values):
+    """Each array's data and shape."""
+    pairs = zip(kinds, values, strict=True)
     made = [context.make_array(kind)(context, b, value=value) for kind, value in pairs]
-    return [array.data for array in made], cgutils.unpack_tuple(b, made[1].shape)[0]
+    return [(array.data, cgutils.unpack_tuple(b, array.shape)) for array in made]
 
 
-def _dots(rows):
-    """An intrinsic: a packed row times `rows` vectors, (packed, scales, x, …) → sums."""
+def _row(b, data, shape, index):
+    """Where a row of a C-ordered array begins."""
+    size = shape[1] if len(shape) == 2 else b.mul(shape[1], shape[2])
+    return b.gep(data, [b.mul(index, size)])
 
-    def typed(context, packed, scales, *x):
+
+def _sums(b, vectors):
+    """Each vector's sum: halves are added until one lane is left, of several vectors in one register.
+
+    A register's lanes are groups of `width`, each a sum still to be formed. Two registers become one that
+    has the groups of both, those of a quarter staying in it, since lanes cross quarters slowly.
+    """
+    registers, width = [(vector, [n]) for n, vector in enumerate(vectors)], WIDTH
+    while width > 1:
+        lanes, half, made = registers[0][0].type.count, width // 2, []
+        step = 2 if lanes <= WIDTH // 2 and len(registers) > 1 else 1
+        quarter = lanes if step == 1 else max(width, 4)
+        for start in range(0, len(registers), step):
+            pair = [registers[min(n, len(registers) - 1)] for n in range(start, start + step)]
+            low, labels = [], []
+            for begin in range(0, lanes, quarter):
+                for number, (_, own) in enumerate(pair):
+                    for group in range(begin, begin + quarter, width):
+                        low += [number * lanes + group + lane for lane in range(half)]
+                        labels.append(own[group // width])
+            parts = [pair[0][0], pair[-1][0]]
+            kind = ir.VectorType(INT, len(low))
+            ends = [b.shuffle_vector(*parts, kind([lane + high for lane in low])) for high in (0, half)]
+            made.append((b.fadd(*ends), labels))
+        registers, width = made, half
+    places = {n: (vector, INT(lane)) for vector, own in registers for lane, n in enumerate(own)}
+    return [b.extract_element(*places[n]) for n in range(len(vectors))]
+
+
+def _dots(rows, vectors):
+    """An intrinsic: so many packed rows from `i` on times so many vectors from `r` on → their products.
+
+    Each product is one register of running sums, whatever is formed beside it.
+    """
+
+    @intrinsic
+    def dots(context, packed, i, x, r):
         def written(context, b, signature, arguments):
-            (packed_at, scales_at, *x_at), blocks = _pointers(context, b, signature, arguments)
+            kinds, (packed_in, i_at, x_in, r_at) = signature.args, arguments
+            weights, given = of(context, b, (kinds[0], kinds[2]), (packed_in, x_in))
+            word = i_at.type
+            blocks = weights[1][1]
+            starts = [_row(b, *weights, b.add(i_at, word(n))) for n in range(rows)]
+            others = [_row(b, *given, b.add(r_at, word(n))) for n in range(vectors)]
             zero = FLOATS([0.0] * WIDTH)
-            sums = [[cgutils.alloca_once_value(b, zero) for _ in range(2)] for _ in x_at]
+            sums = [[cgutils.alloca_once_value(b, zero) for _ in others] for _ in starts]
             with cgutils.for_range(b, blocks) as loop:
-                halves = _block(b, packed.dtype, packed_at, scales_at, loop.index)
-                for at, own in zip(x_at, sums, strict=True):
-                    for number, (half, total) in enumerate(zip(halves, own, strict=True)):
-                        columns = b.mul(loop.index, loop.index.type(2 * WIDTH))
-                        place = b.add(columns, loop.index.type(number * WIDTH))
-                        b.store(_fma(b, half, _load(b, at, FLOATS, place), b.load(total)), total)
-            kind = ir.FunctionType(FLOAT, [FLOAT, FLOATS])
-            add = cgutils.get_or_insert_function(b.module, kind, f"llvm.vector.reduce.fadd.v{WIDTH}f32")
-            totals = [b.fadd(b.load(low), b.load(high)) for low, high in sums]
-            found = [b.call(add, [FLOAT(0.0), total], fastmath=("reassoc",)) for total in totals]
+                columns = b.mul(loop.index, word(2 * WIDTH))
+                numbers = [_block(b, packed.dtype, start, loop.index) for start in starts]
+                for half in range(2):
+                    place = b.add(columns, word(half * WIDTH))
+                    known = [load(b, other, FLOATS, place) for other in others]
+                    for own, totals in zip(numbers, sums, strict=True):
+                        for value, total in zip(known, totals, strict=True):
+                            b.store(fma(b, own[half], value, b.load(total)), total)
+            found = _sums(b, [b.load(total) for totals in sums for total in totals])
             return context.make_tuple(b, signature.return_type, found)
 
-        return types.UniTuple(types.float32, rows)(packed, scales, *x), written
+        made = types.UniTuple(types.float32, rows * vectors)
+        return made(packed, types.intp, x, types.intp), written
 
-    return typed
+    return dots
 
 
-@intrinsic
-def dot(context, packed, scales, x):
-    """(row · x,)"""
-    return _dots(1)(context, packed, scales, x)
+one, two, three, six = _dots(1, 1), _dots(1, 2), _dots(3, 1), _dots(3, 2)
 
 
 @intrinsic
-def dot_two(context, packed, scales, x, y):
-    """(row · x, row · y)"""
-    return _dots(2)(context, packed, scales, x, y)
-
-
-@intrinsic
-def unpack(context, packed, scales, out):
-    """The row's numbers, written to `out`."""
+def unpack(context, packed, i, out, r):
+    """Row i's numbers, written to row r of `out`."""
 
     def written(context, b, signature, arguments):
-        (packed_at, scales_at, out_at), blocks = _pointers(context, b, signature, arguments)
+        kinds, (packed_in, i_at, out_in, r_at) = signature.args, arguments
+        (weights, shape), out_array = of(context, b, (kinds[0], kinds[2]), (packed_in, out_in))
+        blocks, start, to = shape[1], _row(b, weights, shape, i_at), _row(b, *out_array, r_at)
         with cgutils.for_range(b, blocks) as loop:
-            for number, half in enumerate(_block(b, packed.dtype, packed_at, scales_at, loop.index)):
+            for number, half in enumerate(_block(b, packed.dtype, start, loop.index)):
                 columns = b.mul(loop.index, loop.index.type(2 * WIDTH))
-                at = b.gep(out_at, [b.add(columns, loop.index.type(number * WIDTH))])
+                at = b.gep(to, [b.add(columns, loop.index.type(number * WIDTH))])
                 b.store(half, b.bitcast(at, FLOATS.as_pointer())).align = 1
         return context.get_dummy_value()
 
-    return types.void(packed, scales, out), written
+    return types.void(packed, types.intp, out, types.intp), written
 
 
-@njit(parallel=True, nogil=True, cache=True)
-def _products(x, packed, scales, out, parts):
-    rows, count = packed.shape[0], x.shape[0]
-    for part in prange(parts):
-        first, last = rows * part // parts, rows * (part + 1) // parts
-        if count == 1:
-            for i in range(first, last):
-                out[0, i] = dot(packed[i], scales[i], x[0])[0]
-        else:
-            tile = np.empty((TILE, x.shape[1]), np.float32)
-            for start in range(first, last, TILE):
-                size = min(TILE, last - start)
-                for i in range(size):
-                    unpack(packed[start + i], scales[start + i], tile[i])
-                for r in range(0, count - 1, 2):
-                    for i in range(size):
-                        made = dot_two(tile[i], scales[start + i], x[r], x[r + 1])
-                        out[r, start + i], out[r + 1, start + i] = made
-                if count % 2:
-                    for i in range(size):
-                        out[count - 1, start + i] = dot(tile[i], scales[start + i], x[count - 1])[0]
+@njit(nogil=True, cache=True)
+def rows_span(x, packed, out, first, last):
+    """Rows `first` to `last` of the matrix times each vector, into `out[:, first:last]`."""
+    if len(x) == 1:
+        for i in range(first, last):
+            out[0, i] = one(packed, i, x, 0)[0]
+        return
+    tile = np.empty((TILE, x.shape[1]), np.float32)
+    blocks = tile.reshape(TILE, -1, 2 * WIDTH)
+    for begin in range(0, len(x), CHUNK):
+        end = min(begin + CHUNK, len(x))
+        for start in range(first, last, TILE):
+            size = min(TILE, last - start)
+            for i in range(size):
+                unpack(packed, start + i, tile, i)
+            tiled(x, blocks, 0, size, out, begin, end, start)
 
 
-def products(
-    x: np.ndarray, packed: np.ndarray, scales: np.ndarray, threads: int
-) -> np.ndarray:
-    """x [M, K] times the N packed rows: [M, N] in fp32. See `quantised.Blocks` for the packing."""
-    out = np.empty((len(x), len(packed)), np.float32)
-    most = min(threads, numba.config.NUMBA_NUM_THREADS)
+@njit(nogil=True, cache=True)
+def tiled(x, tile, at, size, out, begin, end, start):
+    """`size` fp32 rows from `at` on times vectors `begin` to `end`, into columns from `start` on.
+
+    Three by two at a time: that many sums, and what they are made of, fit the registers.
+    """
+    whole, even = size // 3 * 3, begin + (end - begin) // 2 * 2
+    for r in range(begin, even, 2):
+        for i in range(0, whole, 3):
+            a, b, c, d, e, f = six(tile, at + i, x, r)
+            to = start + i
+            out[r, to], out[r, to + 1], out[r, to + 2] = a, c, e
+            out[r + 1, to], out[r + 1, to + 1], out[r + 1, to + 2] = b, d, f
+        for i in range(whole, size):
+            out[r, start + i], out[r + 1, start + i] = two(tile, at + i, x, r)
+    for r in range(even, end):
+        for i in range(0, whole, 3):
+            to = start + i
+            out[r, to], out[r, to + 1], out[r, to + 2] = three(tile, at + i, x, r)
+        for i in range(whole, size):
+            out[r, start + i] = one(tile, at + i, x, r)[0]
+
+
+@contextmanager
+def threads(wanted: int):
+    """Compiled loops inside use so many threads, and wait for nobody else's."""
+    most = min(wanted, numba.config.NUMBA_NUM_THREADS)
     with _one_at_a_time:
         if numba.get_num_threads() != most:
             numba.set_num_threads(most)
-        _products(x, packed, scales, out, threads)
-    return out
+        yield

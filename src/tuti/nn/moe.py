@@ -101,7 +101,10 @@ class Router(nn.Module):
         nn.init.normal_(self.weight, 0.0, 0.02)
 
     def forward(self, x: Float[Tensor, "tokens dim"]) -> Routing:
-        logits = F.linear(x, self.weight)
+        return self.choose(F.linear(x, self.weight))
+
+    def choose(self, logits: Float[Tensor, "tokens experts"]) -> Routing:
+        """The routing that these scores mean."""
         scores = logits.detach() if self.bias is None else logits.detach() + self.bias
         chosen = scores.topk(self.k, -1).indices
         return Routing(logits, self.weigh(logits, chosen), chosen)
@@ -159,11 +162,18 @@ def grouped(
 def _weighted(
     made: Float[Tensor, "rows dim"], order: Int[Tensor, " rows"], routing: Routing
 ) -> Float[Tensor, "tokens dim"]:
-    """Rows in the experts' order back to their tokens, and each token's weighted sum."""
+    """Rows in the experts' order back to their tokens, and each token's weighted sum.
+
+    By plain products and sums, whose bits depend on nothing else; a library's small matrix product's do, on
+    where in memory its numbers lie.
+    """
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)
-    by_token = made[place].view(*routing.chosen.shape, made.shape[1])
-    return torch.bmm(routing.weights[:, None], by_token)[:, 0]
+    places, weights = place.view_as(routing.chosen).unbind(1), routing.weights[..., None].unbind(1)
+    total = made[places[0]] * weights[0]
+    for own, weight in zip(places[1:], weights[1:], strict=True):
+        total = total + made[own] * weight
+    return total
 
 
 class MoE(nn.Module):

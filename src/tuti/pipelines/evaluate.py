@@ -14,7 +14,7 @@ from annotated_types import Ge
 from tyro.conf import Positional
 
 from tuti.data import read_tokens
-from tuti.infer import PackedDecoder
+from tuti.infer import laid_out
 from tuti.nn import Decoder, load_decoder
 from tuti.pipelines import scores
 from tuti.pipelines.scores import Row, Section, Texts
@@ -215,7 +215,7 @@ def _answers(
 
 def _samples(config: Evaluate, folder: Path, texts: Texts, device: str, chat: bool) -> list[Section]:
     """The parrot score, the lengths of couplets, and some of what was written."""
-    model, template = PackedDecoder(_open(folder, device)), ChatTemplate.load(folder)
+    model, template = laid_out(_open(folder, device)), ChatTemplate.load(folder)
     written = scores.write_samples(model, template.tokenizer, texts, config.samples, config.length)
     shown: list[Row] = [{"prompt": s.prompt, "text": s.text} for s in written[:6]]
     if chat:

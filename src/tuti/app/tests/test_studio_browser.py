@@ -232,7 +232,7 @@ def test_what_a_model_or_a_person_writes_is_text_and_nothing_else(visit: Open) -
 def test_a_message_that_is_too_long_is_refused_with_a_remedy(visit: Open) -> None:
     page = visit("/chat?model=persian")
     ask(page, "x" * 20_000)
-    expect(page.get_by_role("alert").filter(has_text="shorter")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="shorten")).to_be_visible()
     page.get_by_role("textbox", name="Temperature").fill("hot")
     ask(page, "x")
     expect(

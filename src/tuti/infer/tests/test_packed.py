@@ -1,13 +1,14 @@
 """The layout for inference computes what the decoder computes."""
 
 import copy
+import itertools
 
 import pytest
 import torch
 
-from tuti.infer.packed import ROWS, PackedDecoder, pack, unpacked
+from tuti.infer.packed import PackedDecoder
 from tuti.nn import Decoder, DecoderConfig
-from tuti.nn.quantised import BLOCK, Bits, quantise
+from tuti.nn.quantised import Bits, quantise
 
 SHAPES = {
     "grouped": DecoderConfig(300, 48, 3, 6, 2, 8, 96, 64),
@@ -20,15 +21,16 @@ SHAPES = {
         120, 32, 2, 4, 2, 8, 48, 64, experts=5, active=3, shares="all", qk_norm=True
     ),
     "a window": DecoderConfig(120, 32, 2, 4, 2, 8, 48, 64, window=5),
+    "whole blocks": DecoderConfig(120, 64, 2, 4, 2, 32, 96, 64, qk_norm=True, qkv_bias=True, experts=4),
     "biases": DecoderConfig(120, 32, 2, 4, 2, 8, 48, 64, qkv_bias=True),
 }
 
 
-def lively(config: DecoderConfig) -> Decoder:
+def lively(config: DecoderConfig, strength: float = 6) -> Decoder:
     model = Decoder(config, torch.Generator().manual_seed(0))
     with torch.no_grad():
         for p in model.parameters():
-            p.mul_(6) if p.dim() == 2 else p.add_(torch.linspace(-0.5, 0.5, p.numel()))
+            p.mul_(strength) if p.dim() == 2 else p.add_(torch.linspace(-0.5, 0.5, p.numel()))
     return model
 
 
@@ -69,15 +71,16 @@ def rounded(decoder: Decoder, bits: Bits) -> Decoder:
     """The decoder with every matrix that can be quantised rounded to what it would be read as."""
     decoder = copy.deepcopy(decoder)
     for name, p in decoder.named_parameters():
-        if p.dim() == 2 and p.shape[1] % BLOCK == 0 and "router" not in name:
-            p.copy_(quantise(p, bits).rows(torch.arange(len(p))))
+        if p.dim() == 2 and "router" not in name:
+            p.copy_(quantise(p, bits).numbers[:, : p.shape[1]])
     return decoder
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("shape", ["untied, linear rope", "experts", "biases", "head wider than D/H"])
+@pytest.mark.parametrize("shape", SHAPES)
 def test_quantised_layers_compute_what_their_rounded_weights_do(shape: str, bits: Bits) -> None:
-    decoder = lively(SHAPES[shape])
+    """Almost: what they multiply is rounded to 8 bits. Without its layers a model is 49 % off and more."""
+    decoder = lively(SHAPES[shape], 3)
     packed, wanted = PackedDecoder(copy.deepcopy(decoder), bits), PackedDecoder(rounded(decoder, bits))
     ours, theirs = packed.cache(3, 64), wanted.cache(3, 64)
     source = torch.Generator().manual_seed(2)
@@ -85,8 +88,13 @@ def test_quantised_layers_compute_what_their_rounded_weights_do(shape: str, bits
         ids = torch.randint(0, 70, (len(slots), max(counts)), generator=source)
         found = packed(ids, cache=ours.window(slots, counts))
         hidden = wanted(ids, cache=theirs.window(slots, counts))
-        torch.testing.assert_close(found, hidden, atol=2e-4, rtol=1e-4)
-        torch.testing.assert_close(packed.logits(found), wanted.logits(hidden), atol=5e-4, rtol=1e-4)
+        assert apart(found, hidden) < 0.02
+        assert apart(packed.logits(found), wanted.logits(found)) < 0.02
+
+
+def apart(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """The size of the difference, as a share."""
+    return float((found - wanted).norm() / wanted.norm())
 
 
 def test_packing_takes_the_weights_away() -> None:
@@ -96,13 +104,28 @@ def test_packing_takes_the_weights_away() -> None:
     assert kept == {"norm.weight"}
 
 
-@pytest.mark.parametrize("out, inner", [(96, 32), (100, 36), (1, 5), (515, 64)])
-def test_a_packed_product_is_the_same_bits_in_any_company(out: int, inner: int) -> None:
-    weight, x = torch.randn(out, inner), torch.randn(40, inner)
-    product = pack(weight)
-    whole = product(x)
-    torch.testing.assert_close(whole, x @ weight.T, atol=1e-4, rtol=1e-5)
-    for rows in (ROWS, 5, 8, 13, 16, 31):
-        assert torch.equal(product(x[:rows].contiguous()), whole[:rows])
-        assert torch.equal(product(x[-rows:].contiguous()), whole[-rows:])
-        assert torch.equal(unpacked(lambda: weight, x[:rows].contiguous()), whole[:rows])
+@pytest.mark.parametrize("shape", ["grouped", "experts", "whole blocks", "a window"])
+def test_a_row_has_the_same_bits_in_any_company(shape: str) -> None:
+    """Read at once or token by token, alone or beside others: no sum is formed in another order."""
+    config = SHAPES[shape]
+    packed = PackedDecoder(lively(config))
+    texts = torch.randint(0, 77, (7, 40), generator=torch.Generator().manual_seed(3))
+    alone = packed.cache(1, 64)
+    wanted = packed(texts[:1], cache=alone.window([0], [40]))[0]
+    together = packed.cache(7, 64)
+    found, cuts = list[torch.Tensor](), [0, 1, 2, 9, 30, 31, 40]
+    for first, last in itertools.pairwise(cuts):
+        others = range(1, 1 + (last - first) % 7)
+        slots, counts = [*others, 0], [min(1 + slot, last - first) for slot in others] + [last - first]
+        made = packed(texts[slots, first:last], cache=together.window(slots, counts))
+        found.append(made[-1])
+        assert torch.equal(packed.logits(made)[-1], packed.logits(found[-1]))
+    assert torch.equal(torch.cat(found), wanted)
+
+
+def test_bfloat16_is_read_as_it_is() -> None:
+    decoder = lively(SHAPES["experts"]).bfloat16()
+    ids = torch.randint(0, 77, (1, 20))
+    made = [PackedDecoder(copy.deepcopy(model)) for model in (decoder, copy.deepcopy(decoder).float())]
+    half, whole = (model(ids, cache=model.cache(1, 20).window([0], [20])) for model in made)
+    assert torch.equal(half, whole)

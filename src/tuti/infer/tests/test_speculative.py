@@ -102,13 +102,13 @@ def test_right_guesses_save_passes() -> None:
         return PackedDecoder(model)
 
     def counted(name: str, inner: PackedDecoder) -> PackedDecoder:
-        forward = inner._forward  # pyright: ignore[reportPrivateUsage]
+        forward = inner._layers  # pyright: ignore[reportPrivateUsage]
 
         def count(*args: object) -> torch.Tensor:
             calls[name] += 1
             return forward(*args)  # pyright: ignore[reportArgumentType]
 
-        inner._forward = count  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
+        inner._layers = count  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
         return inner
 
     draft = DraftModel(english(), tokens=4)

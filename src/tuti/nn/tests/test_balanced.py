@@ -47,8 +47,9 @@ def test_a_balanced_model_loads_its_experts_more_evenly() -> None:
             optimiser.zero_grad()
             (nll(model, ids[:, :-1], ids[:, 1:]) / 256).backward()
             optimiser.step()
-        journal = Journal()
+        ids, journal = (torch.rand(64, 33, generator=chance) ** 3 * 50).long(), Journal()
         with torch.no_grad():
             model(ids[:, :-1], journal=journal)
-        evenness[weight] = float(load_balancing(journal))
-    assert evenness[0.1] < evenness[0.0] and evenness[0.1] < 2.05, evenness  # 2 is even
+        evenness[weight] = float(load_balancing(journal)) - 2  # 2 is even
+    # Of five seeds: 0 to 14 % of what it is without; the numbers differ between processors.
+    assert evenness[0.1] < evenness[0.0] / 4, evenness

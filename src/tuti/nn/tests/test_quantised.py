@@ -1,12 +1,16 @@
-"""Packed products against numpy on the unpacked numbers, and their promises."""
+"""Packed products against plain ones of the unpacked numbers, and their promises."""
 
+import os
+import subprocess
+import sys
+from typing import Literal
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuti.nn.quantised import BLOCK, Bits, Blocks, quantise, stacked
+from tuti.nn.quantised import BLOCK, Bits, Blocks, as_matrix, quantise, stacked, woven
 from tuti.run import UserError
 
 
@@ -15,7 +19,7 @@ def weight(rows: int, blocks: int, seed: int) -> torch.Tensor:
 
 
 def whole(blocks: Blocks) -> torch.Tensor:
-    return blocks.rows(torch.arange(blocks.shape[0]))
+    return blocks.numbers
 
 
 def one_by_one(blocks: Blocks, i: int, k: int) -> float:
@@ -35,19 +39,34 @@ def test_rows_are_what_the_format_says(bits: Bits) -> None:
     torch.testing.assert_close(whole(blocks), torch.tensor(expected), rtol=1e-6, atol=1e-6)
 
 
+def rounded(x: torch.Tensor) -> torch.Tensor:
+    """Blocks of 32 in 255 steps of their largest magnitude, in double precision."""
+    blocks = x.double().view(len(x), -1, BLOCK)
+    step = blocks.abs().amax(-1, keepdim=True) / 127
+    return ((blocks / step.clamp(min=1e-300)).round() * step).flatten(1)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 20), st.sampled_from([8, 4]), st.integers(0, 99))
 def test_products_equal_numpys(rows: int, blocks: int, count: int, bits: Bits, seed: int) -> None:
     packed = quantise(weight(rows, blocks, seed), bits)
     x = weight(count, blocks, seed + 1)
-    expected = x.double() @ whole(packed).double().T
-    torch.testing.assert_close(packed(x).double(), expected, rtol=1e-4, atol=2e-5)
+    expected = rounded(x) @ whole(packed).double().T
+    torch.testing.assert_close(woven(packed)(x).double(), expected, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
+def test_products_of_what_is_not_quantised(kind: torch.dtype) -> None:
+    matrix, x = torch.randn(75, 50).to(kind), torch.randn(9, 50)
+    found = as_matrix(matrix)(x)
+    torch.testing.assert_close(found.double(), x.double() @ matrix.double().T, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("bits", [16, 8, 4])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_row_has_the_same_bits_in_any_company(bits: Bits, threads: int) -> None:
-    packed, x = quantise(weight(75, 6, 1), bits), weight(33, 6, 2)
+def test_a_row_has_the_same_bits_in_any_company(bits: Bits | Literal[16], threads: int) -> None:
+    matrix, x = weight(75, 6, 1), weight(33, 6, 2)
+    packed = as_matrix(matrix.bfloat16()) if bits == 16 else woven(quantise(matrix, bits))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -57,6 +76,39 @@ def test_a_row_has_the_same_bits_in_any_company(bits: Bits, threads: int) -> Non
             assert torch.equal(packed(x[-count:]), alone[-count:])
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_tiles_hold_what_blocks_do(bits: Bits) -> None:
+    blocks = quantise(weight(75, 3, 7), bits)
+    which = torch.tensor([0, 74, 16, 15, 74])
+    assert torch.equal(woven(blocks).rows(which), whole(blocks)[which])
+
+
+def test_what_is_no_number_stays_none() -> None:
+    packed, x = woven(quantise(weight(20, 2, 1), 8)), weight(3, 2, 2)
+    x[1, 40] = float("nan")
+    assert bool(packed(x)[1].isnan().all()) and bool(packed(x)[::2].isfinite().all())
+
+
+GENERIC = """
+import numpy as np, torch
+from tuti.nn.quantised import quantise, woven
+for bits in (8, 4):
+    w, x = (torch.randn(n, 96, generator=torch.Generator().manual_seed(n)) for n in (40, 11))
+    print(woven(quantise(w, bits))(x).numpy().tobytes().hex())
+"""
+
+
+def test_processors_without_products_of_bytes_find_the_same_bits() -> None:
+    """The sums are of whole numbers, so it does not matter how a processor forms them."""
+    found = set[str]()
+    for features in ({}, {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"}):
+        made = subprocess.run(
+            [sys.executable, "-c", GENERIC], env=os.environ | features, capture_output=True, text=True, check=True
+        )
+        found.add(made.stdout)
+    assert len(found) == 1 and len(found.pop()) > 1000
 
 
 @pytest.mark.parametrize(("bits", "most"), [(8, 1 / 254), (4, 1 / 30)])
