@@ -20,8 +20,10 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+LOOP = {"nogil": True, "cache": True, "error_model": "numpy"}  # no branch at a division, so that it is a vector's
 WIDTH = 16  # lanes; a block of 32 columns is two times as many
 TILE = 6  # rows of the matrix that are unpacked together when several vectors wait for them
+TOGETHER = 12  # rows whose sums of 32 numbers each fit the registers
 CHUNK = 128  # vectors that a tile meets before the next: they should stay in the second cache
 
 FLOAT, INT = ir.FloatType(), ir.IntType(32)
@@ -157,7 +159,53 @@ def unpack(context, packed, i, out, r):
     return types.void(packed, types.intp, out, types.intp), written
 
 
-@njit(nogil=True, cache=True)
+def _sums_of_rows(count):
+    """An intrinsic: `count` rows `r` on of weights times rows `at` to `end` of values, 32 columns from `d` on."""
+
+    @intrinsic
+    def mixed(context, weights, values, at, end, r, d, out):
+        def written(context, b, signature, arguments):
+            arrays = of(context, b, *([each[n] for n in (0, 1, 6)] for each in (signature.args, arguments)))
+            (weight, wide), (value, size), (into, _) = arrays
+            _, _, first, last, r_at, d_at, _ = arguments
+            word = r_at.type
+            sums = [cgutils.alloca_once_value(b, FLOATS([0.0] * WIDTH)) for _ in range(2 * count)]
+            rows = [b.gep(weight, [b.mul(b.add(r_at, word(n)), wide[1])]) for n in range(count)]
+            with cgutils.for_range(b, b.sub(last, first)) as loop:
+                place = b.add(b.mul(b.add(first, loop.index), size[1]), d_at)
+                halves = [load(b, value, FLOATS, b.add(place, word(half))) for half in (0, WIDTH)]
+                for n, row in enumerate(rows):
+                    factor = every(b, load(b, row, FLOAT, loop.index))
+                    for half, total in zip(halves, sums[2 * n : 2 * n + 2], strict=True):
+                        b.store(fma(b, factor, half, b.load(total)), total)
+            for n, total in enumerate(sums):
+                place = b.add(b.mul(b.add(r_at, word(n // 2)), size[1]), b.add(d_at, word(n % 2 * WIDTH)))
+                b.store(b.load(total), b.bitcast(b.gep(into, [place]), FLOATS.as_pointer())).align = 1
+            return context.get_dummy_value()
+
+        return types.void(weights, values, *[types.intp] * 4, out), written
+
+    return mixed
+
+
+_mixed_one, _mixed_three, _mixed_all = (_sums_of_rows(count) for count in (1, 3, TOGETHER))
+
+
+@njit(**LOOP)
+def mix(weights, values, at, end, out):
+    """Each row's weighted sum of the values from `at` to `end`, from the first to the last."""
+    rows = len(weights)
+    whole, most = rows // TOGETHER * TOGETHER, rows // 3 * 3
+    for d in range(0, values.shape[1], 2 * WIDTH):
+        for r in range(0, whole, TOGETHER):
+            _mixed_all(weights, values, at, end, r, d, out)
+        for r in range(whole, most, 3):
+            _mixed_three(weights, values, at, end, r, d, out)
+        for r in range(most, rows):
+            _mixed_one(weights, values, at, end, r, d, out)
+
+
+@njit(**LOOP)
 def rows_span(x, packed, out, first, last):
     """Rows `first` to `last` of the matrix times each vector, into `out[:, first:last]`."""
     if len(x) == 1:
@@ -175,7 +223,7 @@ def rows_span(x, packed, out, first, last):
             tiled(x, blocks, 0, size, out, begin, end, start)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def tiled(x, tile, at, size, out, begin, end, start):
     """`size` fp32 rows from `at` on times vectors `begin` to `end`, into columns from `start` on.
 

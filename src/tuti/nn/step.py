@@ -12,7 +12,7 @@ every sum is formed in an order of its own, not of its company.
 import numpy as np
 from numba import njit, prange
 
-from tuti.nn.lanes import threads, tiled
+from tuti.nn.lanes import LOOP, mix, threads, tiled
 from tuti.nn.woven import WIDTH, ready, span, spread
 
 __all__ = ["attended", "fed", "placed", "thought", "threads"]
@@ -32,7 +32,7 @@ def placed(slots, starts, counts, shared):
     return places, np.stack((firsts, np.append(firsts[1:], len(offsets))), 1)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def attended(x, norm, eps, qkv, count, bias, head_norms, output, turns, store, layer, places, groups, window, parts):
     """x [rows, width] += attention of its norm; keys and values go to their places in the cache.
 
@@ -49,13 +49,13 @@ def attended(x, norm, eps, qkv, count, bias, head_norms, output, turns, store, l
     _add(x, seen, output, parts)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def thought(x, norm, eps, gate, up, down, parts):
     """x [rows, width] += the feed-forward layer of its norm."""
     _add(x, _gated(_normed(x, norm, eps, gate), gate, up, down, parts), down, parts)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def _normed(x, norm, eps, matrix):
     """The norm of each row, as wide as the matrix's blocks."""
     rows = np.zeros((len(x), matrix[0].shape[1] * 32), np.float32)
@@ -63,7 +63,7 @@ def _normed(x, norm, eps, matrix):
     return rows
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def _gated(rows, gate, up, down, parts):
     """silu(W_gate x) · W_up x, as wide as the blocks of `down`."""
     hidden = np.zeros((len(rows), down[0].shape[1] * 32), np.float32)
@@ -72,7 +72,7 @@ def _gated(rows, gate, up, down, parts):
     return hidden
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def _add(x, rows, matrix, parts):
     """x += rows times the matrix."""
     added = np.empty_like(x)
@@ -82,7 +82,7 @@ def _add(x, rows, matrix, parts):
             x[row, i] += added[row, i]
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def fed(x, gate, up, down, parts):
     """SwiGLU of rows: W_down (silu(W_gate x) · W_up x), each matrix (packed, scales)."""
     rows, out = np.zeros((len(x), gate[0].shape[1] * 32), np.float32), np.empty_like(x)
@@ -91,7 +91,7 @@ def fed(x, gate, up, down, parts):
     return out
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@njit(**LOOP, fastmath=FAST)
 def _norm(x, weight, eps, out):
     """Each row divided by the root of its mean square, times the weight (`nn/norm.py`)."""
     for row in range(len(x)):
@@ -103,7 +103,7 @@ def _norm(x, weight, eps, out):
             out[row, i] = x[row, i] * factor * weight[i]
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def _place(heads, bias, head_norms, eps, turns, store, layer, places):
     """Queries and keys are turned by their place, keys and values written to the cache."""
     kv_heads = store.shape[3]
@@ -123,7 +123,7 @@ def _place(heads, bias, head_norms, eps, turns, store, layer, places):
                 store[slot, layer, 1, head, place, d] = own[count + kv_heads + head, d]
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@njit(**LOOP, fastmath=FAST)
 def _turn(heads, count, turn):
     """Rotary position embedding: planes (j, j + half) of each head turned (`nn/rope.py`)."""
     half = heads.shape[1] // 2
@@ -134,7 +134,7 @@ def _turn(heads, count, turn):
             heads[head, j + half] = b * turn[0, j] + a * turn[1, j]
 
 
-@njit(parallel=True, nogil=True, cache=True)
+@njit(**LOOP, parallel=True)
 def _look(heads, store, layer, places, groups, window, out, parts):
     """Queries look at what their slot holds up to them; a group's rows and heads share keys and values."""
     tasks = len(groups) * store.shape[3]
@@ -143,60 +143,60 @@ def _look(heads, store, layer, places, groups, window, out, parts):
             _look_one(heads, store, layer, places, groups, window, out, task)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def _look_one(heads, store, layer, places, groups, window, out, task):
     kv_heads, length, size = store.shape[3], store.shape[4], heads.shape[2]
-    shared, (first, last), kv = heads.shape[1] // kv_heads - 2, groups[task // kv_heads], task % kv_heads
+    shared, (first, last), kv = heads.shape[1] // kv_heads - 2, groups[task % len(groups)], task // len(groups)
     slot, end = places[first, 0], places[last - 1, 1] + 1
-    at = max(0, places[first, 1] + 1 - window) // 4 * 4  # sums go by fours, wherever they begin
+    at = max(0, places[first, 1] + 1 - window)
     queries = np.zeros(((last - first) * shared, store.shape[5]), np.float32)
     for q in range(len(queries)):
         for d in range(size):
             queries[q, d] = heads[first + q // shared, kv * shared + q % shared, d]
-    scores = np.empty((len(queries), (end - at + 3) // 4 * 4), np.float32)
+    scores = np.empty((len(queries), end - at), np.float32)
     keys = store[slot, layer, 0, kv].reshape(length, -1, 32)
     for key in range(at, end, KEYS):
         tiled(queries, keys, key, min(KEYS, end - key), scores, 0, len(queries), key - at)
     for q in range(len(queries)):
         place = places[first + q // shared, 1]
         _soften(scores[q], max(0, place + 1 - window) - at, place + 1 - at, 1 / np.sqrt(size))
-    _mix(scores, store[slot, layer, 1, kv], at, end, queries)
+    mix(scores, store[slot, layer, 1, kv], at, end, queries)
     for q in range(len(queries)):
         for d in range(size):
             out[first + q // shared, (kv * shared + q % shared) * size + d] = queries[q, d]
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@njit(**LOOP, fastmath=FAST)
 def _soften(scores, begin, end, factor):
     """The softmax of the scores between begin and end, 0 elsewhere."""
-    highest, total, factor = scores[begin], np.float32(0), np.float32(factor)
-    for t in range(begin, end):
-        highest = max(highest, scores[t])
-    for t in range(begin, end):
-        scores[t] = exp((scores[t] - highest) * factor)
-        total += scores[t]
+    scores[:begin] = 0
+    scores[end:] = 0
+    seen = scores[begin:end]  # an index from 0 on is no negative one: the loops become vectors
+    highest = np.int32(_highest(seen)).view(np.float32)
+    total, factor = np.float32(0), np.float32(factor)
+    for t in range(len(seen)):
+        seen[t] = exp((seen[t] - highest) * factor)
+        total += seen[t]
     total = np.float32(1) / total
-    for t in range(len(scores)):
-        scores[t] = scores[t] * total if begin <= t < end else np.float32(0)
+    for t in range(len(seen)):
+        seen[t] *= total
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
-def _mix(weights, values, at, end, out):
-    """Each row's sum of the values from `at` to `end`, by fours; the last stands for those after it."""
-    for row in range(len(weights)):
-        for d in range(out.shape[1]):
-            out[row, d] = 0
-    for t in range(at, end, 4):
-        a, b = values[t], values[min(t + 1, end - 1)]
-        c, e = values[min(t + 2, end - 1)], values[min(t + 3, end - 1)]
-        for row in range(len(weights)):
-            w, i = weights[row], t - at
-            p, q, r, s = w[i], w[i + 1], w[i + 2], w[i + 3]
-            for d in range(out.shape[1]):
-                out[row, d] += p * a[d] + q * b[d] + r * c[d] + s * e[d]
+@njit(**LOOP)
+def _highest(scores):
+    """The largest, by bits made to be in order as whole numbers, whose comparisons become vectors."""
+    bits, highest = scores.view(np.int32), np.int32(-(2**31))
+    for t in range(len(bits)):
+        highest = max(highest, _ordered(bits[t]))
+    return _ordered(highest)
 
 
-@njit(parallel=True, nogil=True, cache=True)
+@njit(**LOOP)
+def _ordered(bits):
+    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@njit(**LOOP, parallel=True)
 def _gate(x, gate, gate_scales, up, up_scales, hidden, other, parts):
     """silu(W_gate x) · W_up x; each part makes both for its columns."""
     for part in prange(parts):
@@ -207,15 +207,15 @@ def _gate(x, gate, gate_scales, up, up_scales, hidden, other, parts):
         _silu(hidden, other, first * width, last * width)
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@njit(**LOOP, fastmath=FAST)
 def _silu(hidden, other, first, last):
     for row in range(len(hidden)):
-        for i in range(first, last):
-            value = hidden[row, i]
-            hidden[row, i] = value / (np.float32(1) + exp(-value)) * other[row, i]
+        values, factors = hidden[row, first:last], other[row, first:last]
+        for i in range(len(values)):
+            values[i] *= factors[i] / (np.float32(1) + exp(-values[i]))
 
 
-@njit(nogil=True, cache=True, fastmath=FAST, inline="always")
+@njit(**LOOP, fastmath=FAST, inline="always")
 def exp(x):
     """eˣ in fp32 to 2 units in the last place, of arithmetic alone so that it becomes vectors.
 

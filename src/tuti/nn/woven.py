@@ -16,7 +16,7 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tuti.nn.lanes import CHUNK, FLOAT, FLOATS, INT, INTS, WIDTH, every, fma, load, of, rows_span, threads
+from tuti.nn.lanes import CHUNK, FLOAT, FLOATS, INT, INTS, LOOP, WIDTH, every, fma, load, of, rows_span, threads
 
 TOGETHER = 8  # vectors that meet a tile at once: their sums fit the registers
 
@@ -97,7 +97,7 @@ def _dots(count):
 _one, _eight = _dots(1), _dots(TOGETHER)
 
 
-@njit(parallel=True, nogil=True, cache=True)
+@njit(**LOOP, parallel=True)
 def rounded(x, parts):
     """Rows [M, 32 G] in blocks of 8 bits: (numbers int8 [M, G, 32], factors, their sums [M, G])."""
     rows, blocks = len(x), x.shape[1] // 32
@@ -111,7 +111,7 @@ def rounded(x, parts):
     return numbers, factors, sums
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def _round(x, numbers, factors, sums, first, last):
     for row in range(first, last):
         for block in range(x.shape[1] // 32):
@@ -127,7 +127,7 @@ def _round(x, numbers, factors, sums, first, last):
             factors[row, block], sums[row, block] = most / np.float32(127), total
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def _largest(bits):
     """The largest magnitude of 32 numbers, by their bits, so that what is no number stays none."""
     largest = np.int32(0)
@@ -136,7 +136,7 @@ def _largest(bits):
     return largest
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def _span(x, packed, scales, out, first, last):
     """Tiles `first` to `last` of the matrix times each rounded row, into their columns of `out`."""
     numbers, factors, sums = x
@@ -153,7 +153,7 @@ def _span(x, packed, scales, out, first, last):
                 _put(found, 1, out, r, t)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def _put(found, count, out, r, t):
     """A tile's columns, as many of them as there are."""
     for n in range(count):
@@ -161,7 +161,7 @@ def _put(found, count, out, r, t):
             out[r + n, WIDTH * t + i] = found[n, i]
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def ready(x, packed, parts):
     """Rows as `span` takes them for this matrix."""
     if packed.ndim == 3:
@@ -169,7 +169,7 @@ def ready(x, packed, parts):
     return rounded(x, parts)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def span(x, packed, scales, out, first, last):
     """Rows, or tiles, `first` to `last` of a matrix times each row of x, into their columns of `out`."""
     if packed.ndim == 3:
@@ -178,13 +178,13 @@ def span(x, packed, scales, out, first, last):
         _span(x, packed, scales, out, first, last)
 
 
-@njit(parallel=True, nogil=True, cache=True)
+@njit(**LOOP, parallel=True)
 def _spread(x, packed, scales, out, parts):
     for part in prange(parts):
         span(x, packed, scales, out, len(packed) * part // parts, len(packed) * (part + 1) // parts)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def spread(x, packed, scales, out, parts):
     """x [M, K in whole blocks] times all rows of the matrix, into `out` [M, N]."""
     _spread(ready(x, packed, parts), packed, scales, out, parts)
