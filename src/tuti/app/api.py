@@ -46,22 +46,15 @@ class Unknown(Exception):
 
 
 def create_app(
-    models: Sequence[LoadedModel],
-    *,
-    slots: int = 16,
-    length: int = 0,
-    waiting: int = 64,
-    names: Sequence[str] = (),
-    token: str = "",
+    models: Sequence[LoadedModel], *, slots: int = 16, length: int = 0, waiting: int = 64,
+    names: Sequence[str] = (), token: str = "",
 ) -> FastAPI:
     """The app; its engines run until it shuts down. `app.state.api` gives Studio the engines.
 
     names: hosts it answers to beside localhost. token: asked of everyone, if not empty.
     """
     served = {
-        one.name: Served(
-            one, Engine(one.model, one.tokenizer, slots=slots, length=length, waiting=waiting)
-        )
+        one.name: Served(one, Engine(one.model, one.tokenizer, slots=slots, length=length, waiting=waiting))
         for one in models
     }
     api = Api(served)
@@ -249,11 +242,7 @@ async def _whole(
 
 
 async def _stream(
-    jobs: Sequence[Job],
-    tickets: list[Ticket],
-    inbox: Inbox,
-    envelope: Envelope,
-    read: int | None,
+    jobs: Sequence[Job], tickets: list[Ticket], inbox: Inbox, envelope: Envelope, read: int | None
 ) -> AsyncGenerator[str]:
     """Server-sent events as the tokens come; `read` is given where usage is to be told."""
     index_of = {id(ticket): i for i, ticket in enumerate(tickets)}

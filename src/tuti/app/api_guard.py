@@ -21,12 +21,7 @@ POLICY_VIOLATION = 1008  # the websocket's closing code
 
 
 def failure(
-    status: int,
-    message: str,
-    hint: str = "",
-    *,
-    code: str | None = None,
-    param: str | None = None,
+    status: int, message: str, hint: str = "", *, code: str | None = None, param: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """An error as OpenAI's clients read it; the remedy is at its end."""
@@ -66,18 +61,15 @@ class Guard:
         host = asked.headers.get("host", "").lower()
         if _name(host) not in self.hosts:
             return failure(
-                403,
-                f"this server does not answer to the name {_name(host)!r}",
+                403, f"this server does not answer to the name {_name(host)!r}",
                 f"use http://127.0.0.1, or start it with --names {_name(host) or 'NAME'}",
                 code="unknown_host",
             )
         origin = asked.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host:
             return failure(
-                403,
-                f"a page of {origin} may not use this server",
-                "open the page that this server shows, or call it from a program",
-                code="foreign_origin",
+                403, f"a page of {origin} may not use this server",
+                "open the page that this server shows, or call it from a program", code="foreign_origin",
             )
         if not self.token:
             return None
@@ -93,11 +85,9 @@ class Guard:
         if self._right(asked.cookies.get(COOKIE, "")):
             return None
         return failure(
-            401,
-            "this server asks for its token",
+            401, "this server asks for its token",
             "send Authorization: Bearer TOKEN, as the server printed it when it started",
-            code="invalid_api_key",
-            headers={"WWW-Authenticate": "Bearer"},
+            code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"},
         )
 
     def _right(self, given: str) -> bool:

@@ -127,16 +127,10 @@ class Common(BaseModel):
         """The rule of one of the n answers; with a seed, each has its own, made from it."""
         return Sampling(
             temperature=1.0 if self.temperature is None else self.temperature,
-            top_p=1.0 if self.top_p is None else self.top_p,
-            top_k=self.top_k,
-            max_tokens=max_tokens,
-            stop=self.stops,
-            seed=None if self.seed is None else self.seed + choice,
-            logprobs=logprobs,
-            min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
-            frequency_penalty=self.frequency_penalty or 0.0,
-            presence_penalty=self.presence_penalty or 0.0,
+            top_p=1.0 if self.top_p is None else self.top_p, top_k=self.top_k, max_tokens=max_tokens,
+            stop=self.stops, seed=None if self.seed is None else self.seed + choice, logprobs=logprobs,
+            min_p=self.min_p, repetition_penalty=self.repetition_penalty,
+            frequency_penalty=self.frequency_penalty or 0.0, presence_penalty=self.presence_penalty or 0.0,
             grammar=grammar,
         )
 

@@ -121,15 +121,9 @@ def patient_of(about: dict[str, Any]) -> "Patient":
     parts = _parts_of(about)(config, run)
     kinds = {name.partition(":")[0] for name in run.inputs}
     return Patient(
-        parts,
-        config.steps,
-        template_of(config),
-        chat="Documents" in kinds,
-        pretrained="LanguageModel" in kinds,
-        precision=config.precision,
-        device=device,
-        micro=getattr(config, "micro", 0),
-        free=free_bytes(device),
+        parts, config.steps, template_of(config), chat="Documents" in kinds,
+        pretrained="LanguageModel" in kinds, precision=config.precision, device=device,
+        micro=getattr(config, "micro", 0), free=free_bytes(device),
     )
 
 

@@ -78,12 +78,7 @@ def make_app(config: Serve, loaded: "Sequence[LoadedModel]", token: str) -> "Fas
 
     names = (*config.names, *_own_names(config.host))
     app = create_app(
-        loaded,
-        slots=config.slots,
-        length=config.length,
-        waiting=config.waiting,
-        names=names,
-        token=token,
+        loaded, slots=config.slots, length=config.length, waiting=config.waiting, names=names, token=token
     )
     voices = EngineVoices(app.state.api, RunVoices(config.runs))
     mount_studio(app, config.runs, config.folders, voices=voices)

@@ -14,13 +14,7 @@ REPEATS = 30
 
 
 def update_batches(
-    tokens: Tokens,
-    context: int,
-    rows: int,
-    micro: int,
-    steps: int,
-    seed: int,
-    balance: float = 1.0,
+    tokens: Tokens, context: int, rows: int, micro: int, steps: int, seed: int, balance: float = 1.0,
     dropout: float = 0.0,
 ) -> Callable[[int], list[Batch]]:
     """The micro-batches of update number n: `rows` packed rows in `micro` equal parts."""
@@ -30,8 +24,7 @@ def update_batches(
     share = rows // micro
     if share * micro != rows:
         raise UserError(
-            f"{rows} rows do not make {micro} equal micro-batches",
-            hint=f"--rows {max(1, share) * micro}",
+            f"{rows} rows do not make {micro} equal micro-batches", hint=f"--rows {max(1, share) * micro}"
         )
 
     def batches(step: int) -> list[Batch]:

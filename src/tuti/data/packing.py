@@ -59,11 +59,7 @@ class PackedRows:
     """All documents of a split in a random order, cut into rows of `context` predicted tokens."""
 
     def __init__(
-        self,
-        tokens: Tokens,
-        context: int,
-        seed: int,
-        weights: NDArray[np.float64] | None = None,
+        self, tokens: Tokens, context: int, seed: int, weights: NDArray[np.float64] | None = None,
         dropout: NDArray[np.float64] | None = None,
     ) -> None:
         """weights: how often each document is drawn an epoch. dropout: each document's probability."""

@@ -53,15 +53,8 @@ class Engine:
     """
 
     def __init__(
-        self,
-        model: Model,
-        tokenizer: Tokenizer,
-        *,
-        slots: int = 16,
-        length: int = 0,
-        waiting: int = 64,
-        chunk: int = CHUNK,
-        memory: int = CACHE_BYTES,
+        self, model: Model, tokenizer: Tokenizer, *, slots: int = 16, length: int = 0, waiting: int = 64,
+        chunk: int = CHUNK, memory: int = CACHE_BYTES,
     ) -> None:
         """`length`: tokens of one prompt and its answer together (0: the context, or what `memory` holds).
 

@@ -41,11 +41,7 @@ class Token:
 
 
 def generate(
-    model: Model,
-    tokenizer: Tokenizer,
-    prompt: Sequence[int],
-    sampling: Sampling,
-    ends: Sequence[int] = (),
+    model: Model, tokenizer: Tokenizer, prompt: Sequence[int], sampling: Sampling, ends: Sequence[int] = (),
     draft: Draft | None = None,
 ) -> Iterator[Token]:
     """Tokens as they are made, until one of `ends`, a stop string, max_tokens, the end of grammar or context.
@@ -70,13 +66,8 @@ def generate(
 
 @torch.no_grad()  # not inference_mode: tables that a decoder keeps must stay fit for training
 def _steps(
-    model: Model,
-    spelling: Spelling,
-    prompt: Sequence[int],
-    sampling: Sampling,
-    ends: frozenset[int],
-    rule: Constraint | None,
-    draft: Draft | None,
+    model: Model, spelling: Spelling, prompt: Sequence[int], sampling: Sampling, ends: frozenset[int],
+    rule: Constraint | None, draft: Draft | None,
 ) -> Generator[Token]:
     context = model.config.context
     if not 0 < len(prompt) <= context:
@@ -128,14 +119,8 @@ def fitting(prompt: Sequence[int], model: Model, max_tokens: int) -> Sequence[in
 
 
 def sample_text(
-    model: Model,
-    tokenizer: Tokenizer,
-    prompt: str = "",
-    *,
-    max_tokens: int = 64,
-    temperature: float = 0.8,
-    top_p: float = 0.95,
-    seed: int | None = 0,
+    model: Model, tokenizer: Tokenizer, prompt: str = "", *, max_tokens: int = 64, temperature: float = 0.8,
+    top_p: float = 0.95, seed: int | None = 0,
 ) -> str:
     """How a model goes on from a prompt, for a glance while it trains; ends where the document ends.
 

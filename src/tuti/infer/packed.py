@@ -94,10 +94,7 @@ class PackedDecoder:
 
     @torch.inference_mode()
     def __init__(
-        self,
-        model: Decoder,
-        bits: Bits | None = None,
-        blocks: Mapping[str, Blocks] | None = None,
+        self, model: Decoder, bits: Bits | None = None, blocks: Mapping[str, Blocks] | None = None,
         sparse: Sparse | None = None,
     ):
         self.config: DecoderConfig = model.config
@@ -144,7 +141,7 @@ class PackedDecoder:
         for index, layer in enumerate(self.layers):
             gated = layer.feed_forward
             with step.threads(n):
-                step.attended(numbers, *layer.attention, *placed, index, *rows, window, n)
+                step.attended(numbers, *layer.attention, *placed, index, rows, window, n)
                 if isinstance(gated, Gated):
                     step.thought(numbers, layer.mlp_norm.numpy(), c.norm_eps, *gated.arrays, n)
             if not isinstance(gated, Gated):
@@ -168,9 +165,8 @@ class _Packing:
     """A decoder's matrices, packed one by one while its own weights are let go."""
 
     def __init__(self, model: Decoder, bits: Bits | None, blocks: Mapping[str, Blocks]):
-        self.config = model.config
+        self.config, self.blocks = model.config, blocks
         self.bits: Bits | None = bits
-        self.blocks = blocks
         self.names = {id(module): name for name, module in cast(Named, model.named_modules())}
 
     def matrix(self, module: nn.Linear | nn.Embedding) -> Matrix:
@@ -185,12 +181,12 @@ class _Packing:
         if found is None and not self.bits:
             return [as_matrix(part) for part in weight.chunk(count)]
         blocks = found or quantise(weight, self.bits or 8)
-        orders = torch.arange(len(blocks.packed)).chunk(count)
-        return [woven(blocks.reordered(order)) for order in orders]
+        return [woven(blocks.reordered(rows)) for rows in torch.arange(len(blocks.packed)).chunk(count)]
 
     def fed(self, mlp: MLP) -> Gated:
         """A feed-forward layer, of as many rows as it is given."""
-        return Gated(*self.parts(mlp.gate_up, 2), self.matrix(mlp.down))
+        gate, up = self.parts(mlp.gate_up, 2)
+        return Gated(gate, up, self.matrix(mlp.down))
 
     def mixed(self, moe: MoE) -> Rows:
         """Rows to their experts and back: only the weights of experts that have rows are read."""
@@ -214,6 +210,5 @@ class _Packing:
             feed_forward = self.mixed(mlp) if sparse is None else sparse(block.layer, mlp.router)
         return Layer(
             (norm.numpy(), c.norm_eps, qkv.arrays, c.heads, *numbers, output.arrays),
-            block.mlp_norm.weight.detach().float(),
-            feed_forward,
+            block.mlp_norm.weight.detach().float(), feed_forward,
         )

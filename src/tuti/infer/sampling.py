@@ -47,12 +47,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         limits = (
-            ("temperature", self.temperature, 0.0, 100.0),
-            ("top_p", self.top_p, 0.0, 1.0),
-            ("top_k", self.top_k, 0, 2**31),
-            ("max_tokens", self.max_tokens, 0, 2**31),
-            ("logprobs", self.logprobs or 0, 0, 100),
-            ("min_p", self.min_p, 0.0, 1.0),
+            ("temperature", self.temperature, 0.0, 100.0), ("top_p", self.top_p, 0.0, 1.0),
+            ("top_k", self.top_k, 0, 2**31), ("max_tokens", self.max_tokens, 0, 2**31),
+            ("logprobs", self.logprobs or 0, 0, 100), ("min_p", self.min_p, 0.0, 1.0),
             ("repetition_penalty", self.repetition_penalty, 0.01, 100.0),
             ("frequency_penalty", self.frequency_penalty, -2.0, 2.0),
             ("presence_penalty", self.presence_penalty, -2.0, 2.0),
@@ -74,9 +71,7 @@ class Sampling:
 
 
 def sample(
-    logits: Float[Tensor, "batch vocab"],
-    samplings: Sequence[Sampling],
-    sources: Sequence[random.Random],
+    logits: Float[Tensor, "batch vocab"], samplings: Sequence[Sampling], sources: Sequence[random.Random],
     said: Sequence[tuple[Sequence[int], int]] = (),
 ) -> list[int]:
     """One id a row, each row by its own rule and its own source (one draw unless greedy).

@@ -3,8 +3,6 @@
 softmax(q kᵀ / sqrt(E)) v by torch's scaled_dot_product_attention; keys are never repeated.
 """
 
-from __future__ import annotations
-
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -25,10 +23,8 @@ class Past(Protocol):
 
 
 def causal_attend(
-    q: Float[Tensor, "batch time heads dim"],
-    k: Float[Tensor, "batch time kv dim"],
-    v: Float[Tensor, "batch time kv dim"],
-    mask: Float[Tensor, "batch 1 time time"] | None = None,
+    q: Float[Tensor, "batch time heads dim"], k: Float[Tensor, "batch time kv dim"],
+    v: Float[Tensor, "batch time kv dim"], mask: Float[Tensor, "batch 1 time time"] | None = None,
     window: int | None = None,
 ) -> Float[Tensor, "batch time heads dim"]:
     """Each token attends to itself and those before it, at most `window` in all.
@@ -44,17 +40,13 @@ def causal_attend(
         return chunked_attend(q, k, v, mask)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     grouped = q.shape[1] != k.shape[1]
-    out = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped
-    )
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
     return out.transpose(1, 2)
 
 
 def windowed_attend(
-    q: Float[Tensor, "batch time heads dim"],
-    k: Float[Tensor, "batch time kv dim"],
-    v: Float[Tensor, "batch time kv dim"],
-    window: int,
+    q: Float[Tensor, "batch time heads dim"], k: Float[Tensor, "batch time kv dim"],
+    v: Float[Tensor, "batch time kv dim"], window: int,
 ) -> Float[Tensor, "batch time heads dim"]:
     """Sliding-window attention (Beltagy et al. 2020): a block of queries reads only keys that it may see.
 
@@ -73,10 +65,8 @@ def windowed_attend(
 
 
 def attend(
-    q: Float[Tensor, "batch time heads dim"],
-    k: Float[Tensor, "batch kv source dim"],
-    v: Float[Tensor, "batch kv source dim"],
-    mask: Float[Tensor, "batch 1 time source"] | None,
+    q: Float[Tensor, "batch time heads dim"], k: Float[Tensor, "batch kv source dim"],
+    v: Float[Tensor, "batch kv source dim"], mask: Float[Tensor, "batch 1 time source"] | None,
 ) -> Float[Tensor, "batch time heads dim"]:
     """Attention over cached keys, the G heads of a group laid along the query's time axis."""
     batch, time, heads, dim = q.shape
@@ -112,16 +102,8 @@ class Attention(nn.Module):
     """
 
     def __init__(
-        self,
-        width: int,
-        heads: int,
-        kv_heads: int,
-        head_dim: int,
-        layer: int,
-        window: int | None = None,
-        *,
-        bias: bool = False,
-        norm_eps: float | None = None,
+        self, width: int, heads: int, kv_heads: int, head_dim: int, layer: int, window: int | None = None,
+        *, bias: bool = False, norm_eps: float | None = None,
     ):
         super().__init__()
         self.heads, self.kv_heads, self.head_dim, self.layer = heads, kv_heads, head_dim, layer

@@ -41,16 +41,8 @@ class KVCache:
     """Keys and values [slots, layers, 2, kv_heads, length, head_dim]."""
 
     def __init__(
-        self,
-        layers: int,
-        kv_heads: int,
-        head_dim: int,
-        slots: int,
-        length: int,
-        window: int | None = None,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
+        self, layers: int, kv_heads: int, head_dim: int, slots: int, length: int, window: int | None = None,
+        *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
     ):
         shape = (slots, layers, 2, kv_heads, length, head_dim)
         self._memory = _reserved(shape, dtype) if torch.device(device).type == "cpu" else None
@@ -130,9 +122,7 @@ class CacheWindow:
         if slots == list(range(first, last + 1)):
             self.rows = slice(first, last + 1)
         start = torch.tensor(self.starts, device=device)
-        self.positions: Int[Tensor, "batch time"] = start[:, None] + torch.arange(
-            self.time, device=device
-        )
+        self.positions: Int[Tensor, "batch time"] = start[:, None] + torch.arange(self.time, device=device)
 
     @cached_property
     def mask(self) -> Float[Tensor, "batch 1 time source"] | None:
@@ -157,10 +147,7 @@ class CacheWindow:
 
     @torch.no_grad()
     def attend(
-        self,
-        layer: int,
-        q: Float[Tensor, "batch time heads dim"],
-        k: Float[Tensor, "batch time kv dim"],
+        self, layer: int, q: Float[Tensor, "batch time heads dim"], k: Float[Tensor, "batch time kv dim"],
         v: Float[Tensor, "batch time kv dim"],
     ) -> Float[Tensor, "batch time heads dim"]:
         """Append k and v to the layer's cache, then attend from q to all that each row may see.
@@ -169,16 +156,12 @@ class CacheWindow:
         """
         assert q.shape[:2] == self.positions.shape, (q.shape, self.positions.shape)
         keys, values = self.cache.store[:, layer].unbind(1)
-        for row, (slot, start, count) in enumerate(
-            zip(self.slots, self.starts, self.counts, strict=True)
-        ):
+        for row, (slot, start, count) in enumerate(zip(self.slots, self.starts, self.counts, strict=True)):
             keys[slot, :, start : start + count] = k[row, :count].transpose(0, 1)
             values[slot, :, start : start + count] = v[row, :count].transpose(0, 1)
         if self.fresh:
             return causal_attend(q, k, v, window=self.cache.seen)
-        return attend(
-            q, keys[self.rows, :, : self.end], values[self.rows, :, : self.end], self.mask
-        )
+        return attend(q, keys[self.rows, :, : self.end], values[self.rows, :, : self.end], self.mask)
 
     def commit(self) -> None:
         """Count the new tokens as valid; the decoder calls it once, after its last layer."""

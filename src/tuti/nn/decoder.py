@@ -1,7 +1,5 @@
 """A Llama-shaped decoder (Touvron et al. 2023): pre-norm blocks of attention and SwiGLU, or of experts."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -194,36 +192,19 @@ class Decoder(nn.Module):
 
     @overload
     def forward(
-        self,
-        ids: Tensor,
-        *,
-        positions: Tensor | None = None,
-        documents: Tensor | None = None,
-        cache: CacheWindow | None = None,
-        journal: Journal | None = None,
+        self, ids: Tensor, *, positions: Tensor | None = None, documents: Tensor | None = None,
+        cache: CacheWindow | None = None, journal: Journal | None = None,
     ) -> Tensor: ...
     @overload
     def forward(
-        self,
-        ids: Tensor,
-        *,
-        positions: Tensor | None = None,
-        documents: Tensor | None = None,
-        targets: Tensor,
-        loss: Loss = summed_nll,
-        dropout: Dropout | None = None,
+        self, ids: Tensor, *, positions: Tensor | None = None, documents: Tensor | None = None,
+        targets: Tensor, loss: Loss = summed_nll, dropout: Dropout | None = None,
     ) -> Tensor: ...
     def forward(
-        self,
-        ids: Int[Tensor, "batch time"],
-        *,
-        positions: Int[Tensor, "batch time"] | None = None,
-        documents: Int[Tensor, "batch time"] | None = None,
-        cache: CacheWindow | None = None,
-        targets: Int[Tensor, "batch time"] | None = None,
-        loss: Loss = summed_nll,
-        dropout: Dropout | None = None,
-        journal: Journal | None = None,
+        self, ids: Int[Tensor, "batch time"], *, positions: Int[Tensor, "batch time"] | None = None,
+        documents: Int[Tensor, "batch time"] | None = None, cache: CacheWindow | None = None,
+        targets: Int[Tensor, "batch time"] | None = None, loss: Loss = summed_nll,
+        dropout: Dropout | None = None, journal: Journal | None = None,
     ) -> Tensor:
         """Hidden states [B, T, D] after the last norm; with `targets`, loss(hidden, readout, targets).
 
@@ -254,11 +235,8 @@ class Decoder(nn.Module):
         return nats
 
     def _placed(
-        self,
-        x: Float[Tensor, "batch time dim"],
-        positions: Int[Tensor, "batch time"] | None,
-        documents: Int[Tensor, "batch time"] | None,
-        cache: CacheWindow | None,
+        self, x: Float[Tensor, "batch time dim"], positions: Int[Tensor, "batch time"] | None,
+        documents: Int[Tensor, "batch time"] | None, cache: CacheWindow | None,
     ) -> tuple[Float[Tensor, "#batch time 2 planes"], Float[Tensor, "batch 1 time time"] | None]:
         """Each token's angles, and what hides other documents from it."""
         if documents is not None and bool((documents == documents[:, :1]).all()):
@@ -288,11 +266,8 @@ def _gradient_only(penalty: Tensor) -> Tensor:
 
 
 def nll(
-    model: nn.Module,
-    ids: Int[Tensor, "batch time"],
-    targets: Int[Tensor, "batch time"],
-    documents: Int[Tensor, "batch time"] | None = None,
-    dropout: Dropout | None = None,
+    model: nn.Module, ids: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"],
+    documents: Int[Tensor, "batch time"] | None = None, dropout: Dropout | None = None,
 ) -> Float[Tensor, ""]:
     """Summed negative log-likelihood in nats of the targets that are not -100.
 
@@ -302,9 +277,7 @@ def nll(
 
 
 def token_nll(
-    model: nn.Module,
-    ids: Int[Tensor, "batch time"],
-    targets: Int[Tensor, "batch time"],
+    model: nn.Module, ids: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"],
     documents: Int[Tensor, "batch time"] | None = None,
 ) -> Float[Tensor, "batch time"]:
     """Each target's negative log-likelihood in nats, 0 where it is -100."""

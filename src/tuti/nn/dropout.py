@@ -44,9 +44,7 @@ class Masks:
     tokens: Int[Tensor, " dropped"]
     scales: Float[Tensor, "places dropped dim"]
 
-    def __call__(
-        self, x: Float[Tensor, "batch time dim"], place: int
-    ) -> Float[Tensor, "batch time dim"]:
+    def __call__(self, x: Float[Tensor, "batch time dim"], place: int) -> Float[Tensor, "batch time dim"]:
         """x with each channel zeroed with its token's probability, else divided by 1 - p."""
         scale = torch.ones_like(x)
         scale.view(-1, x.shape[-1])[self.tokens] = self.scales[place]

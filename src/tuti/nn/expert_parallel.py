@@ -8,8 +8,6 @@ expert made of it: two all-to-alls forward, two backward. What a process holds o
 the sum over all processes' tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -35,9 +33,7 @@ class _Exchange(torch.autograd.Function):
     """Rows to the processes they are for; their gradients travel back the same way."""
 
     @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, sent: list[int], got: list[int], group: dist.ProcessGroup
-    ) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, sent: list[int], got: list[int], group: dist.ProcessGroup) -> Tensor:
         ctx.sent, ctx.got, ctx.group = sent, got, group
         out = rows.new_empty(sum(got), *rows.shape[1:])
         dist.all_to_all_single(out, rows.contiguous(), got, sent, group=group)

@@ -57,8 +57,7 @@ class Tensors:
         found, kind = tuple(part.get_shape()), part.get_dtype()
         if found != shape:
             raise UserError(
-                f"{name} in {self.where} has the shape {list(found)}; its configuration "
-                f"says {list(shape)}",
+                f"{name} in {self.where} has the shape {list(found)}; its configuration says {list(shape)}",
                 hint="the configuration and the weights are of different models",
             )
         if kind not in FLOATS:
@@ -96,12 +95,8 @@ def open_safetensors(path: Path) -> Generator[Tensors]:
 
 
 def save_decoder(
-    model: Decoder,
-    folder: Path,
-    *,
-    dtype: torch.dtype | None = None,
-    state: Mapping[str, Tensor] | None = None,
-    extra: Mapping[str, Any] | None = None,
+    model: Decoder, folder: Path, *, dtype: torch.dtype | None = None,
+    state: Mapping[str, Tensor] | None = None, extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Write config.json and model.safetensors, which transformers loads by its Auto classes.
 

@@ -57,6 +57,4 @@ def look_back(model: Decoder, generator: torch.Generator | None = None) -> None:
         query[head, half : half + planes, 0] = -size * angle.sin()
     value.normal_(0, VALUES / math.sqrt(c.width), generator=generator)
     value[:, :, 0] = 0
-    attention.output.weight.normal_(
-        0, WRITES / math.sqrt(c.heads * c.head_dim), generator=generator
-    )
+    attention.output.weight.normal_(0, WRITES / math.sqrt(c.heads * c.head_dim), generator=generator)

@@ -4,8 +4,6 @@ The header is read here, with every length checked against the file's end before
 the `gguf` package knows the blocks of the quantised types.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import struct

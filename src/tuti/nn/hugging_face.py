@@ -5,8 +5,6 @@ queries and keys, Qwen3-MoE these and experts. Foreign files are hostile: every 
 a cap before anything is allocated.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
@@ -128,21 +126,11 @@ def config_from_hf(table: Mapping[str, Any]) -> DecoderConfig:
     if family in ("mistral", "mixtral") and table.get("sliding_window") is not None:
         window = whole(table, "sliding_window")
     return DecoderConfig(
-        vocab=whole(table, "vocab_size"),
-        width=width,
-        layers=whole(table, "num_hidden_layers"),
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=head_dim,
-        context=whole(table, "max_position_embeddings"),
-        rope_theta=theta,
-        norm_eps=float(number(table, "rms_norm_eps", 0.0, 1.0)),
-        tied=bool(table.get("tie_word_embeddings", False)),
-        rope_scaling=scaling,
-        window=window,
-        qkv_bias=family == "qwen2",
-        qk_norm=family in ("qwen3", "qwen3_moe"),
-        **_experts(family, table),
+        vocab=whole(table, "vocab_size"), width=width, layers=whole(table, "num_hidden_layers"),
+        heads=heads, kv_heads=kv_heads, head_dim=head_dim, context=whole(table, "max_position_embeddings"),
+        rope_theta=theta, norm_eps=float(number(table, "rms_norm_eps", 0.0, 1.0)),
+        tied=bool(table.get("tie_word_embeddings", False)), rope_scaling=scaling, window=window,
+        qkv_bias=family == "qwen2", qk_norm=family in ("qwen3", "qwen3_moe"), **_experts(family, table),
     )
 
 

@@ -20,7 +20,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LOOP = {"nogil": True, "cache": True, "error_model": "numpy"}  # no branch at a division, so that it is a vector's
+LOOP = {"nogil": True, "cache": True, "error_model": "numpy"}  # "numpy": no branch at a division
 WIDTH = 16  # lanes; a block of 32 columns is two times as many
 TILE = 6  # rows of the matrix that are unpacked together when several vectors wait for them
 TOGETHER = 12  # rows whose sums of 32 numbers each fit the registers
@@ -59,7 +59,7 @@ def _block(b, element, packed, block):
     if element == types.float32:
         return [load(b, packed, FLOATS, place) for place in places]
     words = [b.zext(load(b, packed, WORDS, place), INTS) for place in places]
-    return [b.bitcast(b.shl(word, INTS([16] * WIDTH)), FLOATS) for word in words]  # a bfloat16 is half an fp32
+    return [b.bitcast(b.shl(word, INTS([16] * WIDTH)), FLOATS) for word in words]  # bfloat16: an upper half
 
 
 def of(context, b, kinds, values):
@@ -160,7 +160,7 @@ def unpack(context, packed, i, out, r):
 
 
 def _sums_of_rows(count):
-    """An intrinsic: `count` rows `r` on of weights times rows `at` to `end` of values, 32 columns from `d` on."""
+    """An intrinsic: `count` rows of weights from `r` on times values `at` to `end`, 32 columns from `d`."""
 
     @intrinsic
     def mixed(context, weights, values, at, end, r, d, out):
@@ -206,7 +206,7 @@ def mix(weights, values, at, end, out):
 
 
 @njit(**LOOP)
-def rows_span(x, packed, out, first, last):
+def plain(x, packed, out, first, last):
     """Rows `first` to `last` of the matrix times each vector, into `out[:, first:last]`."""
     if len(x) == 1:
         for i in range(first, last):

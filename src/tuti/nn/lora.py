@@ -73,8 +73,7 @@ class LoRALinear(nn.Module):
         # By the order of the parts: a ParameterDict sorts its names.
         a = torch.cat([cast(Tensor, self.a[n]) for n in self.parts if n in self.a])
         b = [
-            cast(Tensor, self.b[n]) if n in self.b else a.new_empty(rows, 0)
-            for n, rows in self.parts.items()
+            cast(Tensor, self.b[n]) if n in self.b else a.new_empty(rows, 0) for n, rows in self.parts.items()
         ]
         return a, _block_diag(*b)
 

@@ -64,15 +64,12 @@ class _SummedNLL(torch.autograd.Function):
         scale = grads[0]
         return (
             None if grad_h is None else grad_h * scale.to(grad_h.dtype),
-            None if grad_w is None else grad_w * scale.to(grad_w.dtype),
-            None,
+            None if grad_w is None else grad_w * scale.to(grad_w.dtype), None,
         )
 
 
 def summed_nll(
-    hidden: Float[Tensor, "*batch dim"],
-    weight: Float[Tensor, "vocab dim"],
-    targets: Int[Tensor, "*batch"],
+    hidden: Float[Tensor, "*batch dim"], weight: Float[Tensor, "vocab dim"], targets: Int[Tensor, "*batch"]
 ) -> Float[Tensor, ""]:
     """Σ of the negative log-likelihoods of the targets, in nats, fp32 (fp64 for fp64)."""
     flat, y = hidden.flatten(0, -2), targets.flatten().long()
@@ -83,9 +80,7 @@ def summed_nll(
 
 
 def each_nll(
-    hidden: Float[Tensor, "*batch dim"],
-    weight: Float[Tensor, "vocab dim"],
-    targets: Int[Tensor, "*batch"],
+    hidden: Float[Tensor, "*batch dim"], weight: Float[Tensor, "vocab dim"], targets: Int[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch"]:
     """The negative log-likelihood of every target, 0 where it is IGNORE; nats, fp32 at least."""
     flat, y = hidden.flatten(0, -2), targets.flatten().long()

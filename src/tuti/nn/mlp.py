@@ -1,7 +1,5 @@
 """The gated feed-forward layer SwiGLU (Shazeer 2020, equation 6)."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn

@@ -5,8 +5,6 @@ the k chosen experts. Tokens are sorted by expert, so that an expert reads its r
 read only if it has some; no token is dropped unless a capacity is asked for.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -118,8 +116,7 @@ def within_capacity(routing: Routing, capacity: float) -> Routing:
     first = torch.searchsorted(flat[order], flat)  # where the expert's rows begin
     late = (order.argsort() - first >= most).view_as(routing.chosen)
     return replace(
-        routing,
-        weights=routing.weights.masked_fill(late, 0.0),
+        routing, weights=routing.weights.masked_fill(late, 0.0),
         chosen=routing.chosen.masked_fill(late, experts),
     )
 
@@ -164,8 +161,7 @@ def _weighted(
 ) -> Float[Tensor, "tokens dim"]:
     """Rows in the experts' order back to their tokens, and each token's weighted sum.
 
-    By plain products and sums, whose bits depend on nothing else; a library's small matrix product's do, on
-    where in memory its numbers lie.
+    By plain operators: the bits of a small matrix product depend on where in memory its numbers lie.
     """
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)
@@ -184,15 +180,8 @@ class MoE(nn.Module):
     """
 
     def __init__(
-        self,
-        width: int,
-        hidden: int,
-        experts: int,
-        k: int,
-        *,
-        weigh: Weigh = among_chosen,
-        dispatch: Dispatch | None = None,
-        capacity: float | None = None,
+        self, width: int, hidden: int, experts: int, k: int, *, weigh: Weigh = among_chosen,
+        dispatch: Dispatch | None = None, capacity: float | None = None,
     ):
         super().__init__()
         self.router = Router(width, experts, k, weigh)

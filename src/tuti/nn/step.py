@@ -33,13 +33,15 @@ def placed(slots, starts, counts, shared):
 
 
 @njit(**LOOP)
-def attended(x, norm, eps, qkv, count, bias, head_norms, output, turns, store, layer, places, groups, window, parts):
+def attended(x, norm, eps, qkv, count, bias, head_norms, output, turns, store, layer, rows, window, parts):
     """x [rows, width] += attention of its norm; keys and values go to their places in the cache.
 
-    qkv, output: (packed, scales). count: heads that ask. turns: cos and sin [context, 2, head_dim / 2]. store: the cache [slots,
-    layers, 2, kv_heads, length, head_dim in whole blocks]. places: each row's slot and place in it [rows,
-    2]. groups: first and last row [n, 2] of neighbours in one slot. window: tokens back that are seen.
+    qkv, output: (packed, scales). count: heads that ask. turns: cos and sin [context, 2, head_dim / 2].
+    store: the cache [slots, layers, 2, kv_heads, length, head_dim in whole blocks]. rows: each row's slot
+    and place in it [rows, 2]; first and last row [n, 2] of neighbours in one slot. window: tokens back that
+    are seen.
     """
+    places, groups = rows
     made = np.empty((len(x), (count + 2 * store.shape[3]) * 2 * turns.shape[2]), np.float32)
     spread(_normed(x, norm, eps, qkv), qkv[0], qkv[1], made, parts)
     heads = made.reshape(len(x), -1, 2 * turns.shape[2])
@@ -146,9 +148,9 @@ def _look(heads, store, layer, places, groups, window, out, parts):
 @njit(**LOOP)
 def _look_one(heads, store, layer, places, groups, window, out, task):
     kv_heads, length, size = store.shape[3], store.shape[4], heads.shape[2]
-    shared, (first, last), kv = heads.shape[1] // kv_heads - 2, groups[task % len(groups)], task // len(groups)
-    slot, end = places[first, 0], places[last - 1, 1] + 1
-    at = max(0, places[first, 1] + 1 - window)
+    kv, (first, last) = task // len(groups), groups[task % len(groups)]
+    shared = heads.shape[1] // kv_heads - 2
+    slot, at, end = places[first, 0], max(0, places[first, 1] + 1 - window), places[last - 1, 1] + 1
     queries = np.zeros(((last - first) * shared, store.shape[5]), np.float32)
     for q in range(len(queries)):
         for d in range(size):

@@ -16,7 +16,7 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tuti.nn.lanes import CHUNK, FLOAT, FLOATS, INT, INTS, LOOP, WIDTH, every, fma, load, of, rows_span, threads
+from tuti.nn.lanes import CHUNK, FLOAT, FLOATS, INT, INTS, LOOP, WIDTH, every, fma, load, of, plain, threads
 
 TOGETHER = 8  # vectors that meet a tile at once: their sums fit the registers
 
@@ -173,7 +173,7 @@ def ready(x, packed, parts):
 def span(x, packed, scales, out, first, last):
     """Rows, or tiles, `first` to `last` of a matrix times each row of x, into their columns of `out`."""
     if packed.ndim == 3:
-        rows_span(x, packed, out, first, last)
+        plain(x, packed, out, first, last)
     else:
         _span(x, packed, scales, out, first, last)
 

@@ -8,11 +8,8 @@ VERBS = {
 }
 PIPELINES = {
     "teach": Card(
-        title="Teach: a folder of text becomes a model that answers",
-        paper="",
-        stages={"teach": VERBS["teach"]},
-        views={"evaluate": VERBS["evaluate"]},
-        verbs=VERBS,
+        title="Teach: a folder of text becomes a model that answers", paper="",
+        stages={"teach": VERBS["teach"]}, views={"evaluate": VERBS["evaluate"]}, verbs=VERBS,
     ),
 }
 

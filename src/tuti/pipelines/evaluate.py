@@ -224,8 +224,7 @@ def _samples(config: Evaluate, folder: Path, texts: Texts, device: str, chat: bo
             said = answer(model, template, exercise.messages[:1])
             shown.append({"prompt": exercise.messages[0]["content"], "text": said})
     return [
-        scores.copying_section(written, texts.folder),
-        scores.couplet_section(written, texts.folder),
+        scores.copying_section(written, texts.folder), scores.couplet_section(written, texts.folder),
         Section("Samples", shown),
     ]
 

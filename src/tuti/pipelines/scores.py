@@ -188,8 +188,7 @@ def write_samples(model: Model, tokenizer: Tokenizer, texts: Texts, count: int, 
     asked = [
         Request(
             fitting([tokenizer.end, *tokenizer.encode(prompt)], model, length),
-            Sampling(temperature=0.8, top_p=0.95, max_tokens=length, seed=n),
-            ends=(tokenizer.end,),
+            Sampling(temperature=0.8, top_p=0.95, max_tokens=length, seed=n), ends=(tokenizer.end,),
         )
         for n, (_, prompt) in enumerate(chosen)
     ]

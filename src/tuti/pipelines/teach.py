@@ -70,14 +70,8 @@ def teach(config: Teach, run: Run) -> None:
 def lessons(config: Teach, plan: Plan, clean: Path, packed: Path, taught: Path) -> tuple[Sft, Evaluate]:
     """How it is taught to answer, and how it is measured."""
     answers = Sft(
-        model=taught,
-        documents=clean,
-        tokens=packed,
-        method=Lora(lr=5e-4) if config.base else Full(),
-        context=CONTEXT,
-        rows=plan.rows,
-        steps=plan.sft_steps,
-        precision=_precision(config),
+        model=taught, documents=clean, tokens=packed, method=Lora(lr=5e-4) if config.base else Full(),
+        context=CONTEXT, rows=plan.rows, steps=plan.sft_steps, precision=_precision(config),
         every=max(5, plan.sft_steps // 3),
     )
     measured = Evaluate(documents=clean, tokens=packed, pretrained=taught)
@@ -107,13 +101,8 @@ def from_scratch(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
     words = chain.step("tokenizer", "transformer", tokenizer, wanted).folder
     packed = chain.step("pack", "spark", pack, Pack(documents=clean, tokenizer=words)).folder
     training = Pretrain(
-        tokens=packed,
-        start=Scratch(plan.width, plan.layers, sizes.heads, sizes.kv_heads),
-        context=CONTEXT,
-        rows=plan.rows,
-        steps=plan.steps,
-        precision=_precision(config),
-        every=max(10, plan.steps // 12),
+        tokens=packed, start=Scratch(plan.width, plan.layers, sizes.heads, sizes.kv_heads), context=CONTEXT,
+        rows=plan.rows, steps=plan.steps, precision=_precision(config), every=max(10, plan.steps // 12),
     )
     return packed, chain.step("pretrain", "transformer", pretrain, training).folder
 
@@ -123,14 +112,8 @@ def from_base(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
     plan, base = _plan(config), base_folder(config.base)
     packed = chain.step("pack", "spark", pack, Pack(documents=clean, tokenizer=base)).folder
     training = Adapt(
-        model=base,
-        tokens=packed,
-        context=CONTEXT,
-        rows=plan.rows,
-        steps=plan.steps,
-        precision=_precision(config),
-        every=max(10, plan.steps // 2),
-        held_out=GLANCE,
+        model=base, tokens=packed, context=CONTEXT, rows=plan.rows, steps=plan.steps,
+        precision=_precision(config), every=max(10, plan.steps // 2), held_out=GLANCE,
     )
     return packed, chain.step("adapt", "finetune", adapt, training).folder
 

@@ -6,10 +6,7 @@ from importlib.resources import files
 from typing import Any, Literal, get_args
 
 Status = Literal[
-    "computed exactly",
-    "reproduced in small",
-    "reported by its authors, not tested here",
-    "source errs",
+    "computed exactly", "reproduced in small", "reported by its authors, not tested here", "source errs"
 ]
 
 

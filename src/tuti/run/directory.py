@@ -119,8 +119,7 @@ class Run:
         run = cls(folder, dataclasses.replace(options, out=folder))
         if (folder / "config.json").exists():
             raise UserError(
-                f"{folder} already holds a run",
-                hint="--resume goes on with it; --out NEW starts another",
+                f"{folder} already holds a run", hint="--resume goes on with it; --out NEW starts another"
             )
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -155,14 +154,16 @@ class Run:
         files.atomic_write(self.path("config.json"), json.dumps(about, indent=1, ensure_ascii=False))
 
 
-def read_config(folder: Path) -> Json:
-    """What config.json of a run says; a directory that is no run, or a damaged one, is refused."""
+def read_config(folder: Path, *, or_nothing: bool = False) -> Json:
+    """What config.json of a run says; a directory that is no run, or a damaged one, is refused, or empty."""
     path = Path(folder) / "config.json"
     try:
         return read_object(path, *CONFIG)
-    except FileNotFoundError as error:
-        raise UserError(f"{folder} is not a run: no config.json", hint="tuti runs ls") from error
     except (ValueError, OSError) as error:
+        if or_nothing:
+            return {}
+        if isinstance(error, FileNotFoundError):
+            raise UserError(f"{folder} is not a run: no config.json", hint="tuti runs ls") from error
         hint = "start the stage again with another --out"
         raise UserError(f"{path} is damaged: {error}", hint=hint) from error
 

@@ -47,8 +47,7 @@ def config_from_json(kind: type[T], values: Json) -> T:
             continue
         if name not in hints:
             raise UserError(
-                f"{kind.__name__} has no field {name!r}",
-                hint=f"its fields are: {', '.join(hints)}",
+                f"{kind.__name__} has no field {name!r}", hint=f"its fields are: {', '.join(hints)}"
             )
         variants = {variant.__name__: variant for variant in variants_of(hints[name])}
         if isinstance(value, dict) and variants:

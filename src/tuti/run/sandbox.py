@@ -112,8 +112,7 @@ def _start(
     settings |= {"read": [f"{sys.base_prefix}/lib", *FOLDERS]}
     command = [os.path.realpath(sys.executable), "-I", "-S", "-B", str(Path(__file__).with_name("boxed.py"))]
     process = subprocess.Popen(
-        [*command, json.dumps(settings)],
-        env={}, cwd=folder, start_new_session=True,
+        [*command, json.dumps(settings)], env={}, cwd=folder, start_new_session=True,
         stdin=streams[0], stdout=streams[1], stderr=streams[2],
     )  # fmt: skip
     stack.callback(process.wait)

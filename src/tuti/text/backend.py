@@ -69,8 +69,7 @@ def json_from_gguf(metadata: Mapping[str, object]) -> Json:
     kinds = [int(kind) for kind in cast(Sequence[int], types)] if types is not None else []
     if any(len(pair) != 2 for pair in merges) or (kinds and len(kinds) != len(tokens)):
         raise UserError(
-            "the GGUF file's merges or token types do not fit its tokens",
-            hint="fetch the file again",
+            "the GGUF file's merges or token types do not fit its tokens", hint="fetch the file again"
         )
     added = [
         _added(i, tokens[i], special=kind == CONTROL)

@@ -23,9 +23,7 @@ def train_bpe(counts: Mapping[str, int], vocab_size: int) -> list[Merge]:
     """
     assert vocab_size >= BYTES, f"a byte-level vocabulary has at least {BYTES} tokens, not {vocab_size}"
     table = sorted(
-        (word.encode("utf-8", "replace").decode("latin-1"), n)
-        for word, n in counts.items()
-        if n > 0
+        (word.encode("utf-8", "replace").decode("latin-1"), n) for word, n in counts.items() if n > 0
     )
     words, weights = [word for word, _ in table], [n for _, n in table]
     spelled = [bytes([i]) for i in range(BYTES)]
@@ -61,11 +59,7 @@ def _entry(pair: str, count: int, spelled: list[bytes]) -> tuple[int, bytes, byt
 
 
 def _merge(
-    pair: str,
-    new: str,
-    words: list[str],
-    weights: list[int],
-    pairs: defaultdict[str, int],
+    pair: str, new: str, words: list[str], weights: list[int], pairs: defaultdict[str, int],
     places: defaultdict[str, set[int]],
 ) -> set[str]:
     """Replaces `pair` by `new` in every word that holds it, keeps the counts right, names the new pairs."""

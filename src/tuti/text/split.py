@@ -13,12 +13,8 @@ JOINERS = "\u200c\u200d"
 PATTERN = "|".join(
     (
         r"'(?:[sdmtSDMT]|ll|LL|ve|VE|re|RE)(?![\p{L}\p{M}])",
-        rf" ?[\p{{L}}\p{{M}}][\p{{L}}\p{{M}}{JOINERS}]*",
-        r"\p{N}",
-        r" ?[^\s\p{L}\p{M}\p{N}][^\s\p{L}\p{N}]*",
-        r"\n+",
-        r"[^\S\n]+(?!\S)",
-        r"[^\S\n]+",
+        rf" ?[\p{{L}}\p{{M}}][\p{{L}}\p{{M}}{JOINERS}]*", r"\p{N}",
+        r" ?[^\s\p{L}\p{M}\p{N}][^\s\p{L}\p{N}]*", r"\n+", r"[^\S\n]+(?!\S)", r"[^\S\n]+",
     )
 )
 _COMPILED = regex.compile(PATTERN)

@@ -141,13 +141,8 @@ def check_overfits(patient: Patient) -> Row:
     first = mean_loss(patient, model, batch)
     loss, number = first, 0
     updates = fit(
-        model,
-        optimiser,
-        lambda step: min(1.0, (step + 1) / 10),
-        lambda step: [batch],
-        patient.parts.loss,
-        start=0,
-        steps=UPDATES + 1,
+        model, optimiser, lambda step: min(1.0, (step + 1) / 10), lambda step: [batch], patient.parts.loss,
+        start=0, steps=UPDATES + 1,
     )
     for step in updates:
         loss, number = step.loss, step.number - 1

@@ -28,15 +28,9 @@ class Step:
 
 
 def fit(
-    model: nn.Module,
-    optimiser: Optimiser,
-    schedule: Callable[[int], float],
-    batches: Callable[[int], Sequence[Batch]],
-    loss: Callable[[nn.Module, Batch], Tensor],
-    *,
-    start: int,
-    steps: int,
-    total: Callable[[float], float] = lambda value: value,
+    model: nn.Module, optimiser: Optimiser, schedule: Callable[[int], float],
+    batches: Callable[[int], Sequence[Batch]], loss: Callable[[nn.Module, Batch], Tensor], *, start: int,
+    steps: int, total: Callable[[float], float] = lambda value: value,
     before: Callable[[bool], None] = lambda last: None,
 ) -> Generator[Step]:
     """Updates number `start` … `steps`, each over all micro-batches of `batches(step)`.

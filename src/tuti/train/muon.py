@@ -22,12 +22,7 @@ class Momentum:
     """Nesterov momentum, orthogonalised; `state` holds each weight's momentum."""
 
     def __init__(
-        self,
-        weights: Sequence[Tensor],
-        lr: float,
-        weight_decay: float,
-        momentum: float,
-        iterations: int,
+        self, weights: Sequence[Tensor], lr: float, weight_decay: float, momentum: float, iterations: int
     ) -> None:
         self.param_groups: list[dict[str, Any]] = [{"params": list(weights), "lr": lr}]
         self.state: dict[Tensor, dict[str, Any]] = {}

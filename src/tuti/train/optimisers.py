@@ -54,8 +54,7 @@ class Optimiser:
         self.weights = [p for _, p in named]
         self.clip = clip
         self.masters = [
-            nn.Parameter(p.detach().float().clone()) if p.dtype == torch.bfloat16 else p
-            for p in self.weights
+            nn.Parameter(p.detach().float().clone()) if p.dtype == torch.bfloat16 else p for p in self.weights
         ]
         self.parts = _build(list(zip(self.names, self.masters, strict=True)), method)
         for part in self.parts:

@@ -25,12 +25,7 @@ class Updates(Protocol):
 
 
 def train(
-    made: Parts,
-    config: Updates,
-    run: Run,
-    group: Processes,
-    measure: Callable[[Decoder, int], None],
-    *,
+    made: Parts, config: Updates, run: Run, group: Processes, measure: Callable[[Decoder, int], None], *,
     measure_first: bool = False,
 ) -> Optimiser:
     """Updates `made.model`; the first process checkpoints and measures every `config.every` updates.
@@ -48,15 +43,8 @@ def train(
         return [batch.to(group.device) for batch in group.share(made.batches(step))]
 
     updates = fit(
-        wrapped,
-        optimiser,
-        made.schedule,
-        batches,
-        made.loss,
-        start=start,
-        steps=config.steps,
-        total=group.total,
-        before=group.before(wrapped),
+        wrapped, optimiser, made.schedule, batches, made.loss, start=start, steps=config.steps,
+        total=group.total, before=group.before(wrapped),
     )
     for step in updates:
         report(step, config.steps, run)
@@ -79,11 +67,6 @@ def report(step: Step, steps: int, run: Run) -> None:
         passing=True,
     )
     run.log(
-        "step",
-        step=step.number,
-        steps=steps,
-        loss=round(step.loss, 6),
-        norm=round(step.norm, 4),
-        tokens=step.tokens,
-        seconds=round(step.seconds, 4),
+        "step", step=step.number, steps=steps, loss=round(step.loss, 6), norm=round(step.norm, 4),
+        tokens=step.tokens, seconds=round(step.seconds, 4),
     )

@@ -46,12 +46,7 @@ class Axis:
 
 
 def line_chart(
-    series: Sequence[Series],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-    log_x: bool = False,
+    series: Sequence[Series], *, title: str, x_label: str, y_label: str, log_x: bool = False,
     log_y: bool = False,
 ) -> str:
     """A figure with its caption; nothing to draw gives an empty string."""

@@ -26,12 +26,7 @@ def section(name: str, heading: str, *parts: str) -> Section:
 
 
 def page(
-    title: str,
-    lead: str,
-    sections: Sequence[Section],
-    *,
-    language: str = "en",
-    direction: str = "ltr",
+    title: str, lead: str, sections: Sequence[Section], *, language: str = "en", direction: str = "ltr"
 ) -> str:
     """The whole document: `title` is text, `lead` the markup below it."""
     shown = [part for part in sections if part.inside]

@@ -16,12 +16,8 @@ def _plain(value: object) -> object:
 def templates(folder: Path) -> jinja2.Environment:
     """The templates of a folder; a name without a value is an error."""
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        autoescape=True,
-        finalize=_plain,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(folder), autoescape=True, finalize=_plain, trim_blocks=True,
+        lstrip_blocks=True, undefined=jinja2.StrictUndefined,
     )
 
 

@@ -78,10 +78,7 @@ class Jobs:
         with open(folder / LOG, "ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tuti", *verb, "--resume", "--out", str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
                 env=os.environ | {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1"},
             )
         job = self.started[folder] = Job(folder, process)

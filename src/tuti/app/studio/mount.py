@@ -28,11 +28,7 @@ PORT = 8000
 
 
 def mount_studio(
-    app: FastAPI,
-    runs: Path = Path("runs"),
-    folders: Sequence[Path] = (),
-    *,
-    voices: Voices | None = None,
+    app: FastAPI, runs: Path = Path("runs"), folders: Sequence[Path] = (), *, voices: Voices | None = None,
     demo: Path | None = None,
 ) -> Place:
     """Adds Studio's pages below `/`, after the routes that the app has; once a process.
@@ -49,12 +45,7 @@ def mount_studio(
     # A `finally` around the server is not enough: uvicorn passes SIGTERM on, which ends the process there.
     pages.on_shutdown(place.jobs.end)
     ui.run_with(
-        app,
-        title="Tuti Studio",
-        favicon="🦜",
-        dark=None,
-        tailwind=False,
-        show_welcome_message=False,
+        app, title="Tuti Studio", favicon="🦜", dark=None, tailwind=False, show_welcome_message=False,
         reconnect_timeout=10.0,
     )
     return place

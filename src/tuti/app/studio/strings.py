@@ -29,10 +29,7 @@ for _size, _parameters in SIZES.items():  # whose English is the report's
     for _what, _told in zip(("can", "cannot"), abilities(_parameters), strict=True):
         _SAID[f"what_{_size}_{_what}"]["en"] = _told
 ENGLISH, PERSIAN = ({name: said[code] for name, said in _SAID.items()} for code in ("en", "fa"))
-LANGUAGES = {
-    "en": Language("en", "ltr", "English", ENGLISH),
-    "fa": Language("fa", "rtl", "فارسی", PERSIAN),
-}
+LANGUAGES = {"en": Language("en", "ltr", "English", ENGLISH), "fa": Language("fa", "rtl", "فارسی", PERSIAN)}
 
 
 def language(code: str) -> Language:

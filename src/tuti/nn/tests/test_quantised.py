@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -105,7 +106,8 @@ def test_processors_without_products_of_bytes_find_the_same_bits() -> None:
     found = set[str]()
     for features in ({}, {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"}):
         made = subprocess.run(
-            [sys.executable, "-c", GENERIC], env=os.environ | features, capture_output=True, text=True, check=True
+            [sys.executable, "-c", GENERIC],
+            env=os.environ | features, capture_output=True, text=True, check=True,
         )
         found.add(made.stdout)
     assert len(found) == 1 and len(found.pop()) > 1000

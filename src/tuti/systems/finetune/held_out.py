@@ -34,13 +34,8 @@ def dialogue_nats(model: Decoder, dialogues: Sequence[Dialogue]) -> Nats:
 
 
 def answer(
-    model: Model,
-    template: ChatTemplate,
-    messages: Sequence[Message],
-    *,
-    max_tokens: int = 60,
-    temperature: float = 0.8,
-    seed: int = 0,
+    model: Model, template: ChatTemplate, messages: Sequence[Message], *, max_tokens: int = 60,
+    temperature: float = 0.8, seed: int = 0,
 ) -> str:
     """What the model answers; the question loses its beginning where it does not fit."""
     ids = template.render(messages, add_generation_prompt=True).ids
@@ -56,12 +51,7 @@ class HeldOut(infer.HeldOut):
     """
 
     def __init__(
-        self,
-        run: Run,
-        tokens: Path,
-        context: int,
-        limit: int,
-        template: ChatTemplate | None = None,
+        self, run: Run, tokens: Path, context: int, limit: int, template: ChatTemplate | None = None,
         material: Material | None = None,
     ) -> None:
         super().__init__(tokens, context, run)

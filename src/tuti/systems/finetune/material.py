@@ -55,8 +55,7 @@ def gather(
     kept_own = [(m, d) for m in own if (d := render(template, m, context))]
     kept = [(e, d) for e in made if (d := render(template, e.messages, context))]
     return Material(
-        [exercise for exercise, _ in kept],
-        [messages for messages, _ in kept_own],
+        [exercise for exercise, _ in kept], [messages for messages, _ in kept_own],
         [dialogue for _, dialogue in kept_own] + [dialogue for _, dialogue in kept],
         len(own) + len(made) - len(kept) - len(kept_own),
     )

@@ -47,11 +47,7 @@ def _runs(runs: Path) -> list[Path]:
     """The newest finished runs of `mixtral train`."""
     found: list[tuple[float, Path]] = []
     for path in runs.glob("*/artifacts/model/config.json"):
-        folder = path.parents[2]
-        try:
-            about = read_config(folder)
-        except (UserError, OSError, ValueError):
-            continue
+        about = read_config(folder := path.parents[2], or_nothing=True)
         if about.get("room") == "mixtral" and '"num_local_experts"' in path.read_text("utf-8", "replace"):
             found.append((path.stat().st_mtime, folder))
     return [path for _, path in sorted(found, reverse=True)[:RUNS]]
@@ -63,12 +59,7 @@ def _loaded(path: Path, state: int) -> tuple[Decoder, Tokenizer]:
 
 
 def _form(
-    told: Mapping[str, str],
-    query: Mapping[str, str],
-    runs: list[str],
-    name: str,
-    text: str,
-    layers: int,
+    told: Mapping[str, str], query: Mapping[str, str], runs: list[str], name: str, text: str, layers: int,
     layer: int = 0,
 ) -> str:
     return (

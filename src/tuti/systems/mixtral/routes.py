@@ -88,8 +88,7 @@ def trace(model: Decoder, tokenizer: Tokenizer, text: str) -> Traced:
     model(torch.tensor([ids]), journal=journal)
     stream = tokenizer.stream(skip_specials=False)
     return Traced(
-        [stream.push(i) for i in ids],
-        model.config.experts,
+        [stream.push(i) for i in ids], model.config.experts,
         np.stack([routing.chosen.cpu().numpy() for routing in journal]),
         np.stack([routing.weights.double().cpu().numpy() for routing in journal]),
     )

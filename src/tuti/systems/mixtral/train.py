@@ -83,16 +83,10 @@ def shape(config: Train, vocab: int) -> DecoderConfig:
             hint="--hidden 512 model:experts --model.experts 8 --model.active 2",
         )
     return DecoderConfig(
-        vocab=vocab,
-        width=config.width,
-        layers=config.layers,
-        heads=config.heads,
-        kv_heads=config.heads // 3 if config.heads % 3 == 0 else 1,
-        head_dim=head_dim,
-        hidden=config.hidden // sparse.active,
-        context=config.context,
-        experts=sparse.experts if config.model is sparse else 0,
-        active=sparse.active,
+        vocab=vocab, width=config.width, layers=config.layers, heads=config.heads,
+        kv_heads=config.heads // 3 if config.heads % 3 == 0 else 1, head_dim=head_dim,
+        hidden=config.hidden // sparse.active, context=config.context,
+        experts=sparse.experts if config.model is sparse else 0, active=sparse.active,
     )
 
 

@@ -67,9 +67,7 @@ def curve(path: Path) -> Curve:
     return Curve(steps, seconds, bits)
 
 
-def by_clock(
-    sparse: Curve, dense: Curve, points: int = 9
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def by_clock(sparse: Curve, dense: Curve, points: int = 9) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Seconds at which both had been measured, and the bits that the dense one is then behind.
 
     Between two measurements bits are taken to fall along a straight line.

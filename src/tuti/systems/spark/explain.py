@@ -133,13 +133,9 @@ def _level(level: Level) -> str:
 def _row(stage: Stage) -> Sequence[str]:
     seconds = [task.seconds for task in stage.tasks] or [0.0]
     return (
-        str(stage.number),
-        str(len(stage.tasks)),
-        f"{stage.total(lambda task: task.rows):,.0f}",
-        size(stage.total(lambda task: task.shuffled)),
-        size(stage.total(lambda task: task.spilled)),
-        f"{statistics.median(seconds):.2f}",
-        f"{max(seconds):.2f}",
+        str(stage.number), str(len(stage.tasks)), f"{stage.total(lambda task: task.rows):,.0f}",
+        size(stage.total(lambda task: task.shuffled)), size(stage.total(lambda task: task.spilled)),
+        f"{statistics.median(seconds):.2f}", f"{max(seconds):.2f}",
         f"{stage.skew(lambda task: task.rows):.1f}",
     )
 

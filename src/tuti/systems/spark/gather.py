@@ -32,13 +32,8 @@ HELD = 500_000
 
 
 def gather(
-    engine: frames.Engine,
-    sources: Sequence[Source],
-    scratch: Path,
-    limit: int,
-    how: Cleaning,
-    least: float = 0.0,
-    runs: Path | None = None,
+    engine: frames.Engine, sources: Sequence[Source], scratch: Path, limit: int, how: Cleaning,
+    least: float = 0.0, runs: Path | None = None,
 ) -> Tally:
     """Reads, cleans and deduplicates: leaves `scratch/sorted/<bucket>`, rows as lines, ids in order.
 

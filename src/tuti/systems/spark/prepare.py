@@ -220,8 +220,7 @@ def _check(config: Prepare, tally: Tally) -> None:
     also = f" and {dialogues} dialogues" if dialogues else ""
     if not count:
         raise UserError(
-            f"no text is left of {tally.files} files in {_names(config)}{also}: {_found(tally)}",
-            hint=_HINT,
+            f"no text is left of {tally.files} files in {_names(config)}{also}: {_found(tally)}", hint=_HINT
         )
     if size < config.min_bytes or count < 2:
         raise UserError(

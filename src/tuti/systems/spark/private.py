@@ -75,9 +75,7 @@ def is_phone(text: str) -> bool:
 
 
 NUMBERS = (
-    ("iban", PATTERNS["iban"].finditer, is_iban),
-    ("ip", PATTERNS["ip4"].finditer, is_public),
+    ("iban", PATTERNS["iban"].finditer, is_iban), ("ip", PATTERNS["ip4"].finditer, is_public),
     ("ip", PATTERNS["ip6"].finditer, is_public),
-    ("national-id", PATTERNS["national-id"].finditer, is_national_id),
-    ("phone", _phones, is_phone),
+    ("national-id", PATTERNS["national-id"].finditer, is_national_id), ("phone", _phones, is_phone),
 )

@@ -46,8 +46,7 @@ def shares(master: str, memory: str) -> dict[str, str]:
     if cap < least:
         of = f"{workers} Python workers of {WORKER}" if local else "each executor's the same"
         raise UserError(
-            f"{memory} are too little for {master}: {here} MB for this process, {JVM + HEAP} for Java, "
-            f"{of}",
+            f"{memory} are too little for {master}: {here} MB for this process, {JVM + HEAP} for Java, {of}",
             hint=f"--memory {least}m" + ("; or fewer workers" if workers > 1 else ""),
         )
     worker = WORKER + (cap - least) // 2 // workers

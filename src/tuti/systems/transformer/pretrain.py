@@ -72,14 +72,8 @@ def decoder_config(start: Scratch, context: int, vocab: int) -> DecoderConfig:
             hint="width 192 with 6 heads and 2 kv heads, for example",
         )
     return DecoderConfig(
-        vocab=vocab,
-        width=start.width,
-        layers=start.layers,
-        heads=start.heads,
-        kv_heads=start.kv_heads,
-        head_dim=head_dim,
-        hidden=-(-8 * start.width // 3 // 32) * 32,
-        context=context,
+        vocab=vocab, width=start.width, layers=start.layers, heads=start.heads, kv_heads=start.kv_heads,
+        head_dim=head_dim, hidden=-(-8 * start.width // 3 // 32) * 32, context=context,
     )
 
 

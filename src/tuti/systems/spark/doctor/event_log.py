@@ -163,15 +163,9 @@ class Log:
             collected = sum(task["Task Metrics"]["Result Size"] for task in results if brought)
             found.append(
                 Facts(
-                    f"{group.what} ({group.line})" if group.line else group.what,
-                    stages,
-                    self.cores or 1,
-                    pool_of(self.settings, memory),
-                    collected,
-                    driver,
-                    *group.cached,
-                    self.broadcast.get(name, 0),
-                    levels_of_spark(self.settings, self._most(group)),
+                    f"{group.what} ({group.line})" if group.line else group.what, stages, self.cores or 1,
+                    pool_of(self.settings, memory), collected, driver, *group.cached,
+                    self.broadcast.get(name, 0), levels_of_spark(self.settings, self._most(group)),
                     group.rewritten,
                 )
             )
@@ -263,10 +257,8 @@ def _task(event: Event) -> Task:
     metrics = event["Task Metrics"]
     entered, read = metrics["Input Metrics"], metrics["Shuffle Read Metrics"]
     return Task(
-        metrics["Executor Run Time"] / 1000,
-        entered["Records Read"] + read["Total Records Read"],
-        metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"],
-        metrics["Disk Bytes Spilled"],
+        metrics["Executor Run Time"] / 1000, entered["Records Read"] + read["Total Records Read"],
+        metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"], metrics["Disk Bytes Spilled"],
         metrics["Peak Execution Memory"],
         entered["Bytes Read"] + read["Local Bytes Read"] + read["Remote Bytes Read"],
         metrics["Shuffle Write Metrics"].get("Shuffle Records Written", 0),

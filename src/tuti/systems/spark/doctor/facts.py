@@ -115,15 +115,10 @@ def facts_of(job: Job, driver: int = 0) -> Facts:
     kept = list(job.blocks.values())
     paths = [job.result(task) for task in range(job.last.tasks)] if job.what == "collect" else []
     return Facts(
-        job.what,
-        [_stage(job, stage) for stage in job.stages],
-        job.executors,
-        job.memory,
-        sum(path.stat().st_size for path in paths if path.exists()),
-        driver,
+        job.what, [_stage(job, stage) for stage in job.stages], job.executors, job.memory,
+        sum(path.stat().st_size for path in paths if path.exists()), driver,
         sum(block.size for block in kept),
-        sum(Path(block.path).stat().st_size for block in kept if not block.size),
-        levels=levels_of(job),
+        sum(Path(block.path).stat().st_size for block in kept if not block.size), levels=levels_of(job),
         rewritten=rewritten(drawn(job.asked), drawn(optimise(job.asked))) if job.asked else [],
     )
 
@@ -133,16 +128,11 @@ def _stage(job: Job, stage: plan_stages.Stage) -> Stage:
     root, steps = stage.root, within(stage.root)
     moved = isinstance(root, Exchange) and all(isinstance(s, (Exchange, *PASSING)) for s in steps)
     return Stage(
-        stage.number,
-        stage.steps(),
-        str(root) if isinstance(root, Exchange) else "",
-        root.line,
-        [_task(order) for order in done],
-        " and ".join(f"{read} ({read.line})" for read in stage.needs),
+        stage.number, stage.steps(), str(root) if isinstance(root, Exchange) else "", root.line,
+        [_task(order) for order in done], " and ".join(f"{read} ({read.line})" for read in stage.needs),
         [f"{step} ({step.line})" for step in steps if isinstance(step, Map) and step.by_row],
         [f"{read} ({read.line})" for read in stage.needs if read.asked and moved],
-        sorted(stage.needs.values()),
-        stage.tasks,
+        sorted(stage.needs.values()), stage.tasks,
         *(_largest(done, root.count) if isinstance(root, Exchange) else (0, 0.0)),
     )
 

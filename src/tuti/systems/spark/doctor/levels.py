@@ -42,8 +42,7 @@ def levels_of(job: Job) -> list[Level]:
     return [
         Level("driver: process", RESERVED + share, peak_memory_bytes()),
         Level("executor: process (Python itself)", RESERVED + share, most["rss"]),
-        Level("executor: reserved", RESERVED),
-        Level("executor: user", share - job.memory),
+        Level("executor: reserved", RESERVED), Level("executor: user", share - job.memory),
         Level("executor: execution", job.memory, most["held"]),
         Level("executor: storage", job.memory, most["storage"], int(REGION * job.memory)),
     ]
@@ -68,10 +67,8 @@ def levels_of_spark(settings: Mapping[str, str], peaks: Peaks) -> list[Level]:
     of = "driver and executor" if local else "driver"
     executor = [] if local else [Level("executor: heap", heap, used(where, "JVMHeapMemory"))]
     return [
-        Level(f"{of}: heap", driver, used("driver", "JVMHeapMemory")),
-        *executor,
-        Level("executor: reserved", reserved),
-        Level("executor: user", max(0, heap - reserved - pool)),
+        Level(f"{of}: heap", driver, used("driver", "JVMHeapMemory")), *executor,
+        Level("executor: reserved", reserved), Level("executor: user", max(0, heap - reserved - pool)),
         Level("executor: execution", pool, used(where, "OnHeapExecutionMemory")),
         Level("executor: storage", pool, used(where, "OnHeapStorageMemory"), int(safe * pool)),
         Level("executor: overhead", 0 if local else overhead, used(where, "JVMOffHeapMemory")),

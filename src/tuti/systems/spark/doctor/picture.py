@@ -58,10 +58,7 @@ def _runs(runs: Path) -> dict[str, Path]:
     found = [(path.stat().st_mtime, path.name, path) for path in logs]
     for pattern in ("*/config.json", "*/stages/*/config.json"):
         for path in runs.glob(pattern):
-            try:
-                about = read_config(path.parent)
-            except (UserError, OSError, ValueError):
-                continue
+            about = read_config(path.parent, or_nothing=True)
             if (about.get("room"), about.get("stage")) == ("spark", "prepare"):
                 name = path.relative_to(runs).parts[0]
                 found.append((path.stat().st_mtime, name, path.parent))
@@ -109,13 +106,10 @@ class Told:
         well = "" if found or state else ui.paragraph(self("well"))
         said = "".join(f"<li>{ui.inline(line)}</li>" for line in found)
         return "\n".join([
-            f'<h2 dir="auto">{ui.escape(title)}</h2>',
-            '<div class="charts">',
+            f'<h2 dir="auto">{ui.escape(title)}</h2>', '<div class="charts">',
             ui.graph(self._boxes(facts), title=self("stages"), direction=self.direction),
-            ui.bars(list(self._bars(facts)), title=self("memory"), direction=self.direction),
-            "</div>",
-            f"<h3>{self('advice')}</h3><ul>{said}</ul>" if said else well,
-            self._predicted(facts),
+            ui.bars(list(self._bars(facts)), title=self("memory"), direction=self.direction), "</div>",
+            f"<h3>{self('advice')}</h3><ul>{said}</ul>" if said else well, self._predicted(facts),
             ui.folded(self("rewritten"), ui.block(changed, "code")) if changed else "",
             ui.folded(self("steps"), "".join(map(self._steps, facts.stages))),
         ])
@@ -147,8 +141,7 @@ class Told:
     def _predicted(self, facts: Facts) -> str:
         rows = [
             (
-                str(one.stage),
-                *(size(n) for n in (one.predicted, one.measured)),
+                str(one.stage), *(size(n) for n in (one.predicted, one.measured)),
                 f"{one.ratio:.2f}" if one.measured else "–",
                 *(size(n) if n else "–" for n in (one.largest_predicted, one.largest_measured)),
                 "; ".join(map(self, one.note.split("; "))),

@@ -62,14 +62,8 @@ class Session(AbstractContextManager["Session"]):
     """
 
     def __init__(
-        self,
-        *,
-        executors: int = 2,
-        memory: str = "1g",
-        partitions: int = 0,
-        folder: Path | None = None,
-        told: Callable[[Job], None] = lambda job: None,
-        ended: Callable[[Job], None] | None = None,
+        self, *, executors: int = 2, memory: str = "1g", partitions: int = 0, folder: Path | None = None,
+        told: Callable[[Job], None] = lambda job: None, ended: Callable[[Job], None] | None = None,
     ) -> None:
         share = bytes_of(memory) // (executors + 1) - RESERVED
         if share < 20_000_000:
@@ -91,10 +85,7 @@ class Session(AbstractContextManager["Session"]):
             shutil.rmtree(folder, ignore_errors=True)
 
     def items(
-        self,
-        items: Iterable[Any],
-        read: Callable[[Any, Sequence[str]], Iterator[Batch]],
-        schema: Schema,
+        self, items: Iterable[Any], read: Callable[[Any, Sequence[str]], Iterator[Batch]], schema: Schema,
         label: str = "items",
     ) -> "Frame":
         """A partition for each item; `read(item, columns)` makes its batches."""
