@@ -27,7 +27,7 @@ BARS = {
     "moe-decode": ("a billion random Mixtral parameters, fp32 tok/s ÷ `transformers` generate", 1.3, True),
     "decode-int8": ("SmolLM2 in 8 bits, greedy tokens/s ÷ `transformers` generate, fp32", 4.5, True),
     "decode-q4": ("the same GGUF file (Q4_1), greedy tokens/s ÷ llama.cpp", 0.8, True),
-    "prefill": ("1,024-token prompt, fp32, tokens/s ÷ `transformers`", 1.2, True),
+    "prefill": ("1,024-token prompt in 8 bits, tokens/s ÷ `transformers`, fp32", 1.2, True),
     "batch": ("16 streams, fp32, tokens/s ÷ `transformers` generate, batch 16", 2.0, True),
     "quant": ("perplexity in 8 bits ÷ fp32, SmolLM2, held-out English", 1.01, False),
     "minutes": ("`--minutes` 3, 10, 30: actual ÷ asked", 1.15, False),

@@ -14,9 +14,8 @@ later read again. What room is left holds the beginnings of texts (prefixes.py):
 where it departs from what was read before.
 
 What one request gets does not depend on its company, nor on what was read before: its draws come from
-its own source, its prompt is read in blocks that end at fixed places, matrix products give a row the same
-bits in any batch (packed, on a CPU); attention may round an answer's tokens differently from a prompt's,
-and beside others, by about 1e-6 of a logit. Texts are thus equal unless two tokens are as close as that.
+its own source, and on a CPU a token gets the same bits in any batch and after any beginning (nn/step.py).
+On a GPU they may be rounded otherwise: there texts are equal unless two tokens are as good as equal.
 """
 
 from __future__ import annotations

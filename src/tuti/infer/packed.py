@@ -87,9 +87,9 @@ class Layer:
 class PackedDecoder:
     """`Decoder` with a cache, for inference on a CPU. It takes the decoder's weights away from it.
 
-    bits: quantise every matrix to 8 or 4 bits. blocks: matrices by name that are quantised already, so
-    that the decoder's own may be on the meta device. sparse: gives the experts that `model` has only the
-    shapes of (see offload.py). A row's bits do not depend on what other rows there are.
+    bits: quantise every matrix to 8 or 4 bits, embedding and readout to 8 at least. blocks: matrices by name
+    that are quantised already, so that the decoder's own may be on the meta device. sparse: gives the
+    experts that `model` has only the shapes of (see offload.py). A row's bits do not depend on other rows.
     """
 
     @torch.inference_mode()
@@ -100,8 +100,8 @@ class PackedDecoder:
         self.config: DecoderConfig = model.config
         self.norm = model.norm.weight.detach().float()
         pack = _Packing(model, bits, blocks or {})
-        self.embedding = pack.matrix(model.embedding)
-        self._readout = self.embedding if model.head is None else pack.matrix(model.head)
+        self.embedding = pack.matrix(model.embedding, 8)
+        self._readout = self.embedding if model.head is None else pack.matrix(model.head, 8)
         self._table = model.table(self.config.context, self.norm).detach().float()
         self.layers: list[Layer] = []
         for block in model.blocks:
@@ -169,18 +169,18 @@ class _Packing:
         self.bits: Bits | None = bits
         self.names = {id(module): name for name, module in cast(Named, model.named_modules())}
 
-    def matrix(self, module: nn.Linear | nn.Embedding) -> Matrix:
-        """The module's weight as it will be kept; the module loses it."""
-        return self.parts(module, 1)[0]
+    def matrix(self, module: nn.Linear | nn.Embedding, bits: Bits | None = None) -> Matrix:
+        """The module's weight as it will be kept; the module loses it. bits: in place of `self.bits`."""
+        return self.parts(module, 1, bits)[0]
 
-    def parts(self, module: nn.Linear | nn.Embedding, count: int) -> list[Matrix]:
+    def parts(self, module: nn.Linear | nn.Embedding, count: int, bits: Bits | None = None) -> list[Matrix]:
         """The same, its rows in equal parts."""
         weight = module.weight.detach()
         module.weight = nn.Parameter(weight.new_empty(0), requires_grad=False)
         found = self.blocks.get(f"{self.names[id(module)]}.weight")
-        if found is None and not self.bits:
+        if found is None and self.bits is None:
             return [as_matrix(part) for part in weight.chunk(count)]
-        blocks = found or quantise(weight, self.bits or 8)
+        blocks = found or quantise(weight, bits or self.bits or 8)
         return [woven(blocks.reordered(rows)) for rows in torch.arange(len(blocks.packed)).chunk(count)]
 
     def fed(self, mlp: MLP) -> Gated:
