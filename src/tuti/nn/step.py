@@ -125,7 +125,7 @@ def _place(heads, bias, head_norms, eps, turns, store, layer, places):
                 store[slot, layer, 1, head, place, d] = own[count + kv_heads + head, d]
 
 
-@njit(**LOOP, fastmath=FAST)
+@njit(**LOOP, fastmath={"contract"})
 def _turn(heads, count, turn):
     """Rotary position embedding: planes (j, j + half) of each head turned (`nn/rope.py`)."""
     half = heads.shape[1] // 2
@@ -209,7 +209,7 @@ def _gate(x, gate, gate_scales, up, up_scales, hidden, other, parts):
         _silu(hidden, other, first * width, last * width)
 
 
-@njit(**LOOP, fastmath=FAST)
+@njit(**LOOP, fastmath={"contract"})
 def _silu(hidden, other, first, last):
     for row in range(len(hidden)):
         values, factors = hidden[row, first:last], other[row, first:last]
@@ -217,7 +217,7 @@ def _silu(hidden, other, first, last):
             values[i] *= factors[i] / (np.float32(1) + exp(-values[i]))
 
 
-@njit(**LOOP, fastmath=FAST, inline="always")
+@njit(**LOOP, fastmath={"contract"}, inline="always")
 def exp(x):
     """eˣ in fp32 to 2 units in the last place, of arithmetic alone so that it becomes vectors.
 
