@@ -99,9 +99,9 @@ def padded(
     return found
 
 
-def start(folder: Path) -> tuple[subprocess.Popen[str], str]:
+def start(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
     """The server in its own process, and its address."""
-    command = [sys.executable, "-m", "tuti", "serve", str(folder), "--port", "0"]
+    command = [sys.executable, "-m", "tuti", "serve", str(folder), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     return process, process.stdout.readline().strip()

@@ -30,6 +30,7 @@ BARS = {
     "prefill": ("1,024-token prompt in 8 bits, tokens/s ÷ `transformers`, fp32", 1.2, True),
     "batch": ("16 streams, fp32, tokens/s ÷ `transformers` generate, batch 16", 2.0, True),
     "quant": ("perplexity in 8 bits ÷ fp32, SmolLM2, held-out English", 1.01, False),
+    "load": ("64 clients, ten minutes, nothing lost: growth of the server's memory ÷ 3 %", 1.0, False),
     "minutes": ("`--minutes` 3, 10, 30: actual ÷ asked", 1.15, False),
 }
 

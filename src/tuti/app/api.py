@@ -181,6 +181,8 @@ class Api:
     async def _respond(
         self, request: Request, body: Common, one: Served, jobs: Sequence[Job], read: int
     ) -> Response:
+        if len(jobs) > (most := one.engine.most_waiting):  # else it would be told to wait for ever
+            raise UserError(f"{len(jobs)} answers at once, {most} at most", hint="ask for fewer")
         inbox: Inbox = asyncio.Queue()
         tickets: list[Ticket] = []
         try:

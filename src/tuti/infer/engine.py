@@ -70,7 +70,7 @@ class Engine:
         self.counters = Counters()
         self._spelling = Spelling(tokenizer, model.config.vocab)
         self._cache = model.cache(slots + 1, self.length)  # one spare, to exchange two slots
-        self._slots, self._most_waiting = slots, waiting
+        self._slots, self.most_waiting = slots, waiting
         self._queue: deque[Ticket] = deque()
         self._live: list[Ticket] = []  # by slot
         self._ready = 0
@@ -101,7 +101,7 @@ class Engine:
         ticket = Ticket(request, self.tokenizer, inbox)
         with self._changed:
             assert not self._closed, "the engine is closed"
-            if len(self._queue) >= self._most_waiting:
+            if len(self._queue) >= self.most_waiting:
                 self.counters.rejected += 1
                 raise Busy(self._patience())
             self.counters.requests += 1

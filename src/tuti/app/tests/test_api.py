@@ -269,18 +269,28 @@ def test_a_client_that_hangs_up_frees_its_slots_within_a_second(
 
 
 def test_a_full_queue_answers_429_with_retry_after(server: Server) -> None:
-    with serving([server.models[0]], slots=1, waiting=1) as client:
+    with serving([server.models[0]], slots=1, waiting=16) as client:
         body = {"model": "parrot", "prompt": "x", "max_tokens": 200, "temperature": 2, "n": 16}
-        answer = client.http.post("/v1/completions", json=body)
-        assert answer.status_code == 429
-        assert 1 <= int(answer.headers["retry-after"]) <= 60
-        assert answer.json()["error"]["type"] == "rate_limit_error"
-        with pytest.raises(openai.RateLimitError):
-            client.client.completions.create(**body)
+        with client.http.stream("POST", "/v1/completions", json=body | {"stream": True}):
+            answer = client.http.post("/v1/completions", json=body)
+            assert answer.status_code == 429
+            assert 1 <= int(answer.headers["retry-after"]) <= 60
+            assert answer.json()["error"]["type"] == "rate_limit_error"
+            with pytest.raises(openai.RateLimitError):
+                client.client.completions.create(**body)
         deadline = time.monotonic() + 5  # what was submitted of it has been taken back
         while client.metric("tuti_running") or client.metric("tuti_waiting"):
             assert time.monotonic() < deadline
         assert client.http.post("/v1/completions", json=body | {"n": 1}).status_code == 200
+
+
+def test_more_answers_than_may_ever_wait_are_refused_for_good(server: Server) -> None:
+    with serving([server.models[0]], slots=1, waiting=3) as client:
+        answer = client.http.post("/v1/completions", json={"model": "parrot", "prompt": "x", "n": 4})
+        assert answer.status_code == 400
+        assert "4 answers at once, 3 at most" in answer.json()["error"]["message"]
+        body = {"model": "parrot", "prompt": "x", "n": 3, "max_tokens": 1}
+        assert len(client.http.post("/v1/completions", json=body).json()["choices"]) == 3
 
 
 def test_only_known_hosts_and_own_pages_may_ask(server: Server) -> None:
