@@ -115,17 +115,21 @@ def test_the_gguf_file_itself_answers_as_its_folder_does() -> None:
     folder, [file] = base_folder("smollm2"), list(fetch("smollm2").glob("*.gguf"))
     packed, whole = load_model(file), load_model(folder)
     assert packed.template is not None and whole.template is not None
-    asked = [{"role": "user", "content": PROMPTS[0]}]
-    ids = packed.template.render(asked, add_generation_prompt=True).ids
-    assert ids == whole.template.render(asked, add_generation_prompt=True).ids
-    last: list[torch.Tensor] = []
-    for one in (packed, whole):
-        window = one.model.cache(1, len(ids)).window([0], [len(ids)])
-        last.append(one.model.logits(one.model(torch.tensor([ids]), cache=window)))
-    torch.testing.assert_close(*last, atol=2e-3, rtol=0)
-    rule = Sampling(temperature=0, max_tokens=16)
-    said = [[t.id for t in generate(one.model, one.tokenizer, ids, rule)] for one in (packed, whole)]
-    assert said[0] == said[1]
+    same, seen = 0, 0
+    for prompt in PROMPTS[:4]:
+        asked = [{"role": "user", "content": prompt}]
+        ids = packed.template.render(asked, add_generation_prompt=True).ids
+        assert ids == whole.template.render(asked, add_generation_prompt=True).ids
+        said = generate(whole.model, whole.tokenizer, ids, Sampling(temperature=0, max_tokens=16))
+        text = torch.tensor([ids + [token.id for token in said]])
+        caches = [one.model.cache(1, text.shape[1]).window([0], [text.shape[1]]) for one in (packed, whole)]
+        pairs = zip((packed.model, whole.model), caches, strict=True)
+        ours, theirs = (model.logits(model(text, cache=cache))[0] for model, cache in pairs)
+        theirs, ours = (logits - logits.mean(-1, keepdim=True) for logits in (theirs, ours))
+        assert float(((ours - theirs).norm(dim=-1) / theirs.norm(dim=-1)).max()) < 0.15
+        same += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
+        seen += len(ours)
+    assert same > 0.85 * seen  # what weights are multiplied with is rounded to 8 bits
 
 
 @smollm2
