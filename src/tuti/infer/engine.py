@@ -18,8 +18,6 @@ its own source, and on a CPU a token gets the same bits in any batch and after a
 On a GPU they may be rounded otherwise: there texts are equal unless two tokens are as good as equal.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import threading

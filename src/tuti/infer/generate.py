@@ -1,7 +1,5 @@
 """Generation, one sequence at a time: the plain loop that the engine must agree with."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol

@@ -1,7 +1,5 @@
 """A model folder made ready to answer: weights, tokenizer and template, checked to belong together."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, MutableSequence
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ recently used one goes (a token's pass goes round all layers, so what was used l
 While a layer computes, the kernel is told to read what the next layer's router would choose now.
 """
 
-from __future__ import annotations
-
 import ctypes
 import mmap
 from collections import Counter

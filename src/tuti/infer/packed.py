@@ -6,8 +6,6 @@ they lie) and a layer two compiled calls (`nn/step.py`), which read 16, 8 or 4 b
 gives them; what is computed is fp32 always. Elsewhere the decoder goes on as it is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property

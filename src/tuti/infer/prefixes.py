@@ -7,8 +7,6 @@ is ever in use, and the least recently used page may go at any moment. A text's 
 after its end: a page never outlives the one before it.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import count

@@ -1,7 +1,5 @@
 """What is asked of the engine, what it says, and the ticket between the two."""
 
-from __future__ import annotations
-
 import asyncio
 import queue
 from collections.abc import AsyncGenerator, Iterator, Sequence

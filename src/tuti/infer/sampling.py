@@ -1,7 +1,5 @@
 """From logits to the next token: penalties on what was said, then greedy or a draw at a temperature."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass

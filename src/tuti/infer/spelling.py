@@ -1,7 +1,5 @@
 """Half a character is never followed by anything but its other half (`text.utf8` says what that is)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

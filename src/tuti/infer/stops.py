@@ -1,7 +1,5 @@
 """Stop strings in a stream: no part of one is ever given out, nothing else is held back for long."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 

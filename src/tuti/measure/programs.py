@@ -1,7 +1,5 @@
 """pass@k: how often one of k programs is right, estimated from n ≥ k of each problem (Chen et al. 2021)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -18,32 +18,54 @@ from numba.extending import intrinsic
 
 from tuti.nn.lanes import CHUNK, FLOAT, FLOATS, INT, INTS, LOOP, WIDTH, every, fma, load, of, plain, threads
 
-TOGETHER = 8  # vectors that meet a tile at once: their sums fit the registers
 
-
-def _features():
-    """What the processor that is compiled for can do."""
+def _way():
+    """How this processor forms products of bytes: by fours in 16 or 8 lanes, by pairs, or one by one (0)."""
     chosen = numba.config.CPU_FEATURES
-    return llvm.get_host_cpu_features().flatten() if chosen is None else chosen
+    features = (llvm.get_host_cpu_features().flatten() if chosen is None else chosen).split(",")
+    known = (("+avx512vnni", 16), ("+avxvnni", 8), ("+avx2", 2))
+    return next((way for name, way in known if name in features), 0)
 
 
-def _byte_products(b, total, weights, numbers):
-    """Each lane's total + Σ of its four bytes w · x, w from 0 to 255 and x from -128 to 127."""
-    features = _features()
-    for name, lanes in (("+avx512vnni", 16), ("+avxvnni", 8)):
-        if name in features.split(","):
-            kind = ir.VectorType(INT, lanes)
-            called = ir.FunctionType(kind, [kind] * 3)
-            dot = cgutils.get_or_insert_function(b.module, called, f"llvm.x86.avx512.vpdpbusd.{32 * lanes}")
-            picks = [ir.Constant(kind, list(range(at, at + lanes))) for at in range(0, WIDTH, lanes)]
-            given = (total, weights, numbers)
-            made = [b.call(dot, [b.shuffle_vector(v, v, pick) for v in given]) for pick in picks]
-            return b.shuffle_vector(made[0], made[-1], ir.Constant(INTS, list(range(WIDTH))))
-    for place in range(4):  # elsewhere byte by byte
-        up, down = (ir.Constant(INTS, [bits] * WIDTH) for bits in (24 - 8 * place, 24))
-        w, x = b.lshr(b.shl(weights, up), down), b.ashr(b.shl(numbers, up), down)
-        total = b.add(total, b.mul(w, x))
-    return total
+WAY = _way()
+TOGETHER = 8 if WAY == 16 else 4  # vectors that meet a tile at once: their sums fit the registers
+BIAS = 0 if WAY == 2 else 128  # of 8 bits, when they are multiplied
+
+
+def _byte_products(b, total, weights, numbers, eight):
+    """Each lane's total + Σ of its four bytes w · x, x from -127 to 127; `eight`: w means w - 128 + BIAS."""
+    if not WAY:
+        for place in range(4):
+            up, down = (INTS([bits] * WIDTH) for bits in (24 - 8 * place, 24))
+            w, x = b.lshr(b.shl(weights, up), down), b.ashr(b.shl(numbers, up), down)
+            total = b.add(total, b.mul(w, x))
+        return total
+    lanes, made = max(WAY, 8), []
+    kind = ir.VectorType(INT, lanes)
+    dot = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
+    for at in range(0, WIDTH, lanes):
+        pick = ir.Constant(kind, list(range(at, at + lanes)))
+        given = [b.shuffle_vector(value, value, pick) for value in (total, weights, numbers)]
+        made.append(_pairs(b, kind, *given, eight) if WAY == 2 else _called(b, dot, kind, *given))
+    return b.shuffle_vector(made[0], made[-1], INTS(list(range(WIDTH))))
+
+
+def _called(b, name, to, *given):
+    """What an instruction of the processor makes of some values."""
+    kind = ir.FunctionType(to, [value.type for value in given])
+    return b.call(cgutils.get_or_insert_function(b.module, kind, name), given)
+
+
+def _pairs(b, kind, total, weights, numbers, eight):
+    """Two products make 16 bits: those of 8 bits without a sign would not fit, so it goes to x."""
+    bytes_, words = ir.VectorType(ir.IntType(8), 32), ir.VectorType(ir.IntType(16), 16)
+    w, x = b.bitcast(weights, bytes_), b.bitcast(numbers, bytes_)
+    if eight:
+        w = b.xor(w, bytes_([128] * 32))
+        x = _called(b, "llvm.x86.avx2.psign.b", bytes_, x, w)
+        w = b.select(b.icmp_signed("<", w, bytes_([0] * 32)), b.neg(w), w)
+    pairs = _called(b, "llvm.x86.avx2.pmadd.ub.sw", words, w, x)
+    return b.add(total, _called(b, "llvm.x86.avx2.pmadd.wd", kind, pairs, words([1] * 16)))
 
 
 def _dots(count):
@@ -63,7 +85,7 @@ def _dots(count):
                 block = b.add(b.mul(t_at, blocks), loop.index)
                 own = [b.add(b.mul(b.add(r_at, word(n)), blocks), loop.index) for n in range(count)]
                 sums_ = [load(b, summed, INT, at) for at in own]
-                made = [INTS([0] * WIDTH) if halves else every(b, b.mul(one, INT(-128))) for one in sums_]
+                made = [INTS([0] * WIDTH) if halves else every(b, b.mul(one, INT(-BIAS))) for one in sums_]
                 for j in range(words):
                     at = b.add(b.mul(block, word(64 * words)), word(64 * j))
                     both = load(b, weights, INTS, at)
@@ -73,7 +95,8 @@ def _dots(count):
                             value = b.and_(b.lshr(both, INTS([4 * part] * WIDTH)), INTS([0x0F0F0F0F] * WIDTH))
                         for n in range(count):
                             at = b.add(b.mul(own[n], word(32)), word(16 * part + 4 * j))
-                            made[n] = _byte_products(b, made[n], value, every(b, load(b, numbers, INT, at)))
+                            x = every(b, load(b, numbers, INT, at))
+                            made[n] = _byte_products(b, made[n], value, x, not halves)
                 steps = [b.add(b.mul(block, word(WIDTH * parts)), word(WIDTH * i)) for i in range(parts)]
                 scale_ = [load(b, scale, FLOATS, at) for at in steps]
                 for n in range(count):
@@ -94,7 +117,7 @@ def _dots(count):
     return dots
 
 
-_one, _eight = _dots(1), _dots(TOGETHER)
+_one, _some = _dots(1), _dots(TOGETHER)
 
 
 @njit(**LOOP, parallel=True)
@@ -146,7 +169,7 @@ def _span(x, packed, scales, out, first, last):
         whole = begin + (end - begin) // TOGETHER * TOGETHER
         for t in range(first, last):
             for r in range(begin, whole, TOGETHER):
-                _eight(packed, scales, t, numbers, factors, sums, r, found)
+                _some(packed, scales, t, numbers, factors, sums, r, found)
                 _put(found, TOGETHER, out, r, t)
             for r in range(whole, end):
                 _one(packed, scales, t, numbers, factors, sums, r, found)
