@@ -1,37 +1,34 @@
-"""A context of 32,768 tokens, as long as Mixtral's."""
+"""A tiny Mixtral at the full 32,768 tokens: the logits of transformers, by one pass, by a cache, packed."""
 
-from dataclasses import replace
+import dataclasses
 from pathlib import Path
 
 import torch
+from transformers import AutoModelForCausalLM
 
 from tuti.infer import PackedDecoder
-from tuti.nn import Decoder, save_decoder
+from tuti.nn import Decoder, load_decoder, save_decoder
 from tuti.systems.mixtral.shapes import TINY
 from tuti.systems.mixtral.size import count
 
-SHAPE = replace(TINY, heads=2, kv_heads=1, head_dim=32)
+SHAPE = dataclasses.replace(TINY, layers=1, heads=2, kv_heads=1)
 
 
-def test_the_last_logits_of_32768_tokens_are_those_of_transformers(tmp_path: Path) -> None:
-    """And the cache has the size that `tuti mixtral size` says."""
-    from transformers import AutoModelForCausalLM
-
-    model = Decoder(SHAPE, torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for p in model.parameters():
-            if p.dim() == 2:
-                p.mul_(4)  # so that attention looks at some tokens more than at others
-    save_decoder(model, tmp_path)
+@torch.inference_mode()
+def test_thirty_two_thousand_tokens(tmp_path: Path) -> None:
+    save_decoder(Decoder(SHAPE, torch.Generator().manual_seed(0)), tmp_path)
+    ours = load_decoder(tmp_path)
+    peer = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="sdpa").eval()
     ids = torch.randint(SHAPE.vocab, (1, SHAPE.context), generator=torch.Generator().manual_seed(1))
-    ours = PackedDecoder(model)
-    cache = ours.cache(1, SHAPE.context)
-    assert cache.bytes == count(SHAPE, 32, SHAPE.context)[2]
-    for start in range(0, SHAPE.context, 4096):
-        chunk = ids[:, start : start + 4096]
-        hidden = ours(chunk, cache=cache.window([0], [chunk.shape[1]]))
-    found = ours.logits(hidden[0, -300:])
-    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32, attn_implementation="sdpa")
-    with torch.no_grad():
-        wanted = theirs(ids, logits_to_keep=300).logits[0]
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+    places = [0, 1, 4095, 4096, 20_000, SHAPE.context - 1]
+    want = peer.lm_head(peer.model(ids).last_hidden_state[0, places])
+
+    whole = ours(ids)
+    torch.testing.assert_close(ours.logits(whole[0, places]), want, rtol=0, atol=1e-4)
+
+    assert ours.cache(1, SHAPE.context).bytes == count(SHAPE, 32, SHAPE.context)[2]
+    for model in (ours, PackedDecoder(load_decoder(tmp_path))):
+        cache = model.cache(1, SHAPE.context)
+        for chunk in ids.split([*[8192] * 3, 8191, 1], 1):
+            last = model(chunk, cache=cache.window([0], [chunk.shape[1]]))
+        torch.testing.assert_close(model.logits(last[0, -1]), want[-1], rtol=0, atol=1e-4)
