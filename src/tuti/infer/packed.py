@@ -149,7 +149,7 @@ class PackedDecoder:
     @torch.inference_mode()
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Unnormalised log-probabilities of the next token."""
-        return self._readout(hidden.flatten(0, -2)).view(*hidden.shape[:-1], -1)
+        return self._readout(hidden.reshape(-1, hidden.shape[-1])).view(*hidden.shape[:-1], -1)
 
 
 def _loops() -> Any:
