@@ -89,9 +89,6 @@ def load_model(
             hint="put the tokenizer.json there that the model was trained with",
         )
     packed = laid_out(decoder, bits if bits in (8, 4) else None, experts)
-    if experts is None:  # what the first pass compiles is compiled now: once on a machine, half a minute
-        window = packed.cache(1, 1).window([0], [1])
-        packed.logits(packed(torch.zeros(1, 1, dtype=torch.long, device=device), cache=window))
     name = _name(Path(path), folder)
     return LoadedModel(packed, tokenizer, template, name, decoder.config.context, folder, experts)
 

@@ -26,6 +26,7 @@ from tuti.run import UserError
 QUERIES = 12  # of one sequence that look at its keys together
 
 Rows = Callable[[Tensor], Tensor]
+Layer = tuple[Any, Tensor, Rows]  # what `step.attended` is given; the feed-forward layer's norm, and itself
 Named = Iterator[tuple[str, nn.Module]]
 Sparse = Callable[[int, Router], Rows]  # a layer's number and router → its experts' feed-forward layer
 
@@ -73,15 +74,6 @@ class Gated:
             return torch.from_numpy(step.fed(x.numpy(), *self.arrays, n))
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One block: what `step.attended` is given, and its feed-forward layer as a function of rows."""
-
-    attention: tuple[Any, ...]
-    mlp_norm: Tensor
-    feed_forward: Rows
-
-
 class PackedDecoder:
     """`Decoder` with a cache, for inference on a CPU. It takes the decoder's weights away from it.
 
@@ -108,6 +100,8 @@ class PackedDecoder:
             for name, parameter in block.named_parameters():
                 if "router" not in name:  # which goes on as it is
                     parameter.data = parameter.data.new_empty(0)
+        if sparse is None:  # what the first pass compiles is compiled now: once on a machine, half a minute
+            self.logits(self(torch.zeros(1, 1, dtype=torch.long), cache=self.cache(1, 1).window([0], [1])))
 
     def cache(self, slots: int, length: int) -> KVCache:
         """An empty cache for `slots` sequences of at most `length` tokens each; a head is whole blocks."""
@@ -136,14 +130,13 @@ class PackedDecoder:
         placed = (self._table.numpy(), cache.cache.store.numpy())
         rows = step.placed(cache.slots, cache.starts, cache.counts, shared)
         window = c.window or c.context + cache.end
-        for index, layer in enumerate(self.layers):
-            gated = layer.feed_forward
+        for index, (attention, norm, gated) in enumerate(self.layers):
             with step.threads(n):
-                step.attended(numbers, *layer.attention, *placed, index, rows, window, n)
+                step.attended(numbers, *attention, *placed, index, rows, window, n)
                 if isinstance(gated, Gated):
-                    step.thought(numbers, layer.mlp_norm.numpy(), c.norm_eps, *gated.arrays, n)
+                    step.thought(numbers, norm.numpy(), c.norm_eps, *gated.arrays, n)
             if not isinstance(gated, Gated):
-                x += gated(F.rms_norm(x, (c.width,), layer.mlp_norm, c.norm_eps))
+                x += gated(F.rms_norm(x, (c.width,), norm, c.norm_eps))
         return x
 
     @torch.inference_mode()
@@ -206,7 +199,5 @@ class _Packing:
             feed_forward = self.fed(mlp)
         else:
             feed_forward = self.mixed(mlp) if sparse is None else sparse(block.layer, mlp.router)
-        return Layer(
-            (norm.numpy(), c.norm_eps, qkv.arrays, c.heads, *numbers, output.arrays),
-            block.mlp_norm.weight.detach().float(), feed_forward,
-        )
+        given = (norm.numpy(), c.norm_eps, qkv.arrays, c.heads, *numbers, output.arrays)
+        return given, block.mlp_norm.weight.detach().float(), feed_forward

@@ -11,6 +11,8 @@ and in company.
 # pyright: basic, reportCallIssue=false, reportPrivateImportUsage=false, reportAttributeAccessIssue=false
 
 from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
 from threading import RLock
 
 import numba
@@ -20,7 +22,6 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LOOP = {"nogil": True, "cache": True, "error_model": "numpy"}  # "numpy": no branch at a division
 WIDTH = 16  # lanes; a block of 32 columns is two times as many
 TILE = 6  # rows of the matrix that are unpacked together when several vectors wait for them
 TOGETHER = 12  # rows whose sums of 32 numbers each fit the registers
@@ -30,6 +31,23 @@ FLOAT, INT = ir.FloatType(), ir.IntType(32)
 FLOATS, INTS = ir.VectorType(FLOAT, WIDTH), ir.VectorType(INT, WIDTH)
 WORDS = ir.VectorType(ir.IntType(16), WIDTH)
 _one_at_a_time = RLock()  # numba's simplest pool of threads may be entered by one caller only
+
+_SOURCES = (Path(__file__).with_name(f"{name}.py") for name in ("lanes", "woven", "step"))
+STAMP = sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()
+
+
+def loop(**options):
+    """numba's njit, kept on disk for these very sources; no branch at a division.
+
+    numba asks whether a function's own file has changed, not those whose functions are compiled into it.
+    """
+
+    def compiled(function):
+        made = njit(nogil=True, cache=True, error_model="numpy", **options)(function)
+        made._cache._cache_file._source_stamp = STAMP
+        return made
+
+    return compiled
 
 
 def load(b, pointer, kind, place):
@@ -191,7 +209,7 @@ def _sums_of_rows(count):
 _mixed_one, _mixed_three, _mixed_all = (_sums_of_rows(count) for count in (1, 3, TOGETHER))
 
 
-@njit(**LOOP)
+@loop()
 def mix(weights, values, at, end, out):
     """Each row's weighted sum of the values from `at` to `end`, from the first to the last."""
     rows = len(weights)
@@ -205,7 +223,7 @@ def mix(weights, values, at, end, out):
             _mixed_one(weights, values, at, end, r, d, out)
 
 
-@njit(**LOOP)
+@loop()
 def plain(x, packed, out, first, last):
     """Rows `first` to `last` of the matrix times each vector, into `out[:, first:last]`."""
     if len(x) == 1:
@@ -223,7 +241,7 @@ def plain(x, packed, out, first, last):
             tiled(x, blocks, 0, size, out, begin, end, start)
 
 
-@njit(**LOOP)
+@loop()
 def tiled(x, tile, at, size, out, begin, end, start):
     """`size` fp32 rows from `at` on times vectors `begin` to `end`, into columns from `start` on.
 

@@ -10,17 +10,15 @@ every sum is formed in an order of its own, not of its company.
 # pyright: basic, reportCallIssue=false
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from tuti.nn.lanes import LOOP, mix, threads, tiled
+from tuti.nn.lanes import loop, mix, threads, tiled
 from tuti.nn.woven import WIDTH, ready, span, spread
 
 __all__ = ["attended", "fed", "placed", "thought", "threads"]
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}
-"""Sums in any order, so that they become vectors; what is no number stays none"""
-KEYS = 48
-"""Keys that stay in the first cache while all queries meet them"""
+FAST = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order are vectors; what is no number stays none
+KEYS = 48  # that stay in the first cache while all queries meet them
 
 
 def placed(slots, starts, counts, shared):
@@ -32,7 +30,7 @@ def placed(slots, starts, counts, shared):
     return places, np.stack((firsts, np.append(firsts[1:], len(offsets))), 1)
 
 
-@njit(**LOOP)
+@loop()
 def attended(x, norm, eps, qkv, count, bias, head_norms, output, turns, store, layer, rows, window, parts):
     """x [rows, width] += attention of its norm; keys and values go to their places in the cache.
 
@@ -51,13 +49,13 @@ def attended(x, norm, eps, qkv, count, bias, head_norms, output, turns, store, l
     _add(x, seen, output, parts)
 
 
-@njit(**LOOP)
+@loop()
 def thought(x, norm, eps, gate, up, down, parts):
     """x [rows, width] += the feed-forward layer of its norm."""
     _add(x, _gated(_normed(x, norm, eps, gate), gate, up, down, parts), down, parts)
 
 
-@njit(**LOOP)
+@loop()
 def _normed(x, norm, eps, matrix):
     """The norm of each row, as wide as the matrix's blocks."""
     rows = np.zeros((len(x), matrix[0].shape[1] * 32), np.float32)
@@ -65,7 +63,7 @@ def _normed(x, norm, eps, matrix):
     return rows
 
 
-@njit(**LOOP)
+@loop()
 def _gated(rows, gate, up, down, parts):
     """silu(W_gate x) · W_up x, as wide as the blocks of `down`."""
     hidden = np.zeros((len(rows), down[0].shape[1] * 32), np.float32)
@@ -74,7 +72,7 @@ def _gated(rows, gate, up, down, parts):
     return hidden
 
 
-@njit(**LOOP)
+@loop()
 def _add(x, rows, matrix, parts):
     """x += rows times the matrix."""
     added = np.empty_like(x)
@@ -84,7 +82,7 @@ def _add(x, rows, matrix, parts):
             x[row, i] += added[row, i]
 
 
-@njit(**LOOP)
+@loop()
 def fed(x, gate, up, down, parts):
     """SwiGLU of rows: W_down (silu(W_gate x) · W_up x), each matrix (packed, scales)."""
     rows, out = np.zeros((len(x), gate[0].shape[1] * 32), np.float32), np.empty_like(x)
@@ -93,7 +91,7 @@ def fed(x, gate, up, down, parts):
     return out
 
 
-@njit(**LOOP, fastmath=FAST)
+@loop(fastmath=FAST)
 def _norm(x, weight, eps, out):
     """Each row divided by the root of its mean square, times the weight (`nn/norm.py`)."""
     for row in range(len(x)):
@@ -105,7 +103,7 @@ def _norm(x, weight, eps, out):
             out[row, i] = x[row, i] * factor * weight[i]
 
 
-@njit(**LOOP)
+@loop()
 def _place(heads, bias, head_norms, eps, turns, store, layer, places):
     """Queries and keys are turned by their place, keys and values written to the cache."""
     kv_heads = store.shape[3]
@@ -125,7 +123,7 @@ def _place(heads, bias, head_norms, eps, turns, store, layer, places):
                 store[slot, layer, 1, head, place, d] = own[count + kv_heads + head, d]
 
 
-@njit(**LOOP, fastmath={"contract"})
+@loop(fastmath={"contract"})
 def _turn(heads, count, turn):
     """Rotary position embedding: planes (j, j + half) of each head turned (`nn/rope.py`)."""
     half = heads.shape[1] // 2
@@ -136,7 +134,7 @@ def _turn(heads, count, turn):
             heads[head, j + half] = b * turn[0, j] + a * turn[1, j]
 
 
-@njit(**LOOP, parallel=True)
+@loop(parallel=True)
 def _look(heads, store, layer, places, groups, window, out, parts):
     """Queries look at what their slot holds up to them; a group's rows and heads share keys and values."""
     tasks = len(groups) * store.shape[3]
@@ -145,7 +143,7 @@ def _look(heads, store, layer, places, groups, window, out, parts):
             _look_one(heads, store, layer, places, groups, window, out, task)
 
 
-@njit(**LOOP)
+@loop()
 def _look_one(heads, store, layer, places, groups, window, out, task):
     kv_heads, length, size = store.shape[3], store.shape[4], heads.shape[2]
     kv, (first, last) = task // len(groups), groups[task % len(groups)]
@@ -168,7 +166,7 @@ def _look_one(heads, store, layer, places, groups, window, out, task):
             out[first + q // shared, (kv * shared + q % shared) * size + d] = queries[q, d]
 
 
-@njit(**LOOP, fastmath=FAST)
+@loop(fastmath=FAST)
 def _soften(scores, begin, end, factor):
     """The softmax of the scores between begin and end, 0 elsewhere."""
     scores[:begin] = 0
@@ -184,7 +182,7 @@ def _soften(scores, begin, end, factor):
         seen[t] *= total
 
 
-@njit(**LOOP)
+@loop()
 def _highest(scores):
     """The largest, by bits made to be in order as whole numbers, whose comparisons become vectors."""
     bits, highest = scores.view(np.int32), np.int32(-(2**31))
@@ -193,12 +191,12 @@ def _highest(scores):
     return _ordered(highest)
 
 
-@njit(**LOOP)
+@loop()
 def _ordered(bits):
     return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
-@njit(**LOOP, parallel=True)
+@loop(parallel=True)
 def _gate(x, gate, gate_scales, up, up_scales, hidden, other, parts):
     """silu(W_gate x) · W_up x; each part makes both for its columns."""
     for part in prange(parts):
@@ -209,7 +207,7 @@ def _gate(x, gate, gate_scales, up, up_scales, hidden, other, parts):
         _silu(hidden, other, first * width, last * width)
 
 
-@njit(**LOOP, fastmath={"contract"})
+@loop(fastmath={"contract"})
 def _silu(hidden, other, first, last):
     for row in range(len(hidden)):
         values, factors = hidden[row, first:last], other[row, first:last]
@@ -217,7 +215,7 @@ def _silu(hidden, other, first, last):
             values[i] *= factors[i] / (np.float32(1) + exp(-values[i]))
 
 
-@njit(**LOOP, fastmath={"contract"}, inline="always")
+@loop(fastmath={"contract"}, inline="always")
 def exp(x):
     """eˣ in fp32 to 2 units in the last place, of arithmetic alone so that it becomes vectors.
 

@@ -12,22 +12,17 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tuti.nn.lanes import CHUNK, FLOAT, FLOATS, INT, INTS, LOOP, WIDTH, every, fma, load, of, plain, threads
+from tuti.nn.lanes import CHUNK, FLOAT, FLOATS, INT, INTS, WIDTH, every, fma, load, loop, of, plain, threads
 
-
-def _way():
-    """How this processor forms products of bytes: by fours in 16 or 8 lanes, by pairs, or one by one (0)."""
-    chosen = numba.config.CPU_FEATURES
-    features = (llvm.get_host_cpu_features().flatten() if chosen is None else chosen).split(",")
-    known = (("+avx512vnni", 16), ("+avxvnni", 8), ("+avx2", 2))
-    return next((way for name, way in known if name in features), 0)
-
-
-WAY = _way()
+_chosen = numba.config.CPU_FEATURES
+_features = (llvm.get_host_cpu_features().flatten() if _chosen is None else _chosen).split(",")
+_ways = {"+avx512vnni": 16, "+avxvnni": 8, "+avx2": 2}
+WAY = next((_ways[name] for name in _ways if name in _features), 0)
+"""How this processor forms products of bytes: by fours in 16 or 8 lanes, by pairs, or one by one (0)"""
 TOGETHER = 8 if WAY == 16 else 4  # vectors that meet a tile at once: their sums fit the registers
 BIAS = 0 if WAY == 2 else 128  # of 8 bits, when they are multiplied
 
@@ -120,7 +115,7 @@ def _dots(count):
 _one, _some = _dots(1), _dots(TOGETHER)
 
 
-@njit(**LOOP, parallel=True)
+@loop(parallel=True)
 def rounded(x, parts):
     """Rows [M, 32 G] in blocks of 8 bits: (numbers int8 [M, G, 32], factors, their sums [M, G])."""
     rows, blocks = len(x), x.shape[1] // 32
@@ -134,7 +129,7 @@ def rounded(x, parts):
     return numbers, factors, sums
 
 
-@njit(**LOOP)
+@loop()
 def _round(x, numbers, factors, sums, first, last):
     for row in range(first, last):
         for block in range(x.shape[1] // 32):
@@ -150,7 +145,7 @@ def _round(x, numbers, factors, sums, first, last):
             factors[row, block], sums[row, block] = most / np.float32(127), total
 
 
-@njit(**LOOP)
+@loop()
 def _largest(bits):
     """The largest magnitude of 32 numbers, by their bits, so that what is no number stays none."""
     largest = np.int32(0)
@@ -159,7 +154,7 @@ def _largest(bits):
     return largest
 
 
-@njit(**LOOP)
+@loop()
 def _span(x, packed, scales, out, first, last):
     """Tiles `first` to `last` of the matrix times each rounded row, into their columns of `out`."""
     numbers, factors, sums = x
@@ -176,7 +171,7 @@ def _span(x, packed, scales, out, first, last):
                 _put(found, 1, out, r, t)
 
 
-@njit(**LOOP)
+@loop()
 def _put(found, count, out, r, t):
     """A tile's columns, as many of them as there are."""
     for n in range(count):
@@ -184,7 +179,7 @@ def _put(found, count, out, r, t):
             out[r + n, WIDTH * t + i] = found[n, i]
 
 
-@njit(**LOOP)
+@loop()
 def ready(x, packed, parts):
     """Rows as `span` takes them for this matrix."""
     if packed.ndim == 3:
@@ -192,7 +187,7 @@ def ready(x, packed, parts):
     return rounded(x, parts)
 
 
-@njit(**LOOP)
+@loop()
 def span(x, packed, scales, out, first, last):
     """Rows, or tiles, `first` to `last` of a matrix times each row of x, into their columns of `out`."""
     if packed.ndim == 3:
@@ -201,13 +196,13 @@ def span(x, packed, scales, out, first, last):
         _span(x, packed, scales, out, first, last)
 
 
-@njit(**LOOP, parallel=True)
+@loop(parallel=True)
 def _spread(x, packed, scales, out, parts):
     for part in prange(parts):
         span(x, packed, scales, out, len(packed) * part // parts, len(packed) * (part + 1) // parts)
 
 
-@njit(**LOOP)
+@loop()
 def spread(x, packed, scales, out, parts):
     """x [M, K in whole blocks] times all rows of the matrix, into `out` [M, N]."""
     _spread(ready(x, packed, parts), packed, scales, out, parts)

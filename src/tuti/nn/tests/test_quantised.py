@@ -1,8 +1,10 @@
 """Packed products against plain ones of the unpacked numbers, and their promises."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tuti.nn import lanes
 from tuti.nn.quantised import BLOCK, Bits, Blocks, as_matrix, quantise, stacked, woven
 from tuti.run import UserError
 
@@ -95,7 +98,13 @@ def test_what_is_no_number_stays_none() -> None:
 
 GENERIC = """
 import numpy as np, torch
-from tuti.nn.quantised import quantise, woven
+from tuti.nn.quantised import Blocks, quantise, woven
+chance = np.random.default_rng(0)
+most = chance.choice([-128, -127, 127], (40, 3, 32)).astype(np.int8)  # as large as sums of bytes can be
+ends = torch.from_numpy(chance.choice([-1.0, 1.0], (11, 96)).astype(np.float32))
+found = woven(Blocks(most, np.ones((40, 3, 1), np.float32)))(ends)
+exact = ends.double() @ torch.from_numpy(most.reshape(40, 96)).double().T
+assert (found - exact).abs().max() < 1e-2, (found - exact).abs().max()
 for bits in (8, 4):
     w, x = (torch.randn(n, 96, generator=torch.Generator().manual_seed(n)) for n in (40, 11))
     print(woven(quantise(w, bits))(x).numpy().tobytes().hex())
@@ -146,3 +155,30 @@ def test_stacked_and_reordered() -> None:
     a, b = quantise(weight(4, 2, 5), 4), quantise(weight(3, 2, 6), 4)
     order = torch.tensor([6, 0, 3])
     assert torch.equal(whole(stacked([a, b]).reordered(order)), torch.cat((whole(a), whole(b)))[order])
+
+
+CHANGED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from tuti.nn import lanes, step
+assert lanes.__file__.startswith(sys.argv[1])
+one = np.ones((32, 1, 32), np.float32), np.empty(0, np.float32)
+print(step.fed(np.ones((1, 32), np.float32), one, one, one, 1)[0, 0])
+"""
+
+
+def test_a_loop_is_compiled_again_when_what_is_compiled_into_it_changes(tmp_path: Path) -> None:
+    """`fed` is in step.py; its sums are in lanes.py, of which numba's own cache takes no notice."""
+    root = Path(lanes.__file__).parents[1]
+    shutil.copytree(root, tmp_path / "tuti", ignore=shutil.ignore_patterns("__pycache__", "tests"))
+    command = [sys.executable, "-c", CHANGED, str(tmp_path)]
+    said = list[float]()
+    for _ in range(2):
+        said.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+        source = tmp_path / "tuti" / "nn" / "lanes.py"
+        rule = '"""x · y + z, rounded once."""'
+        text = source.read_text()
+        assert rule in text
+        source.write_text(text.replace(rule, rule + "\n    z = b.fadd(z, FLOATS([1.0] * WIDTH))"))
+    assert said[0] == 32**3 and said[1] > said[0]
