@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -19,6 +20,7 @@ from tuti.app.api_schema import ChatRequest, Common, TextRequest
 from tuti.app.api_tools import told
 from tuti.infer import Busy, Engine, Finish, Grammar, Inbox, LoadedModel, Ticket, Token, compiled
 from tuti.infer import Request as Asked
+from tuti.infer.speculative import Draft
 from tuti.run import UserError
 
 LEVELS = ("running", "waiting")  # of `Counters`; the others are totals
@@ -47,16 +49,16 @@ class Unknown(Exception):
 
 def create_app(
     models: Sequence[LoadedModel], *, slots: int = 16, length: int = 0, waiting: int = 64,
-    names: Sequence[str] = (), token: str = "",
+    memory: int = 2**30, names: Sequence[str] = (), token: str = "", drafts: Sequence[Draft | None] = (),
 ) -> FastAPI:
     """The app; its engines run until it shuts down. `app.state.api` gives Studio the engines.
 
-    names: hosts it answers to beside localhost. token: asked of everyone, if not empty.
+    memory: bytes of each model's keys and values. names: hosts it answers to beside localhost. token: asked
+    of everyone, if not empty. drafts: who guesses ahead for each model, if anyone does.
     """
-    served = {
-        one.name: Served(one, Engine(one.model, one.tokenizer, slots=slots, length=length, waiting=waiting))
-        for one in models
-    }
+    engine = partial(Engine, slots=slots, length=length, waiting=waiting, memory=memory)
+    pairs = zip(models, drafts or [None] * len(models), strict=True)
+    served = {one.name: Served(one, engine(one.model, one.tokenizer, draft=draft)) for one, draft in pairs}
     api = Api(served)
 
     @asynccontextmanager

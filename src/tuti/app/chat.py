@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -32,6 +32,8 @@ class Chat:
     """Draw from the fewest tokens whose probabilities sum to this"""
     max_tokens: Annotated[int, Ge(1)] = 256
     """Tokens an answer may have"""
+    beams: Annotated[int, Ge(1), Le(64)] = 1
+    """More than one: no draws, but the best of so many answers that grow side by side"""
     system: str = ""
     """What the model is told before the conversation"""
     seed: int | None = None
@@ -105,12 +107,26 @@ class Conversation:
             self.messages = messages
         said: list[str] = []
         try:
+            if c.beams > 1:
+                said.append(best_text(loaded, prompt, c.beams, c.max_tokens))
+                yield said[0]
+                return
             for token in generate(loaded.model, loaded.tokenizer, prompt, rule, loaded.ends, self.draft):
                 said.append(token.text)
                 yield token.text
         finally:
             if loaded.template is not None:
                 self.messages.append({"role": "assistant", "content": "".join(said)})
+
+
+def best_text(loaded: "LoadedModel", prompt: Sequence[int], beams: int, max_tokens: int) -> str:
+    """The answer that beam search thinks best."""
+    from tuti.infer.beam import beam_search
+
+    model, tokenizer = loaded.model, loaded.tokenizer
+    found = beam_search(model, tokenizer, prompt, width=beams, max_tokens=max_tokens, ends=loaded.ends)
+    stream = tokenizer.stream(skip_specials=True)
+    return "".join(stream.push(i) for i in found[0].ids) if found else ""
 
 
 def printable(text: str) -> str:

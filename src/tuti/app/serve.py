@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import tyro
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
 from tuti.run import UserError
 
@@ -50,9 +50,14 @@ class Serve:
     bits: Literal[32, 16, 8, 4] = 32
     """Bits of a weight: 8 and 4 need less memory and answer sooner (a GGUF file has its own)"""
     length: Annotated[int, Ge(0)] = 0
-    """Tokens of prompt and answer together (0: the model's context, or what 1 GiB holds)"""
+    """Tokens of prompt and answer together (0: the model's context, or what `memory` holds)"""
+    memory: Annotated[float, Gt(0)] = 1.0
+    """GB of keys and values: of texts under way, and in a quarter of it of those that may go on"""
     expert_memory: Annotated[float, Ge(0)] | None = None
     """GB for a model's experts; the others stay on disk (default: all in memory)"""
+    draft: str = ""
+    """Guesses ahead while few answer, which changes the time alone: "lookup" (what was said before) or a
+    smaller model"""
     runs: Path = Path("runs")
     """The folder of runs that Studio shows"""
     folders: tuple[Path, ...] = ()
@@ -75,10 +80,14 @@ def make_app(config: Serve, loaded: "Sequence[LoadedModel]", token: str) -> "Fas
     from tuti.app.api import create_app
     from tuti.app.studio import mount_studio
     from tuti.app.studio.voices import RunVoices
+    from tuti.infer import load_model
+    from tuti.infer.speculative import open_draft
 
     names = (*config.names, *_own_names(config.host))
     app = create_app(
-        loaded, slots=config.slots, length=config.length, waiting=config.waiting, names=names, token=token
+        loaded, slots=config.slots, length=config.length, waiting=config.waiting, names=names, token=token,
+        memory=int(1e9 * config.memory),
+        drafts=[open_draft(config.draft, one, load_model, config.slots, config.length) for one in loaded],
     )
     voices = EngineVoices(app.state.api, RunVoices(config.runs))
     mount_studio(app, config.runs, config.folders, voices=voices)

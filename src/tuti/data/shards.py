@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuti.run import UserError
+from tuti.run import UserError, read_json
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,17 @@ def write_tokens(folder: Path, split: str, documents: Iterable[Document], *, voc
     return totals
 
 
-def read_tokens(folder: Path, split: str) -> Tokens:
-    """Opens one split; a truncated or altered one is refused, naming what does not fit."""
+def read_tokens(folder: Path, split: str, tokenizer: str | None = None) -> Tokens:
+    """Opens one split; a truncated or altered one is refused, naming what does not fit.
+
+    tokenizer: the hash of a model's, where the tokens must have been made with that one.
+    """
     target = Path(folder) / split
+    if tokenizer and read_json(target.parent / "tuti.json").get("tokenizer") not in (None, tokenizer):
+        raise UserError(
+            f"the tokens in {folder} were made with another tokenizer than the model's",
+            hint="tuti spark pack DOCUMENTS_RUN MODEL_FOLDER makes them with the model's own",
+        )
     try:
         index = json.loads((target / "index.json").read_text())
         rows = np.load(target / "documents.npy", allow_pickle=False)

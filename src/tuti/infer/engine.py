@@ -10,12 +10,14 @@ follow: the decoding step reads its keys in place, and whoever leaves is replace
 
 Memory is limited in tokens that all texts hold together, in pages. A request enters when there is room
 for what it says; when answers have grown beyond the limit, the youngest goes back into the queue and is
-later read again. What room is left holds the beginnings of texts (prefixes.py): a prompt is read from
-where it departs from what was read before.
+later read again. What room is left, up to a quarter of the limit, holds the beginnings of texts
+(prefixes.py): a prompt is read from where it departs from what was read before.
 
 What one request gets does not depend on its company, nor on what was read before: its draws come from
-its own source, and on a CPU a token gets the same bits in any batch and after any beginning (nn/step.py).
-On a GPU they may be rounded otherwise: there texts are equal unless two tokens are as good as equal.
+its own source, and on a CPU a token gets the same bits in any batch, after any beginning and behind any
+guesses (nn/step.py). On a GPU they may be rounded otherwise: there texts are equal unless two tokens are as
+good as equal. Guesses (speculative.py) are judged while few answers are under way: a pass over 16 rows takes
+hardly longer than one over a single row, one over 64 does.
 """
 
 import asyncio
@@ -26,6 +28,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import accumulate
 
 import torch
 
@@ -34,12 +37,14 @@ from tuti.infer.grammar import constrain
 from tuti.infer.prefixes import PAGE, Prefixes
 from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket
 from tuti.infer.sampling import Sampling, sample, top_logprobs
+from tuti.infer.speculative import Draft, Text
 from tuti.infer.spelling import Spelling
 from tuti.run import UserError
 from tuti.text import Tokenizer
 
 CHUNK = 128  # prompt tokens a step: enough rows to compute at full speed on a CPU
 CACHE_BYTES = 2**30
+JUDGED = 16  # rows of a pass over answers: so many may be guesses
 IDLE_SECONDS = 0.5  # how soon an idle engine notices that it is closed
 
 
@@ -51,20 +56,21 @@ class Engine:
 
     def __init__(
         self, model: Model, tokenizer: Tokenizer, *, slots: int = 16, length: int = 0, waiting: int = 64,
-        chunk: int = CHUNK, memory: int = CACHE_BYTES,
+        chunk: int = CHUNK, memory: int = CACHE_BYTES, draft: Draft | None = None,
     ) -> None:
         """`length`: tokens of one prompt and its answer together (0: the context, or what `memory` holds).
 
         `memory`: bytes of keys and values of all texts together, though one of `length` always fits. (A GPU
-        gives out no memory piecemeal: there the slots take it at the start, and what was read as much again.)
+        gives out no memory piecemeal: there the slots take it at the start, and a quarter more for the rest.)
+        `draft`: guesses how answers go on; it knows as many texts as there are slots.
         """
-        self.model, self.tokenizer, self.chunk = model, tokenizer, chunk
+        self.model, self.tokenizer, self.chunk, self._draft = model, tokenizer, chunk, draft
         one = model.cache(1, 1)
         affordable = memory // one.bytes
         fits = affordable if one.grows else affordable // (slots + 1)
         self.length = min(length or max(1, fits), model.config.context)
         self._most_tokens = max(affordable, _paged(self.length + 1))
-        self._prefixes = Prefixes()
+        self._prefixes = Prefixes(model.cache(max(1, self._most_tokens // 4 // PAGE), PAGE))
         self.counters = Counters()
         self._spelling = Spelling(tokenizer, model.config.vocab)
         self._cache = model.cache(slots + 1, self.length)  # one spare, to exchange two slots
@@ -193,6 +199,7 @@ class Engine:
                 self._recall(ticket)
             reading.append(ticket)
             rows += len(self._part(ticket))
+        self._guess(self._live[: self._ready])
         self._pass([*self._live[: self._ready], *reading])
         self._leave()
         self.counters.running = len(self._live)
@@ -216,7 +223,14 @@ class Engine:
             if held > room:
                 break
             self._live.append(self._queue.popleft())
-        self._prefixes.shrink(room - self._held())
+        self._prefixes.shrink(self._room_beside(self._held()))
+
+    def _room_beside(self, held: int) -> int:
+        """Tokens of texts that may be known beside those that live ones hold.
+
+        A quarter of all: what a server takes should be known after its first minutes, not after hours.
+        """
+        return min(self._most_tokens - held, self._most_tokens // 4)
 
     def _held(self) -> int:
         """Tokens that the live texts have room for."""
@@ -238,11 +252,25 @@ class Engine:
         ticket, cache = self._live[slot], self._cache
         if not ticket.request.score:
             ids = ticket.ids[: cache.lengths[slot]]
-            self._prefixes.keep(ids, self._most_tokens - held, partial(cache.copied, slot))
+            self._prefixes.keep(ids, self._room_beside(held), partial(cache.held, slot))
 
     def _part(self, ticket: Ticket) -> list[int]:
-        """What of it the next pass reads: up to a multiple of the chunk, wherever it begins."""
-        return ticket.ids[ticket.read : (ticket.read // self.chunk + 1) * self.chunk]
+        """What of it the next pass reads: up to a multiple of the chunk, wherever it begins, and guesses."""
+        end = (ticket.read // self.chunk + 1) * self.chunk
+        return [*ticket.ids[ticket.read : end], *ticket.guessed]
+
+    def _guess(self, tickets: Sequence[Ticket]) -> None:
+        """How answers go on, as far as a pass has rows for it."""
+        each = JUDGED // len(tickets) - 1 if tickets else 0
+        if self._draft is None or each < 1:
+            return
+        texts = [
+            Text(t.ids, min(each, self._room(t) - t.made - 1), t.request.sampling, t.source, t.number)
+            for t in tickets
+        ]
+        for ticket, guessed in zip(tickets, self._draft.propose(texts), strict=True):
+            ticket.guessed = guessed
+            self.counters.guessed_tokens += len(guessed)
 
     def _pass(self, tickets: Sequence[Ticket]) -> None:
         """A chunk of each prompt and the last token of each answer go in; who can answers."""
@@ -255,9 +283,25 @@ class Engine:
         for ticket, part, states in zip(tickets, parts, hidden, strict=True):
             if self._read(ticket, states[: len(part)]):
                 answering.append(ticket)
-                last.append(states[len(part) - 1])
+                last.append(states[len(part) - 1 - len(ticket.guessed) : len(part)])
         if answering:
-            self._choose(answering, self.model.logits(torch.stack(last)).float())
+            self._answer(answering, list(map(len, last)), self.model.logits(torch.cat(last)).float().cpu())
+
+    def _answer(self, tickets: Sequence[Ticket], counts: Sequence[int], logits: torch.Tensor) -> None:
+        """Each draws its next token, and while that is what was guessed the one after, of its own logits."""
+        turn, ends = 0, accumulate(counts)
+        going = [(ticket, end - count) for ticket, end, count in zip(tickets, ends, counts, strict=True)]
+        while going:
+            rows = logits[[first + turn for _, first in going]]
+            chosen = self._choose([ticket for ticket, _ in going], rows)
+            pairs = zip(going, chosen, strict=True)
+            going = [one for one, i in pairs if one[0].guessed[turn : turn + 1] == [i] and not one[0].done]
+            self.counters.right_guesses += len(going)
+            turn += 1
+        for ticket in tickets:
+            ticket.guessed = []
+            ticket.read = len(ticket.ids) - 1
+            self._cache.truncate(self._live.index(ticket), ticket.read)
 
     def _read(self, ticket: Ticket, hidden: torch.Tensor) -> bool:
         """These tokens are in the cache; whether the answer's next one can be drawn now."""
@@ -280,9 +324,8 @@ class Engine:
         self._ready += 1
         return True
 
-    def _choose(self, tickets: Sequence[Ticket], logits: torch.Tensor) -> None:
+    def _choose(self, tickets: Sequence[Ticket], logits: torch.Tensor) -> list[int]:
         """Draws a token for each row and says it."""
-        logits = logits.cpu()
         rules = [ticket.request.sampling for ticket in tickets]
         kept = self._spelling.kept(logits, [ticket.place for ticket in tickets])
         constrain(kept, [ticket.constraint for ticket in tickets])
@@ -305,6 +348,7 @@ class Engine:
             elif ended or over or ticket.made >= self._room(ticket):
                 reason = over or ("stop" if ended else "length")
                 self._finish(ticket, Finish(reason, ticket.stops.flush()))
+        return chosen
 
     def _room(self, ticket: Ticket) -> int:
         """Tokens an answer may have: the last one needs no place in the cache."""

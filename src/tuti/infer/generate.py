@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tuti.infer.grammar import Constraint, constrain
 from tuti.infer.sampling import Sampling, sample, top_logprobs
-from tuti.infer.speculative import Draft
+from tuti.infer.speculative import Draft, Text
 from tuti.infer.spelling import Spelling
 from tuti.infer.stops import StopText
 from tuti.nn import CacheWindow, DecoderConfig, KVCache
@@ -77,7 +77,7 @@ def _steps(
     cache, source = model.cache(1, len(prompt) + count), sampling.random()
     place, said = WHOLE, list(prompt)
     while (left := len(prompt) + count - len(said)) > 0:
-        guessed: Sequence[int] = () if draft is None else draft.propose(said, left - 1, sampling, source)
+        guessed = () if draft is None else draft.propose([Text(said, left - 1, sampling, source)])[0]
         ids = [*said[cache.lengths[0] :], *guessed]
         hidden = model(torch.tensor([ids], device=cache.store.device), cache=cache.window([0], [len(ids)]))
         seen = model.logits(hidden[0, -1 - len(guessed) :]).float().cpu()

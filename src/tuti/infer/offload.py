@@ -102,9 +102,9 @@ class Experts:
         if key in self._held:
             self.tally.expert_hits += 1
         elif self._admitted(key):
-            self._held[key] = Gated(*(as_matrix(matrix.clone()) for matrix in self._matrices(key)))
+            self._held[key] = _gated([matrix.clone() for matrix in self._matrices(key)])
         else:
-            return Gated(*map(as_matrix, self._matrices(key)))(x)
+            return _gated(self._matrices(key))(x)
         return self._held[key](x)
 
     def _admitted(self, key: tuple[int, int]) -> bool:
@@ -135,6 +135,11 @@ def without_experts(folder: Path, budget: float, dtype: torch.dtype) -> tuple[De
     mapped: dict[str, list[Tensor]] = {}
     decoder = load_decoder(folder, dtype=dtype, mapped=mapped)
     return decoder, Experts(mapped, budget)
+
+
+def _gated(matrices: list[Tensor]) -> Gated:
+    gate, up, down = map(as_matrix, matrices)
+    return Gated(gate, up, down)
 
 
 def _numbers(chosen: Tensor) -> set[int]:

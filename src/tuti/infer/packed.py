@@ -18,15 +18,17 @@ from torch import Tensor, nn
 
 from tuti.infer.generate import Model
 from tuti.nn import Block, CacheWindow, Decoder, DecoderConfig, KVCache
-from tuti.nn.mlp import MLP
+from tuti.nn.mlp import BENDS, MLP, Activation
 from tuti.nn.moe import MoE, Router, by_expert
+from tuti.nn.norm import RMSNorm
 from tuti.nn.quantised import BLOCK, Bits, Blocks, Matrix, as_matrix, quantise, woven
 from tuti.run import UserError
 
 QUERIES = 12  # of one sequence that look at its keys together
 
 Rows = Callable[[Tensor], Tensor]
-Layer = tuple[Any, Tensor, Rows]  # what `step.attended` is given; the feed-forward layer's norm, and itself
+# What `step.attended` is given; the feed-forward layer's norm, itself, and the norm of what it adds
+Layer = tuple[Any, Tensor, Rows, Tensor]
 Named = Iterator[tuple[str, nn.Module]]
 Sparse = Callable[[int, Router], Rows]  # a layer's number and router → its experts' feed-forward layer
 
@@ -63,10 +65,11 @@ class Gated:
     gate: Matrix
     up: Matrix
     down: Matrix
+    activation: Activation = "silu"
 
     @cached_property
     def arrays(self) -> Any:
-        return self.gate.arrays, self.up.arrays, self.down.arrays
+        return self.gate.arrays, self.up.arrays, self.down.arrays, BENDS[self.activation]
 
     def __call__(self, x: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows dim"]:
         step, n = _loops(), torch.get_num_threads()
@@ -92,7 +95,10 @@ class PackedDecoder:
         pack = _Packing(model, bits, blocks or {})
         self.embedding = pack.matrix(model.embedding, 8)
         self._readout = self.embedding if model.head is None else pack.matrix(model.head, 8)
-        self._table = model.table(self.config.context, self.norm).detach().float()
+        c = self.config
+        tables = [model.table(c.context, self.norm, c.is_far(layer)) for layer in range(c.layers)]
+        self._tables = [table.detach().float().numpy() for table in tables]
+        self._windows = [c.window_of(layer) for layer in range(c.layers)]
         self.layers: list[Layer] = []
         for block in model.blocks:
             assert isinstance(block, Block)
@@ -106,7 +112,7 @@ class PackedDecoder:
     def cache(self, slots: int, length: int) -> KVCache:
         """An empty cache for `slots` sequences of at most `length` tokens each; a head is whole blocks."""
         c = self.config
-        return KVCache(c.layers, c.kv_heads, -(-c.head_dim // BLOCK) * BLOCK, slots, length, c.window)
+        return KVCache(c.layers, c.kv_heads, -(-c.head_dim // BLOCK) * BLOCK, slots, length)
 
     @torch.inference_mode()
     def __call__(
@@ -117,7 +123,8 @@ class PackedDecoder:
         Padding costs nothing: only new tokens are computed, all in one pass.
         """
         kept = torch.arange(cache.time) < torch.tensor(cache.counts)[:, None]
-        x = self._layers(self.embedding.rows(ids[kept])[:, : self.config.width].contiguous(), cache)
+        embedded = self.embedding.rows(ids[kept])[:, : self.config.width] * self.config.scale
+        x = self._layers(embedded.contiguous(), cache)
         hidden = x.new_zeros(*ids.shape, x.shape[-1])
         hidden[kept] = F.rms_norm(x, (self.config.width,), self.norm, self.config.norm_eps)
         cache.commit()
@@ -127,14 +134,14 @@ class PackedDecoder:
         """All layers, in place."""
         step, n, c, numbers = _loops(), torch.get_num_threads(), self.config, x.numpy()
         shared = max(1, QUERIES * c.kv_heads // c.heads)
-        placed = (self._table.numpy(), cache.cache.store.numpy())
+        store = cache.cache.store.numpy()
         rows = step.placed(cache.slots, cache.starts, cache.counts, shared)
-        window = c.window or c.context + cache.end
-        for index, (attention, norm, gated) in enumerate(self.layers):
+        for index, (attention, norm, gated, after) in enumerate(self.layers):
+            window = self._windows[index] or c.context + cache.end
             with step.threads(n):
-                step.attended(numbers, *attention, *placed, index, rows, window, n)
+                step.attended(numbers, *attention, self._tables[index], store, index, rows, window, n)
                 if isinstance(gated, Gated):
-                    step.thought(numbers, norm.numpy(), c.norm_eps, *gated.arrays, n)
+                    step.thought(numbers, norm.numpy(), after.numpy(), c.norm_eps, *gated.arrays, n)
             if not isinstance(gated, Gated):
                 x += gated(F.rms_norm(x, (c.width,), norm, c.norm_eps))
         return x
@@ -177,7 +184,7 @@ class _Packing:
     def fed(self, mlp: MLP) -> Gated:
         """A feed-forward layer, of as many rows as it is given."""
         gate, up = self.parts(mlp.gate_up, 2)
-        return Gated(gate, up, self.matrix(mlp.down))
+        return Gated(gate, up, self.matrix(mlp.down), mlp.activation)
 
     def mixed(self, moe: MoE) -> Rows:
         """Rows to their experts and back: only the weights of experts that have rows are read."""
@@ -199,5 +206,9 @@ class _Packing:
             feed_forward = self.fed(mlp)
         else:
             feed_forward = self.mixed(mlp) if sparse is None else sparse(block.layer, mlp.router)
-        given = (norm.numpy(), c.norm_eps, qkv.arrays, c.heads, *numbers, output.arrays)
-        return given, block.mlp_norm.weight.detach().float(), feed_forward
+        after = [
+            one.weight.detach().float() if isinstance(one, RMSNorm) else torch.empty(0)
+            for one in (block.attention_after, block.mlp_after)
+        ]
+        given = (norm.numpy(), after[0].numpy(), c.norm_eps, qkv.arrays, c.heads, *numbers, output.arrays)
+        return given, block.mlp_norm.weight.detach().float(), feed_forward, after[1]

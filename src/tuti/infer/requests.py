@@ -50,7 +50,7 @@ class Counters:
     """What /metrics reports; the first two are levels, the others only grow.
 
     `prompt_tokens` were read, `cached_tokens` of prompts were found and not read; `preempted` answers
-    went back into the queue for want of memory.
+    went back into the queue for want of memory. Of `guessed_tokens`, `right_guesses` were drawn.
     """
 
     running: int = 0
@@ -64,6 +64,8 @@ class Counters:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
+    guessed_tokens: int = 0
+    right_guesses: int = 0
     steps: int = 0
     busy_seconds: float = 0.0
 
@@ -79,6 +81,7 @@ class Ticket:
         self.ids = list(request.prompt)
         self.read = 0  # ids whose keys and values are in the cache
         self.made = 0
+        self.guessed: Sequence[int] = []  # how it may go on, for the next pass to judge
         self.place = WHOLE  # inside which character the answer stands
         self.turn = 0  # the step at which its prompt was last read on
         self.number = 0  # in the order of arrival

@@ -10,8 +10,9 @@ model draws it. A draft model draws its guesses with the very numbers that the m
 from __future__ import annotations
 
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -25,75 +26,137 @@ if TYPE_CHECKING:
 
 GRAMS = (3, 2)
 """How many last tokens must have been said before, the longer first"""
+CHUNK = 128
+"""Tokens that a draft model reads of each text in one pass"""
+
+
+@dataclass(frozen=True)
+class Text:
+    """An answer under way: `said` so far, how many tokens may be guessed, and how they will be drawn."""
+
+    said: Sequence[int]
+    most: int
+    rule: Sampling
+    source: random.Random
+    number: int = 0
+    """The same for the same answer, and for no other beside it"""
 
 
 class Draft(Protocol):
-    """Guesses how an answer goes on."""
+    """Guesses how answers go on."""
 
-    def propose(self, said: Sequence[int], most: int, rule: Sampling, source: random.Random) -> Sequence[int]:
-        """At most `most` tokens after `said`; `source` is left as it was."""
+    def propose(self, texts: Sequence[Text]) -> Sequence[Sequence[int]]:
+        """For each text at most `most` tokens after `said`; the sources are left as they were."""
         ...
+
+
+class _Places:
+    """A place for each text that is asked about; who was not for longest makes way."""
+
+    def __init__(self, count: int) -> None:
+        self._of = OrderedDict[int, int]((-1 - place, place) for place in range(count))
+
+    def find(self, number: int) -> int:
+        place = self._of.pop(number, None)
+        self._of[number] = self._of.popitem(last=False)[1] if place is None else place
+        return self._of[number]
 
 
 class Lookup:
     """What followed when the last tokens were said before (Saxena 2023)."""
 
-    def __init__(self, tokens: int = 3) -> None:
+    def __init__(self, texts: int = 1, tokens: int = 3) -> None:
         self.tokens = tokens
-        self._after: dict[tuple[int, ...], int] = {}
-        self._said: list[int] = []
+        self._places = _Places(texts)
+        self._after: list[dict[tuple[int, ...], int]] = [{} for _ in range(texts)]
+        self._said: list[list[int]] = [[] for _ in range(texts)]
 
-    def propose(self, said: Sequence[int], most: int, rule: Sampling, source: random.Random) -> Sequence[int]:
-        if self._said != list(said[: len(self._said)]):  # another answer
-            self._after, self._said = {}, []
-        for end in range(len(self._said), len(said)):
+    def propose(self, texts: Sequence[Text]) -> Sequence[Sequence[int]]:
+        return [self._after_last(text.said, text.most, self._places.find(text.number)) for text in texts]
+
+    def _after_last(self, said: Sequence[int], most: int, place: int) -> Sequence[int]:
+        known = self._said[place]
+        if known != said[: len(known)]:  # another answer
+            self._after[place], known = {}, []
+        after = self._after[place]
+        for end in range(len(known), len(said)):
             for size in GRAMS:
-                self._after[tuple(said[max(0, end - size) : end])] = end
-        self._said = list(said)
+                after[tuple(said[max(0, end - size) : end])] = end
+        self._said[place] = list(said)
         for size in GRAMS:
-            place = self._after.get(tuple(said[-size:]))
-            if place is not None and len(said) > size:
-                return said[place : place + min(most, self.tokens)]
+            start = after.get(tuple(said[-size:]))
+            if start is not None and len(said) > size:
+                return said[start : start + min(most, self.tokens)]
         return ()
 
 
 class DraftModel:
     """A smaller model with the same tokenizer."""
 
-    def __init__(self, model: Model, tokens: int = 4) -> None:
+    def __init__(self, model: Model, texts: int = 1, tokens: int = 4, length: int = 0) -> None:
+        """`texts` of at most `length` tokens are known at once (0: the model's context)."""
         self.model, self.tokens = model, tokens
-        self._cache = model.cache(1, model.config.context)
-        self._said: list[int] = []  # what is in the cache
+        self._places = _Places(texts)
+        self._cache = model.cache(texts, min(length or model.config.context, model.config.context))
+        self._said: list[list[int]] = [[] for _ in range(texts)]  # what is in the cache
 
     @torch.no_grad()
-    def propose(self, said: Sequence[int], most: int, rule: Sampling, source: random.Random) -> Sequence[int]:
-        most = min(most, self.tokens, self._cache.length - len(said))
-        same = min(len(self._said), len(said) - 1)
-        while self._said[:same] != list(said[:same]):
+    def propose(self, texts: Sequence[Text]) -> Sequence[Sequence[int]]:
+        places = [self._places.find(text.number) for text in texts]
+        new = [self._unread(text.said, place) for text, place in zip(texts, places, strict=True)]
+        fits = [min(text.most, self.tokens, self._cache.length - len(text.said)) for text in texts]
+        fits = [n if len(part) <= CHUNK else min(n, 1) for n, part in zip(fits, new, strict=True)]
+        guessed, twins = [list[int]() for _ in texts], [_twin(text.source) for text in texts]
+        while rows := [row for row, most in enumerate(fits) if len(guessed[row]) < most]:
+            parts = [new[row][:CHUNK] for row in rows]
+            logits = self._pass([places[row] for row in rows], parts)
+            rules = [replace(texts[row].rule, grammar=None) for row in rows]
+            chosen = sample(logits, rules, [twins[row] for row in rows])
+            for row, part, token in zip(rows, parts, chosen, strict=True):
+                self._said[places[row]] += part
+                new[row] = [token]
+                guessed[row].append(token)
+        late = [len(text.said) > len(self._said[place]) for text, place in zip(texts, places, strict=True)]
+        return [() if behind else row for behind, row in zip(late, guessed, strict=True)]
+
+    def _unread(self, said: Sequence[int], place: int) -> list[int]:
+        """What of the text is not in its place, its last token at least; the place forgets all else."""
+        known = self._said[place]
+        same = min(len(known), len(said) - 1)
+        while known[:same] != said[:same]:
             same -= 1
-        self._said = list(said[:same])  # also if the passes below are interrupted
-        self._cache.truncate(0, same)
-        twin = random.Random()
-        twin.setstate(source.getstate())
-        new, guessed = list(said[same:]), list[int]()
-        while len(guessed) < most:
-            window = self._cache.window([0], [len(new)])
-            hidden = self.model(torch.tensor([new], device=self._cache.store.device), cache=window)
-            logits = self.model.logits(hidden[:, -1]).float().cpu()
-            new = sample(logits, [replace(rule, grammar=None)], [twin])
-            guessed += new
-        self._said = [*said, *guessed[:-1]] if guessed else self._said
-        return guessed
+        self._said[place] = known[:same]
+        self._cache.truncate(place, same)
+        return list(said[same:])
+
+    def _pass(self, places: Sequence[int], parts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """The parts go into the cache; logits [texts, vocab] after each."""
+        window = self._cache.window(places, list(map(len, parts)))
+        ids = torch.tensor([[*part, *[0] * (window.time - len(part))] for part in parts])
+        hidden = self.model(ids.to(self._cache.store.device), cache=window)
+        last = torch.stack([states[len(part) - 1] for states, part in zip(hidden, parts, strict=True)])
+        return self.model.logits(last).float().cpu()
 
 
-def open_draft(name: str, target: LoadedModel, load: Callable[[str], LoadedModel]) -> Draft | None:
-    """None for "", a `Lookup` for "lookup", else the model of this name; it must have the same tokenizer."""
+def _twin(source: random.Random) -> random.Random:
+    twin = random.Random()
+    twin.setstate(source.getstate())
+    return twin
+
+
+def open_draft(
+    name: str, target: LoadedModel, load: Callable[[str], LoadedModel], texts: int = 1, length: int = 0
+) -> Draft | None:
+    """None for "", a `Lookup` for "lookup", else the model of this name; it must have the same tokenizer.
+
+    texts: answers under way at once; length: tokens of prompt and answer together (0: the draft's context).
+    """
     if name in ("", "lookup"):
-        return Lookup() if name else None
+        return Lookup(texts) if name else None
     small = load(name)
     if small.tokenizer.hash != target.tokenizer.hash:
         raise UserError(
             f"the draft {small.name} has another tokenizer than {target.name}: its tokens mean other texts",
             hint="take a smaller model of the same family, or --draft lookup",
         )
-    return DraftModel(small.model)
+    return DraftModel(small.model, texts, length=length)

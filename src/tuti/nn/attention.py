@@ -19,7 +19,7 @@ from tuti.nn.rope import rotate
 class Past(Protocol):
     """A cache's view of one forward pass (`cache.CacheWindow`)."""
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor: ...
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor: ...
 
 
 def causal_attend(
@@ -130,5 +130,5 @@ class Attention(nn.Module):
         if past is None:
             out = causal_attend(q, k, v, mask, self.window)
         else:
-            out = past.attend(self.layer, q, k, v)
+            out = past.attend(self.layer, q, k, v, self.window)
         return self.output(out.flatten(2))

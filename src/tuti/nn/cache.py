@@ -14,8 +14,8 @@ after which `lengths` of these slots have grown by `counts`. Prefill, decode and
 never seen; `hidden` there is meaningless. A row's last state is `hidden[b, counts[b] - 1]`.
 `window.parts()` are the same pass in pieces without padding.
 
-`free(slot)` forgets a sequence; `copied` and `append` take tokens out of a slot and put them into
-one, as bits, which is how texts that begin alike share what was read. Slots that are consecutive
+`free(slot)` forgets a sequence; `held` and `append` show tokens of a slot and put them into another,
+as bits, which is how texts that begin alike share what was read. Slots that are consecutive
 numbers are read in place, others are gathered (copied) at each step: keep the live ones together,
 with `move(source, target)`.
 """
@@ -26,7 +26,6 @@ import mmap
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property
 from itertools import groupby
 from math import prod
 
@@ -41,8 +40,8 @@ class KVCache:
     """Keys and values [slots, layers, 2, kv_heads, length, head_dim]."""
 
     def __init__(
-        self, layers: int, kv_heads: int, head_dim: int, slots: int, length: int, window: int | None = None,
-        *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
+        self, layers: int, kv_heads: int, head_dim: int, slots: int, length: int, *,
+        dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
     ):
         shape = (slots, layers, 2, kv_heads, length, head_dim)
         self._memory = _reserved(shape, dtype) if torch.device(device).type == "cpu" else None
@@ -54,8 +53,6 @@ class KVCache:
                 self.store = torch.frombuffer(self._memory, dtype=torch.uint8).view(dtype).view(shape)
         self.lengths = [0] * slots
         self.length = length
-        self.seen = window
-        """Tokens back that attention sees, itself included (None: all); older ones stay stored"""
 
     @property
     def bytes(self) -> int:
@@ -89,13 +86,13 @@ class KVCache:
             self.free(source)
             self.lengths[target] = n
 
-    def copied(self, slot: int, start: int, stop: int) -> Float[Tensor, "layers 2 kv time dim"]:
-        """Keys and values of the slot's tokens from `start` up to `stop`."""
+    def held(self, slot: int, start: int, stop: int) -> Float[Tensor, "layers 2 kv time dim"]:
+        """Keys and values of the slot's tokens from `start` up to `stop`, where they lie."""
         assert stop <= self.lengths[slot], (stop, self.lengths[slot])
-        return self.store[slot, ..., start:stop, :].clone(memory_format=torch.contiguous_format)
+        return self.store[slot, ..., start:stop, :]
 
     def append(self, slot: int, page: Float[Tensor, "layers 2 kv time dim"]) -> None:
-        """What `copied` gave becomes the slot's next tokens."""
+        """What `held` gave becomes the slot's next tokens."""
         start = self.lengths[slot]
         self.lengths[slot] = stop = start + page.shape[-2]
         self.store[slot, ..., start:stop, :] = page
@@ -123,11 +120,16 @@ class CacheWindow:
             self.rows = slice(first, last + 1)
         start = torch.tensor(self.starts, device=device)
         self.positions: Int[Tensor, "batch time"] = start[:, None] + torch.arange(self.time, device=device)
+        self._masks: dict[int | None, Tensor | None] = {}
 
-    @cached_property
-    def mask(self) -> Float[Tensor, "batch 1 time source"] | None:
-        """0 where a new token may see, -inf elsewhere; None where that goes without saying."""
-        even, far = min(self.starts) == max(self.starts), self.cache.seen
+    def mask(self, far: int | None) -> Float[Tensor, "batch 1 time source"] | None:
+        """0 where a new token may see, `far` tokens back at most, -inf elsewhere; None where all is seen."""
+        if far not in self._masks:
+            self._masks[far] = self._mask(far)
+        return self._masks[far]
+
+    def _mask(self, far: int | None) -> Tensor | None:
+        even = min(self.starts) == max(self.starts)
         if self.fresh or (even and self.time == 1 and (far is None or self.end <= far)):
             return None
         device = self.cache.store.device
@@ -148,11 +150,11 @@ class CacheWindow:
     @torch.no_grad()
     def attend(
         self, layer: int, q: Float[Tensor, "batch time heads dim"], k: Float[Tensor, "batch time kv dim"],
-        v: Float[Tensor, "batch time kv dim"],
+        v: Float[Tensor, "batch time kv dim"], window: int | None = None,
     ) -> Float[Tensor, "batch time heads dim"]:
         """Append k and v to the layer's cache, then attend from q to all that each row may see.
 
-        No gradient passes a cache.
+        window: tokens back, itself included (None: all); older ones stay stored. No gradient passes a cache.
         """
         assert q.shape[:2] == self.positions.shape, (q.shape, self.positions.shape)
         keys, values = self.cache.store[:, layer].unbind(1)
@@ -160,8 +162,8 @@ class CacheWindow:
             keys[slot, :, start : start + count] = k[row, :count].transpose(0, 1)
             values[slot, :, start : start + count] = v[row, :count].transpose(0, 1)
         if self.fresh:
-            return causal_attend(q, k, v, window=self.cache.seen)
-        return attend(q, keys[self.rows, :, : self.end], values[self.rows, :, : self.end], self.mask)
+            return causal_attend(q, k, v, window=window)
+        return attend(q, keys[self.rows, :, : self.end], values[self.rows, :, : self.end], self.mask(window))
 
     def commit(self) -> None:
         """Count the new tokens as valid; the decoder calls it once, after its last layer."""

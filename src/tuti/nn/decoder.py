@@ -14,7 +14,7 @@ from tuti.nn.attention import Attention, document_mask
 from tuti.nn.cache import CacheWindow, KVCache
 from tuti.nn.dropout import Dropout, Masks
 from tuti.nn.loss import IGNORE, each_nll, summed_nll
-from tuti.nn.mlp import MLP
+from tuti.nn.mlp import MLP, Activation
 from tuti.nn.moe import Journal, MoE, Routing, among_all, among_chosen
 from tuti.nn.norm import RMSNorm
 from tuti.nn.rope import document_positions, rope_table
@@ -30,6 +30,8 @@ class DecoderConfig:
     experts: feed-forward layers a block chooses from, 0 for the one that all tokens take; `active` of
     them a token, `shares` their weights: a softmax among the chosen (Mixtral) or among all.
     window: tokens back that attention sees, itself included (None: all).
+    Gemma 3's: `scale` of the embedding; gelu in place of silu; norms of what a layer adds (`post_norms`); the
+    layers `far` see all and turn by rope_theta, the others the window, by `near_theta` (None: all alike).
     """
 
     vocab: int
@@ -50,6 +52,11 @@ class DecoderConfig:
     window: int | None = None
     qkv_bias: bool = False
     qk_norm: bool = False
+    scale: float = 1.0
+    activation: Activation = "silu"
+    post_norms: bool = False
+    far: tuple[int, ...] | None = None
+    near_theta: float = 10000.0
 
     def __post_init__(self) -> None:
         sizes = (self.vocab, self.width, self.layers, self.heads, self.kv_heads, self.hidden)
@@ -57,6 +64,14 @@ class DecoderConfig:
         assert self.heads % self.kv_heads == 0, f"{self.heads} heads, {self.kv_heads} kv heads"
         assert self.head_dim > 0 and self.head_dim % 2 == 0, f"odd head_dim {self.head_dim}"
         assert 0 <= self.active <= self.experts or not self.experts, (self.active, self.experts)
+
+    def is_far(self, layer: int) -> bool:
+        """Whether the layer differs from those with a window of their own."""
+        return self.far is None or layer in self.far
+
+    def window_of(self, layer: int) -> int | None:
+        """Tokens back that the layer sees."""
+        return None if self.far is not None and layer in self.far else self.window
 
     @property
     def matrix_parameters(self) -> int:
@@ -69,7 +84,8 @@ class DecoderConfig:
     def active_parameters(self) -> int:
         """Parameters that one token's pass takes part of; a tied embedding counted once."""
         embedding = 0 if self.tied else self.vocab * self.width
-        norms = (2 * self.layers + 1) * self.width + 2 * self.qk_norm * self.layers * self.head_dim
+        norms = (2 * (1 + self.post_norms) * self.layers + 1) * self.width
+        norms += 2 * self.qk_norm * self.layers * self.head_dim
         biases = self.qkv_bias * self.layers * (self.heads + 2 * self.kv_heads) * self.head_dim
         return self.matrix_parameters + embedding + norms + biases
 
@@ -96,7 +112,7 @@ class DecoderConfig:
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); `post_norms` are of what is added."""
 
     def __init__(self, config: DecoderConfig, layer: int):
         super().__init__()
@@ -105,11 +121,14 @@ class Block(nn.Module):
         self.attention_norm = RMSNorm(c.width, c.norm_eps)
         norm = c.norm_eps if c.qk_norm else None
         self.attention = Attention(
-            c.width, c.heads, c.kv_heads, c.head_dim, layer, c.window, bias=c.qkv_bias, norm_eps=norm
+            c.width, c.heads, c.kv_heads, c.head_dim, layer, c.window_of(layer), bias=c.qkv_bias,
+            norm_eps=norm,
         )
         self.mlp_norm = RMSNorm(c.width, c.norm_eps)
+        self.attention_after = RMSNorm(c.width, c.norm_eps) if c.post_norms else nn.Identity()
+        self.mlp_after = RMSNorm(c.width, c.norm_eps) if c.post_norms else nn.Identity()
         weigh = among_chosen if c.shares == "chosen" else among_all
-        self.mlp: MLP | MoE = MLP(c.width, c.hidden)
+        self.mlp: MLP | MoE = MLP(c.width, c.hidden, c.activation)
         if c.experts:
             self.mlp = MoE(c.width, c.hidden, c.experts, c.active, weigh=weigh)
 
@@ -122,10 +141,11 @@ class Block(nn.Module):
         drop: Masks | None = None,
         journal: Journal | None = None,
     ) -> Float[Tensor, "batch time dim"]:
-        read = self.attention(self.attention_norm(x), table, mask, past)
+        read = self.attention_after(self.attention(self.attention_norm(x), table, mask, past))
         x = x + (read if drop is None else drop(read, 2 * self.layer))
         normed = self.mlp_norm(x)
         thought = self.mlp(normed, journal) if isinstance(self.mlp, MoE) else self.mlp(normed)
+        thought = self.mlp_after(thought)
         return x + (thought if drop is None else drop(thought, 2 * self.layer + 1))
 
 
@@ -144,7 +164,7 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(config.width, config.norm_eps)
         self.head = None if config.tied else nn.Linear(config.width, config.vocab, bias=False)
         self.balance: Balance | None = None
-        self._tables: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+        self._tables: dict[tuple[torch.device, torch.dtype, bool], Tensor] = {}
         self.initialise(generator)
 
     @torch.no_grad()
@@ -174,19 +194,18 @@ class Decoder(nn.Module):
     def cache(self, slots: int, length: int) -> KVCache:
         """An empty cache for `slots` sequences of at most `length` tokens each."""
         c, w = self.config, self.embedding.weight
-        return KVCache(
-            c.layers, c.kv_heads, c.head_dim, slots, length, c.window, dtype=w.dtype, device=w.device
-        )
+        return KVCache(c.layers, c.kv_heads, c.head_dim, slots, length, dtype=w.dtype, device=w.device)
 
-    def table(self, length: int, like: Tensor) -> Float[Tensor, "time 2 planes"]:
-        """cos and sin for at least `length` positions, kept between calls."""
-        key = (like.device, like.dtype)
+    def table(self, length: int, like: Tensor, far: bool = True) -> Float[Tensor, "time 2 planes"]:
+        """cos and sin for at least `length` positions, of far layers or of the others, kept between calls."""
+        key = (like.device, like.dtype, far)
         table = self._tables.get(key)
         if table is None or table.shape[0] < length:
             c = self.config
             n = max(length, c.context)
             with torch.inference_mode(False):  # a table made while sampling must serve training
-                table = rope_table(n, c.head_dim, c.rope_theta, c.rope_scaling, like.dtype)
+                turns = (c.rope_theta, c.rope_scaling) if far else (c.near_theta, None)
+                table = rope_table(n, c.head_dim, *turns, like.dtype)
                 self._tables[key] = table = table.to(like.device)
         return table
 
@@ -214,16 +233,17 @@ class Decoder(nn.Module):
         dropout: zeroes channels of what each attention and each feed-forward layer adds.
         journal: takes the routing of each layer of experts.
         """
-        x = self.embedding(ids)
-        table, mask = self._placed(x, positions, documents, cache)
+        x = self.embedding(ids) * self.config.scale
+        kinds = {self.config.is_far(layer) for layer in range(self.config.layers)}
+        placed = {far: self._placed(x, far, positions, documents, cache) for far in kinds}
         drop = None
         if dropout is not None:
             drop = dropout.masks(2 * len(self.blocks), self.config.width, x.dtype)
         balanced = self.balance if targets is not None and torch.is_grad_enabled() else None
         if journal is None and balanced is not None:
             journal = Journal()
-        for block in self.blocks:
-            x = block(x, table, mask, cache, drop, journal)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, *placed[self.config.is_far(layer)], cache, drop, journal)
         x = self.norm(x)
         if cache is not None:
             cache.commit()
@@ -235,23 +255,24 @@ class Decoder(nn.Module):
         return nats
 
     def _placed(
-        self, x: Float[Tensor, "batch time dim"], positions: Int[Tensor, "batch time"] | None,
+        self, x: Float[Tensor, "batch time dim"], far: bool, positions: Int[Tensor, "batch time"] | None,
         documents: Int[Tensor, "batch time"] | None, cache: CacheWindow | None,
     ) -> tuple[Float[Tensor, "#batch time 2 planes"], Float[Tensor, "batch 1 time time"] | None]:
-        """Each token's angles, and what hides other documents from it."""
+        """Each token's angles, and what hides other documents from it, in far layers or in the others."""
         if documents is not None and bool((documents == documents[:, :1]).all()):
             documents = None  # one document a row: plain causal attention, which is faster
-        mask = None if documents is None else document_mask(documents, x.dtype, self.config.window)
+        window = None if far and self.config.far is not None else self.config.window
+        mask = None if documents is None else document_mask(documents, x.dtype, window)
         if cache is not None:
             assert documents is None and positions is None, "a cache knows its positions"
             positions = cache.positions
         elif positions is None and documents is not None:
             positions = document_positions(documents)
         if positions is None:
-            table = self.table(x.shape[1], x)[None, : x.shape[1]]
+            table = self.table(x.shape[1], x, far)[None, : x.shape[1]]
         else:
             end = cache.end if cache is not None else int(positions.max()) + 1
-            full = self.table(end, x)
+            full = self.table(end, x, far)
             table = full[positions.clamp(max=full.shape[0] - 1)]
         return table, mask
 

@@ -5,6 +5,7 @@ is allocated for what it claims to hold.
 """
 
 import json
+import math
 import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,7 +18,7 @@ from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariable
 from torch import Tensor
 
 from tuti.nn.decoder import Decoder, DecoderConfig
-from tuti.nn.hugging_face import config_from_hf, config_to_hf, hf_parts, to_hf
+from tuti.nn.hugging_face import config_from_hf, config_to_hf, from_one, hf_parts, to_hf
 from tuti.run import UserError, atomic_write, disk_errors, read_json
 
 FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -135,7 +136,7 @@ def load_decoder(
     decoder then has their shapes alone.
     """
     folder = Path(folder)
-    config = config_from_hf(read_json(folder / "config.json"))
+    config = config_from_hf(table := read_json(folder / "config.json"))
     path = folder / "model.safetensors"
     if not path.exists() and (folder / "model.safetensors.index.json").exists():
         path = folder / "model.safetensors.index.json"
@@ -145,7 +146,12 @@ def load_decoder(
             hint="save it as safetensors: model.save_pretrained(folder) in transformers",
         )
     with open_safetensors(path) as tensors:
-        return fill(config, dict(_read_parts(tensors, config, dtype, device, mapped)))
+        weights = dict(_read_parts(tensors, config, dtype, device, mapped))
+    if config.post_norms:  # what divides Gemma's scores goes into its norms of queries
+        factor = math.sqrt(config.head_dim / table.get("query_pre_attn_scalar", 256))
+        for name in (name for name in weights if from_one(name, config)):
+            weights[name].add_(1).mul_(factor if "q_norm" in name else 1)
+    return fill(config, weights)
 
 
 def _read_parts(

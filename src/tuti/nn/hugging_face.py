@@ -1,8 +1,8 @@
 """Hugging Face's spelling of Llama and its kin: config.json ↔ DecoderConfig, tensor names ↔ ours.
 
 A family is Llama with something added: Mistral a window, Mixtral experts, Qwen2 biases, Qwen3 norms of
-queries and keys, Qwen3-MoE these and experts. Foreign files are hostile: every number is checked against
-a cap before anything is allocated.
+queries and keys, Qwen3-MoE these and experts, Gemma 3 more norms, gelu and two kinds of layers. Foreign
+files are hostile: every number is checked against a cap before anything is allocated.
 """
 
 import math
@@ -37,8 +37,20 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2ForCausalLM", {}),
     "qwen3": ("Qwen3ForCausalLM", {"head_dim": 128}),
     "qwen3_moe": ("Qwen3MoeForCausalLM", {"norm_topk_prob": False}),
+    "gemma3_text": (
+        "Gemma3ForCausalLM",
+        {
+            "head_dim": 256, "sliding_window": 4096, "max_position_embeddings": 131072,
+            "tie_word_embeddings": True, "query_pre_attn_scalar": 256, "num_key_value_heads": 4,
+        },
+    ),
 }
 """model_type → transformers' class, and what stands for a key that config.json leaves out"""
+REFUSED = (
+    "attention_bias", "mlp_bias", "quantization_config", "use_sliding_window", "mlp_only_layers",
+    "attn_logit_softcapping", "final_logit_softcapping", "use_bidirectional_attention",
+)
+ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu_pytorch_tanh": "gelu"}
 DEFAULTS = {"rms_norm_eps": 1e-6, "max_position_embeddings": 32768}
 
 
@@ -99,14 +111,16 @@ def config_from_hf(table: Mapping[str, Any]) -> DecoderConfig:
     if family not in FAMILIES:
         raise UserError(f"this is a model of type {family!r}, which is not supported", hint=hint)
     table = DEFAULTS | FAMILIES[family][1] | dict(table)
-    for key in ("attention_bias", "mlp_bias", "quantization_config", "use_sliding_window", "mlp_only_layers"):
+    for key in REFUSED:
         if table.get(key):
             raise UserError(f"config.json has {key}, which is not supported", hint=hint)
     if table.get("decoder_sparse_step", 1) != 1:
         raise UserError("a decoder_sparse_step other than 1 is not supported", hint=hint)
-    if table.get("hidden_act", "silu") not in ("silu", "swish"):
-        act = str(table.get("hidden_act"))[:40]
-        raise UserError(f"hidden_act {act!r} is not supported; silu is", hint=hint)
+    gemma = family == "gemma3_text"
+    key, usual = ("hidden_activation", "gelu_pytorch_tanh") if gemma else ("hidden_act", "silu")
+    act = str(table.get(key, usual))[:40]
+    if ACTIVATIONS.get(act) != ACTIVATIONS[usual]:
+        raise UserError(f"{key} {act!r} is not supported; {usual} is", hint=hint)
     if not isinstance(table.get("tie_word_embeddings", False), bool):
         raise UserError("tie_word_embeddings must be true or false", hint="check config.json")
     heads = whole(table, "num_attention_heads")
@@ -121,17 +135,47 @@ def config_from_hf(table: Mapping[str, Any]) -> DecoderConfig:
             "a multiple of key-value heads, and channels even",
             hint="check config.json",
         )
-    theta, scaling = _rope(table)
+    own = _gemma(table, width) if gemma else _experts(family, table)
+    theta, scaling = _rope(_rope_of(table, "full_attention", 1e6) if gemma else table)
     window = None
-    if family in ("mistral", "mixtral") and table.get("sliding_window") is not None:
+    if family in ("mistral", "mixtral", "gemma3_text") and table.get("sliding_window") is not None:
         window = whole(table, "sliding_window")
     return DecoderConfig(
         vocab=whole(table, "vocab_size"), width=width, layers=whole(table, "num_hidden_layers"),
         heads=heads, kv_heads=kv_heads, head_dim=head_dim, context=whole(table, "max_position_embeddings"),
         rope_theta=theta, norm_eps=float(number(table, "rms_norm_eps", 0.0, 1.0)),
         tied=bool(table.get("tie_word_embeddings", False)), rope_scaling=scaling, window=window,
-        qkv_bias=family == "qwen2", qk_norm=family in ("qwen3", "qwen3_moe"), **_experts(family, table),
+        qkv_bias=family == "qwen2", qk_norm=gemma or family in ("qwen3", "qwen3_moe"), **own,
     )
+
+
+def _rope_of(table: Mapping[str, Any], kind: str, theta: float) -> Mapping[str, Any]:
+    """What turns Gemma 3's layers of a kind: of transformers 5, which has a table each, or as it was in 4."""
+    found: Any = table.get("rope_parameters")
+    if isinstance(found, Mapping):
+        return {"rope_parameters": {"rope_theta": theta} | dict(cast(Any, found).get(kind) or {})}
+    old = {"full_attention": "rope_theta", "sliding_attention": "rope_local_base_freq"}
+    scaling = table.get("rope_scaling") if kind == "full_attention" else None
+    return {"rope_scaling": scaling, "rope_theta": table.get(old[kind], theta)}
+
+
+def _gemma(table: Mapping[str, Any], width: int) -> dict[str, Any]:
+    """What Gemma 3 adds to the decoder of Qwen3."""
+    layers, kinds = whole(table, "num_hidden_layers"), table.get("layer_types")
+    number(table, "query_pre_attn_scalar", 1e-3, 1e6)
+    if kinds is None:
+        every = int(number({"sliding_window_pattern": 6} | dict(table), "sliding_window_pattern", 1, 2**10))
+        kinds = ["sliding_attention" if (i + 1) % every else "full_attention" for i in range(layers)]
+    if not isinstance(kinds, list) or len(cast(Any, kinds)) != layers:
+        raise UserError(f"layer_types must be a list of {layers} kinds", hint="check config.json")
+    far = tuple(i for i, kind in enumerate(cast(list[Any], kinds)) if kind == "full_attention")
+    near, scaling = _rope(_rope_of(table, "sliding_attention", 1e4))
+    if len(far) + cast(list[Any], kinds).count("sliding_attention") != layers or scaling is not None:
+        raise UserError("layers other than full_attention and plain sliding_attention are not supported")
+    return {
+        "hidden": whole(table, "intermediate_size"), "scale": width**0.5, "activation": "gelu",
+        "post_norms": True, "far": far, "near_theta": near,
+    }
 
 
 def _experts(family: str, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,13 +229,16 @@ def config_to_hf(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]:
         "eos_token_id": None,
         "dtype": name,
         "torch_dtype": name,
-        **_own_keys(family, c),
+        **_own_keys(family, c, rope),
     }
 
 
 def family_of(config: DecoderConfig) -> str:
     """The model_type whose additions to Llama these are; an error where no family has all of them."""
     c = config
+    gemma = (c.post_norms, c.activation == "gelu", c.far is not None, c.scale == c.width**0.5)
+    if all(gemma) and c.qk_norm and not (c.qkv_bias or c.experts):
+        return "gemma3_text"
     found = {
         (False, False, False): "mistral" if c.window else "llama",
         (True, False, False): "mixtral",
@@ -200,7 +247,7 @@ def family_of(config: DecoderConfig) -> str:
         (True, False, True): "qwen3_moe",
     }.get((c.experts > 0, c.qkv_bias, c.qk_norm))
     windowed = c.window is None or found in ("mistral", "mixtral")
-    if found is None or not windowed or (found == "mixtral" and c.shares != "chosen"):
+    if found is None or not windowed or any(gemma) or (found == "mixtral" and c.shares != "chosen"):
         raise UserError(
             "no model of transformers has all that this one has",
             hint="experts with weights among the chosen and no biases or norms of heads make a Mixtral",
@@ -208,11 +255,17 @@ def family_of(config: DecoderConfig) -> str:
     return found
 
 
-def _own_keys(family: str, c: DecoderConfig) -> dict[str, Any]:
+def _own_keys(family: str, c: DecoderConfig, rope: Mapping[str, Any]) -> dict[str, Any]:
     """What only this family's config.json says."""
     own: dict[str, Any] = {}
-    if family in ("mistral", "mixtral"):
+    if family in ("mistral", "mixtral", "gemma3_text"):
         own["sliding_window"] = c.window
+    if c.far is not None:
+        near = {"rope_type": "default", "rope_theta": c.near_theta}
+        kinds = ["full_attention" if i in c.far else "sliding_attention" for i in range(c.layers)]
+        own |= {"hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": c.head_dim}
+        own |= {"layer_types": kinds, "rope_local_base_freq": c.near_theta}
+        own |= {"rope_parameters": {"full_attention": rope, "sliding_attention": near}}
     if family == "mixtral":
         own |= {"num_local_experts": c.experts, "num_experts_per_tok": c.active}
     if family == "qwen3_moe":
@@ -232,7 +285,12 @@ def hf_parts(config: DecoderConfig) -> Iterator[tuple[str, list[Part]]]:
         ours, theirs = f"blocks.{i}.", f"model.layers.{i}."
         yield ours + "attention_norm.weight", [(theirs + "input_layernorm.weight", (c.width,))]
         yield from _attention_parts(c, ours + "attention.", theirs + "self_attn.")
-        yield ours + "mlp_norm.weight", [(theirs + "post_attention_layernorm.weight", (c.width,))]
+        norms = {"mlp_norm": "post_attention_layernorm"}
+        if c.post_norms:
+            norms = {"attention_after": "post_attention_layernorm", "mlp_norm": "pre_feedforward_layernorm"}
+            norms |= {"mlp_after": "post_feedforward_layernorm"}
+        for own, other in norms.items():
+            yield f"{ours}{own}.weight", [(f"{theirs}{other}.weight", (c.width,))]
         yield from _mlp_parts(c, ours + "mlp.", theirs)
     yield "norm.weight", [("model.norm.weight", (c.width,))]
     if not c.tied:
@@ -268,8 +326,13 @@ def to_hf(state: Mapping[str, Tensor], config: DecoderConfig) -> dict[str, Tenso
     """Our state dict under Hugging Face's names, fused matrices taken apart (as views)."""
     out: dict[str, Tensor] = {}
     for name, parts in hf_parts(config):
-        row = 0
+        row, whole = 0, state[name] - 1 if from_one(name, config) else state[name]
         for part, shape in parts:
-            out[part] = state[name][row : row + shape[0]]
+            out[part] = whole[row : row + shape[0]]
             row += shape[0]
     return out
+
+
+def from_one(name: str, config: DecoderConfig) -> bool:
+    """Whether the file has a parameter as its distance from 1: Gemma's norms."""
+    return config.post_norms and name.endswith(("norm.weight", "after.weight"))

@@ -31,10 +31,13 @@ def placed(slots, starts, counts, shared):
 
 
 @loop()
-def attended(x, norm, eps, qkv, count, bias, head_norms, output, turns, store, layer, rows, window, parts):
+def attended(
+    x, norm, after, eps, qkv, count, bias, head_norms, output, turns, store, layer, rows, window, parts
+):
     """x [rows, width] += attention of its norm; keys and values go to their places in the cache.
 
-    qkv, output: (packed, scales). count: heads that ask. turns: cos and sin [context, 2, head_dim / 2].
+    after: weights of the norm of what is added, or none. qkv, output: (packed, scales). count: heads that
+    ask. turns: cos and sin [context, 2, head_dim / 2].
     store: the cache [slots, layers, 2, kv_heads, length, head_dim in whole blocks]. rows: each row's slot
     and place in it [rows, 2]; first and last row [n, 2] of neighbours in one slot. window: tokens back that
     are seen.
@@ -46,13 +49,13 @@ def attended(x, norm, eps, qkv, count, bias, head_norms, output, turns, store, l
     _place(heads, bias, head_norms, eps, turns, store, layer, places)
     seen = np.zeros((len(x), output[0].shape[1] * 32), np.float32)
     _look(heads, store, layer, places, groups, window, seen, parts)
-    _add(x, seen, output, parts)
+    _add(x, seen, output, after, eps, parts)
 
 
 @loop()
-def thought(x, norm, eps, gate, up, down, parts):
-    """x [rows, width] += the feed-forward layer of its norm."""
-    _add(x, _gated(_normed(x, norm, eps, gate), gate, up, down, parts), down, parts)
+def thought(x, norm, after, eps, gate, up, down, bend, parts):
+    """x [rows, width] += the feed-forward layer of its norm (see `fed`), normed if there is `after`."""
+    _add(x, _gated(_normed(x, norm, eps, gate), gate, up, down, bend, parts), down, after, eps, parts)
 
 
 @loop()
@@ -64,42 +67,52 @@ def _normed(x, norm, eps, matrix):
 
 
 @loop()
-def _gated(rows, gate, up, down, parts):
+def _gated(rows, gate, up, down, bend, parts):
     """silu(W_gate x) · W_up x, as wide as the blocks of `down`."""
     hidden = np.zeros((len(rows), down[0].shape[1] * 32), np.float32)
     other = np.empty_like(hidden)
-    _gate(ready(rows, gate[0], parts), gate[0], gate[1], up[0], up[1], hidden, other, parts)
+    _gate(ready(rows, gate[0], parts), gate[0], gate[1], up[0], up[1], hidden, other, bend, parts)
     return hidden
 
 
 @loop()
-def _add(x, rows, matrix, parts):
-    """x += rows times the matrix."""
+def _add(x, rows, matrix, after, eps, parts):
+    """x += rows times the matrix, normed if there is `after`."""
     added = np.empty_like(x)
     spread(rows, matrix[0], matrix[1], added, parts)
+    if len(after):
+        _norm(added, after, eps, added)
     for row in range(len(x)):
         for i in range(x.shape[1]):
             x[row, i] += added[row, i]
 
 
 @loop()
-def fed(x, gate, up, down, parts):
-    """SwiGLU of rows: W_down (silu(W_gate x) · W_up x), each matrix (packed, scales)."""
+def fed(x, gate, up, down, bend, parts):
+    """W_down (silu(W_gate x) · W_up x) of rows, each matrix (packed, scales); bend: see `mlp.BENDS`."""
     rows, out = np.zeros((len(x), gate[0].shape[1] * 32), np.float32), np.empty_like(x)
     rows[:, : x.shape[1]] = x
-    spread(_gated(rows, gate, up, down, parts), down[0], down[1], out, parts)
+    spread(_gated(rows, gate, up, down, bend, parts), down[0], down[1], out, parts)
     return out
 
 
-@loop(fastmath=FAST)
+@loop(fastmath={"contract"})
 def _norm(x, weight, eps, out):
-    """Each row divided by the root of its mean square, times the weight (`nn/norm.py`)."""
+    """Each row divided by the root of its mean square, times the weight (`nn/norm.py`); `out` may be `x`.
+
+    The squares are summed in lanes of our own, so that the order is the same wherever this is compiled in.
+    """
+    squares, size = np.empty(WIDTH, np.float32), x.shape[1]
     for row in range(len(x)):
+        squares[:] = 0
+        for i in range(0, size, WIDTH):
+            for lane in range(min(WIDTH, size - i)):
+                squares[lane] += x[row, i + lane] * x[row, i + lane]
         square = np.float32(0)
-        for i in range(x.shape[1]):
-            square += x[row, i] * x[row, i]
-        factor = np.float32(1) / np.sqrt(square / np.float32(x.shape[1]) + np.float32(eps))
-        for i in range(x.shape[1]):
+        for lane in range(WIDTH):
+            square += squares[lane]
+        factor = np.float32(1) / np.sqrt(square / np.float32(size) + np.float32(eps))
+        for i in range(size):
             out[row, i] = x[row, i] * factor * weight[i]
 
 
@@ -197,22 +210,22 @@ def _ordered(bits):
 
 
 @loop(parallel=True)
-def _gate(x, gate, gate_scales, up, up_scales, hidden, other, parts):
+def _gate(x, gate, gate_scales, up, up_scales, hidden, other, bend, parts):
     """silu(W_gate x) · W_up x; each part makes both for its columns."""
     for part in prange(parts):
         first, last = len(gate) * part // parts, len(gate) * (part + 1) // parts
         span(x, gate, gate_scales, hidden, first, last)
         span(x, up, up_scales, other, first, last)
         width = 1 if gate.ndim == 3 else WIDTH
-        _silu(hidden, other, first * width, last * width)
+        _silu(hidden, other, first * width, last * width, np.float32(bend[0]), np.float32(bend[1]))
 
 
 @loop(fastmath={"contract"})
-def _silu(hidden, other, first, last):
+def _silu(hidden, other, first, last, a, b):
     for row in range(len(hidden)):
         values, factors = hidden[row, first:last], other[row, first:last]
         for i in range(len(values)):
-            values[i] *= factors[i] / (np.float32(1) + exp(-values[i]))
+            values[i] *= factors[i] / (np.float32(1) + exp(-values[i] * (a + b * values[i] * values[i])))
 
 
 @loop(fastmath={"contract"}, inline="always")

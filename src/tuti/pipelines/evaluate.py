@@ -96,10 +96,15 @@ class EvaluateRun:
     """Texts that the model writes"""
     device: str = "auto"
     """auto, cpu or cuda"""
-    task: Literal["held-out", "humaneval"] = "held-out"
-    """humaneval: 164 programs to write, run in a sandbox; makes a run of its own. What follows is for it"""
+    task: Literal["held-out", "humaneval", "bits", "choice", "passkey"] = "held-out"
+    """humaneval: 164 programs to write, run in a sandbox. bits: of given texts. choice: the most probable of
+    options. passkey: a number found again in a long text. Each makes a run; what follows is for them"""
+    items: tuple[Path, ...] = ()
+    """bits: texts; choice: JSON lines with prompt, options and right (from 0)"""
+    lengths: tuple[int, ...] = (256, 512, 1024, 2048)
+    """passkey: tokens of the text"""
     tries: Annotated[int, Ge(1)] = 1
-    """Programs a problem; pass@k is told for k = 1, 10, 100 up to it"""
+    """Programs a problem, pass@k is told for k = 1, 10, 100 up to it; pass-keys at each place"""
     temperature: Annotated[float, Ge(0)] = 0.0
     """0: the most probable token"""
     max_tokens: Annotated[int, Ge(1)] = 512
@@ -114,12 +119,13 @@ class EvaluateRun:
 
 def evaluate_run(config: EvaluateRun) -> None:
     """The verb `tuti evaluate RUN`: a table on stdout."""
-    if config.task == "humaneval":
+    if config.task != "held-out":
         from tuti.pipelines.humaneval import humaneval
+        from tuti.pipelines.tasks import run_task
 
         options = RunOptions(config.out, config.seed, config.device)
-        made = Run.create("evaluate", "humaneval", config, options)
-        execute(humaneval, config, made)
+        made = Run.create("evaluate", config.task, config, options)
+        execute(humaneval if config.task == "humaneval" else run_task, config, made)
         return print(as_text(read_evaluation(made.folder)))
     kept = config.run / "stages" / "evaluate"
     if (kept / "artifacts" / "evaluation").exists() and not config.again:

@@ -8,7 +8,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -59,11 +59,12 @@ class Forecast:
     seconds: dict[str, float]
 
 
-def shape(width: int, layers: int, vocab: int) -> DecoderConfig:
-    """The decoder of a rung of the ladder."""
+def shape(width: int, layers: int, vocab: int, experts: int = 0) -> DecoderConfig:
+    """The decoder of a rung of the ladder; two of its experts are as wide as the one layer of a dense one."""
     heads = max(4, width // 64)
     kv_heads = max(k for k in range(1, heads // 2 + 1) if heads % k == 0)
-    return decoder_config(Scratch(width, layers, heads, kv_heads), CONTEXT, vocab)
+    dense = decoder_config(Scratch(width, layers, heads, kv_heads), CONTEXT, vocab)
+    return replace(dense, experts=experts, hidden=dense.hidden // dense.active) if experts else dense
 
 
 def vocabulary(corpus_bytes: int) -> int:
@@ -148,22 +149,25 @@ class Rung:
     """Bits per byte to expect"""
 
 
-def make_plan(corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, Forecast]:
+def make_plan(
+    corpus_bytes: int, minutes: float, device: str, experts: int = 0
+) -> tuple[Plan, Forecast]:
     """The plan with the lowest loss to expect among the rungs of the ladder that fit the minutes."""
     vocab = vocabulary(corpus_bytes)
     corpus_tokens = max(1.0, corpus_bytes * 0.95 / bytes_per_token(vocab))
-    precision, update = choose_precision(shape(*LADDER[0], vocab), ROWS, device)
+    smallest = shape(*LADDER[0], vocab, experts)
+    precision, update = choose_precision(smallest, ROWS, device)
     budget(corpus_bytes, minutes, update)  # refuses minutes in which even the smallest cannot be taught
 
     def rung(config: DecoderConfig, update: float) -> Rung:
         elsewhere = spent_elsewhere(corpus_bytes, minutes * 60, update)
         steps = int(left_to_train(minutes, elsewhere) / update)
         tokens = max(LEAST, steps) * ROWS * CONTEXT
-        return Rung(config, update, steps, expected_bits(config.parameters, tokens, corpus_tokens))
+        return Rung(config, update, steps, expected_bits(config.active_parameters, tokens, corpus_tokens))
 
-    best = rung(shape(*LADDER[0], vocab), update)
+    best = rung(smallest, update)
     for size in LADDER[1:]:
-        pair = (best.config, shape(*size, vocab))
+        pair = (best.config, shape(*size, vocab, experts))
         times = race([Candidate(config, precision) for config in pair], ROWS, device)
         best, larger = map(rung, pair, times)
         if larger.steps < LEAST or larger.bits >= best.bits:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from annotated_types import Gt, Len
+from annotated_types import Ge, Gt, Len
 
 from tuti.pipelines.base import base_folder
 from tuti.pipelines.chain import Chain
@@ -19,6 +19,7 @@ from tuti.run.machine import choose_device
 from tuti.systems.finetune.adapt import Adapt, adapt
 from tuti.systems.finetune.methods import Full, Lora
 from tuti.systems.finetune.sft import Sft, sft
+from tuti.systems.mixtral.train import Experts, Train, train
 from tuti.systems.spark.pack import Pack, pack
 from tuti.systems.spark.prepare import Prepare, prepare
 from tuti.systems.spark.walk import walk
@@ -39,6 +40,8 @@ class Teach:
     """Wall-clock minutes for the whole job on this machine; they become steps in the plan"""
     base: str = ""
     """Start from a pretrained model: smollm2, a folder, a run, or ORG/NAME on the model hub"""
+    experts: Annotated[int, Ge(0)] = 0
+    """Feed-forward layers of each block, of which a token takes two (0: one, which all tokens take)"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of weights and activations; auto: bf16 where this processor gains by it"""
     plan: tyro.conf.Suppress[Plan | None] = None
@@ -96,7 +99,7 @@ def promote(chain: Chain, figures: Path, taught: Path, tuned: Path, base: Path |
 def from_scratch(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
     """Tokenizer, tokens and a model of the corpus's own: the packed run and the pretrained run."""
     plan = _plan(config)
-    sizes = shape(plan.width, plan.layers, plan.vocab)
+    sizes = shape(plan.width, plan.layers, plan.vocab, config.experts)
     wanted = TokenizerConfig(words=clean, vocab=plan.vocab)
     words = chain.step("tokenizer", "transformer", tokenizer, wanted).folder
     packed = chain.step("pack", "spark", pack, Pack(documents=clean, tokenizer=words)).folder
@@ -104,7 +107,15 @@ def from_scratch(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
         tokens=packed, start=Scratch(plan.width, plan.layers, sizes.heads, sizes.kv_heads), context=CONTEXT,
         rows=plan.rows, steps=plan.steps, precision=_precision(config), every=max(10, plan.steps // 12),
     )
-    return packed, chain.step("pretrain", "transformer", pretrain, training).folder
+    if not config.experts:
+        return packed, chain.step("pretrain", "transformer", pretrain, training).folder
+    sparse = Train(
+        tokens=packed, model=Experts(config.experts), width=plan.width, layers=plan.layers, heads=sizes.heads,
+        hidden=sizes.hidden * sizes.active, context=CONTEXT, rows=plan.rows, steps=plan.steps,
+        precision=training.precision, every=training.every, script_balance=training.balance,
+        dropout=training.dropout,
+    )
+    return packed, chain.step("pretrain", "mixtral", train, sparse).folder
 
 
 def from_base(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
@@ -137,12 +148,15 @@ def planned(config: Teach, run: Run) -> tuple[Teach, Forecast]:
             f"nothing to read in {', '.join(map(str, config.source))}",
             hint="give a folder with .txt, .md, .html, .jsonl or .parquet files",
         )
+    if config.experts == 1 or config.experts and config.base:
+        hint = "--experts 8 without --base" if config.base else "--experts 8, or none"
+        raise UserError(f"{config.experts} experts, of which a token takes two, from scratch", hint=hint)
     began, device = time.monotonic(), choose_device(run.options.device)
     run.show("measuring this machine for a few seconds …")
     if config.base:
         plan, forecast = make_base_plan(base_folder(config.base), size, config.minutes, device)
     else:
-        plan, forecast = make_plan(size, config.minutes, device)
+        plan, forecast = make_plan(size, config.minutes, device, config.experts)
     run.log("measured", seconds=round(time.monotonic() - began, 2))
     precision = forecast.precision if config.precision == "auto" else config.precision
     return dataclasses.replace(config, plan=plan, precision=precision), forecast
@@ -152,6 +166,7 @@ def tell_plan(run: Run, config: Teach, forecast: Forecast) -> None:
     """The plan in a person's words, with what such a model can and cannot do."""
     plan = _plan(config)
     model = f"width {plan.width}, {plan.layers} layers, vocabulary {plan.vocab:,}"
+    model += f", {config.experts} experts" if config.experts else ""
     if config.base:
         model = f"{config.base}, low-rank adapters"
     run.show(

@@ -22,6 +22,10 @@ SHAPES = {
     ),
     "a window": DecoderConfig(120, 32, 2, 4, 2, 8, 48, 64, window=5),
     "whole blocks": DecoderConfig(120, 64, 2, 4, 2, 32, 96, 64, qk_norm=True, qkv_bias=True, experts=4),
+    "Gemma's": DecoderConfig(
+        120, 32, 2, 4, 2, 8, 48, 64, window=5, qk_norm=True, scale=32**0.5, activation="gelu",
+        post_norms=True, far=(1,), near_theta=500.0,
+    ),
     "biases": DecoderConfig(120, 32, 2, 4, 2, 8, 48, 64, qkv_bias=True),
 }
 

@@ -3,14 +3,15 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from tuti.infer import LoadedModel, PackedDecoder, Sampling, Token, generate
+from tuti.infer import Engine, Event, LoadedModel, PackedDecoder, Request, Sampling, Token, generate
 from tuti.infer.grammar import Grammar
-from tuti.infer.speculative import Draft, DraftModel, Lookup, open_draft
+from tuti.infer.speculative import CHUNK, Draft, DraftModel, Lookup, Text, open_draft
 from tuti.nn import Decoder, DecoderConfig
 from tuti.run import UserError
 from tuti.text import Tokenizer
@@ -34,19 +35,20 @@ class Wild:
     def __init__(self) -> None:
         self.passes, self.chance = 0, random.Random(5)
 
-    def propose(self, said: Sequence[int], most: int, rule: Sampling, source: random.Random) -> list[int]:
+    def propose(self, texts: Sequence[Text]) -> list[list[int]]:
         self.passes += 1
-        return [self.chance.randrange(VOCAB) for _ in range(min(most, self.chance.randrange(6)))]
+        counts = [min(text.most, self.chance.randrange(6)) for text in texts]
+        return [[self.chance.randrange(VOCAB) for _ in range(count)] for count in counts]
 
 
-def drafts(model: Decoder) -> dict[str, Draft]:
-    return {
-        "lookup": Lookup(),
-        "itself": DraftModel(PackedDecoder(decoder(0))),
-        "another": DraftModel(PackedDecoder(decoder(1))),
-        "a shorter one": DraftModel(PackedDecoder(decoder(1, context=50))),
-        "wild": Wild(),
-    }
+def draft(name: str, texts: int = 1) -> Draft:
+    if name in ("lookup", "wild"):
+        return Lookup(texts) if name == "lookup" else Wild()
+    small = decoder(0 if name == "itself" else 1, context=50 if name == "a shorter one" else 160)
+    return DraftModel(PackedDecoder(small), texts)
+
+
+DRAFTS = ("lookup", "itself", "another", "a shorter one", "wild")
 
 
 RULES = {
@@ -60,12 +62,12 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("name", ["lookup", "itself", "another", "a shorter one", "wild"])
+@pytest.mark.parametrize("name", DRAFTS)
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_equal_seeds_give_equal_answers(name: str, rule: Sampling) -> None:
     model = PackedDecoder(decoder(0))
     plain = list(generate(model, TOKENIZER, PROMPT, rule))
-    guessed = list(generate(model, TOKENIZER, PROMPT, rule, draft=drafts(decoder(0))[name]))
+    guessed = list(generate(model, TOKENIZER, PROMPT, rule, draft=draft(name)))
     assert [token.id for token in guessed] == [token.id for token in plain]
     assert [token.text for token in guessed] == [token.text for token in plain]
     if rule.logprobs is not None:
@@ -91,15 +93,25 @@ def test_the_distribution_is_the_models_own() -> None:
     assert len(likely) > 5 and chi2 < len(likely) + 5 * (2 * len(likely)) ** 0.5
 
 
-def test_right_guesses_save_passes() -> None:
-    """Of models that say ASCII alone: guesses know nothing of the halves of characters."""
-    rule, calls = Sampling(seed=1, temperature=0.3, max_tokens=80), Counter[str]()
+def english() -> PackedDecoder:
+    """A model that says ASCII alone: guesses know nothing of the halves of characters."""
+    model = decoder(0)
+    with torch.no_grad():
+        model.embedding.weight[128:] = 0  # tied: their logits are 0, far below the best
+    return PackedDecoder(model)
 
-    def english() -> PackedDecoder:
-        model = decoder(0)
-        with torch.no_grad():
-            model.embedding.weight[128:] = 0  # tied: their logits are 0, far below the best
-        return PackedDecoder(model)
+
+def test_an_engine_takes_right_guesses_for_several_answers_at_once() -> None:
+    engine = Engine(english(), TOKENIZER, slots=3, draft=DraftModel(english(), texts=3))
+    rules = [Sampling(seed=seed, temperature=0.3, max_tokens=40) for seed in range(3)]
+    engine.complete_all([Request(PROMPT, rule) for rule in rules])
+    engine.close()
+    counters = engine.counters
+    assert counters.right_guesses == counters.guessed_tokens > 80 and counters.steps < 15
+
+
+def test_right_guesses_save_passes() -> None:
+    rule, calls = Sampling(seed=1, temperature=0.3, max_tokens=80), Counter[str]()
 
     def counted(name: str, inner: PackedDecoder) -> PackedDecoder:
         forward = inner._layers  # pyright: ignore[reportPrivateUsage]
@@ -117,14 +129,29 @@ def test_right_guesses_save_passes() -> None:
 
 
 def test_lookup_finds_the_last_time_and_never_more_than_was_asked_for() -> None:
-    rule, source = Sampling(), random.Random(0)
-    lookup = Lookup(tokens=4)
+    lookup = Lookup(texts=2, tokens=4)
+
+    def after(said: list[int], most: int = 9, number: int = 0) -> list[int]:
+        return list(lookup.propose([Text(said, most, Sampling(), random.Random(0), number)])[0])
+
     said = [1, 2, 3, 4, 5, 1, 2, 3]
-    assert list(lookup.propose(said, 9, rule, source)) == [4, 5, 1, 2]
-    assert list(lookup.propose([*said, 9, 2, 3], 2, rule, source)) == [9, 2]
-    assert list(lookup.propose([7, 1, 2, 7, 1], 9, rule, source)) == [2, 7, 1]  # another answer
-    assert list(Lookup().propose([1, 2, 3], 9, rule, source)) == []
-    assert list(Lookup().propose([7], 9, rule, source)) == []
+    assert after(said) == [4, 5, 1, 2]
+    assert after([8, 2, 3, 9, 2, 3], number=1) == [9, 2, 3]
+    assert after([*said, 9, 2, 3], 2) == [9, 2]
+    assert after([7, 1, 2, 7, 1]) == [2, 7, 1]  # another answer
+    assert after([1, 2, 3], number=2) == after([7], number=3) == []
+
+
+def test_a_draft_reads_a_long_prompt_in_pieces_and_then_guesses_right() -> None:
+    small, source = DraftModel(PackedDecoder(decoder(0, context=600)), texts=2, tokens=3), random.Random(0)
+    said = [source.randrange(128) for _ in range(CHUNK * 2 + 9)]
+    rule = Sampling(temperature=0)
+    found = [small.propose([Text(said, 2, rule, source, number=7)])[0] for _ in range(4)]
+    assert found[:2] == [(), ()] and len(found[2]) == 2 and found[2] == found[3]
+    alone = DraftModel(PackedDecoder(decoder(0, context=600)), tokens=3)
+    other = said[: CHUNK - 1]
+    both = small.propose([Text(said, 2, rule, source, 7), Text(other, 3, rule, source, 8)])
+    assert both == [found[2], alone.propose([Text(other, 3, rule, source)])[0]]
 
 
 def loaded(model: Decoder, tokenizer: Tokenizer, name: str) -> LoadedModel:
@@ -139,3 +166,26 @@ def test_a_draft_must_have_the_models_tokenizer() -> None:
     found = open_draft("small", target, lambda _: loaded(decoder(1), TOKENIZER, "small"))
     assert isinstance(found, DraftModel) and isinstance(open_draft("lookup", target, loaded), Lookup)  # pyright: ignore
     assert open_draft("", target, loaded) is None  # pyright: ignore
+
+
+@pytest.mark.parametrize("name", DRAFTS)
+def test_guessing_changes_no_bit_of_what_an_engine_says(name: str) -> None:
+    """14 requests that come and go on 4 slots, preempted at times: every token and log-probability."""
+    source = random.Random(1)
+    asked = [
+        Request(PROMPT[: source.randrange(1, 36)] * source.choice((1, 3)), replace(rule, logprobs=1), (9,))
+        for rule in RULES.values()
+        for _ in range(2)
+    ]
+    said: list[list[list[Event]]] = []
+    for guesser in (None, draft(name, 4)):
+        model = PackedDecoder(decoder(0))
+        engine = Engine(model, TOKENIZER, slots=4, chunk=16, memory=250_000, draft=guesser)
+        said.append(engine.complete_all(asked))
+        said.append([engine.complete(request) for request in asked[:4]])
+        engine.close()
+        counters = engine.counters
+        assert (counters.guessed_tokens > 0) == (guesser is not None)
+        assert 0 <= counters.right_guesses <= counters.guessed_tokens and counters.failed == 0
+        assert counters.preempted > 0
+    assert said[0] == said[2] and said[1] == said[3]

@@ -26,19 +26,21 @@ def reference(q: Tensor, k: Tensor, v: Tensor, seen: int | None) -> Tensor:
     return out
 
 
-def grow(cache: KVCache, texts: dict[int, Tensor], slots: list[int], counts: list[int]) -> None:
+def grow(
+    cache: KVCache, seen: int | None, texts: dict[int, Tensor], slots: list[int], counts: list[int]
+) -> None:
     """Random new tokens in these slots: what attention gives must be what the whole texts give."""
     window = cache.window(slots, counts)
     heads = KV * (GROUP + 2)
     new = torch.randn(LAYERS, len(slots), max(counts), heads, DIM, dtype=torch.float64)
     q, k, v = new.split_with_sizes([KV * GROUP, KV, KV], 3)
     for layer in range(LAYERS):
-        out = window.attend(layer, q[layer], k[layer], v[layer])
+        out = window.attend(layer, q[layer], k[layer], v[layer], seen)
         for row, (slot, n) in enumerate(zip(slots, counts, strict=True)):
             past = texts[slot][layer]
             fresh = torch.stack((k[layer, row, :n], v[layer, row, :n]))
             keys, values = torch.cat((past, fresh), 1)
-            wanted = reference(q[layer, row, :n], keys, values, cache.seen)
+            wanted = reference(q[layer, row, :n], keys, values, seen)
             torch.testing.assert_close(out[row, :n], wanted, rtol=0, atol=1e-12)
     for row, (slot, n) in enumerate(zip(slots, counts, strict=True)):
         fresh = torch.stack((k[:, row, :n], v[:, row, :n]), 1)
@@ -52,8 +54,7 @@ def test_random_schedules_equal_plain_attention(seed: int) -> None:
     source = random.Random(seed)
     torch.manual_seed(seed)
     seen = source.choice([None, 7])
-    cache = KVCache(LAYERS, KV, DIM, SLOTS, LENGTH, seen, dtype=torch.float64)
-    cache.block = source.choice([0, 4, 8])
+    cache = KVCache(LAYERS, KV, DIM, SLOTS, LENGTH, dtype=torch.float64)
     nothing = torch.zeros(LAYERS, 2, 0, KV, DIM, dtype=torch.float64)
     texts = dict.fromkeys(range(SLOTS), nothing)
     for _ in range(60):
@@ -64,14 +65,14 @@ def test_random_schedules_equal_plain_attention(seed: int) -> None:
                 slots = source.sample(range(SLOTS), source.randint(1, SLOTS))
                 counts = [source.choice([1, 1, 3]) for _ in slots]
                 if all(cache.lengths[s] + c <= LENGTH for s, c in zip(slots, counts, strict=True)):
-                    grow(cache, texts, slots, counts)
+                    grow(cache, seen, texts, slots, counts)
             case "read" if n < LENGTH:
-                grow(cache, texts, [slot], [source.randint(1, LENGTH - n)])
+                grow(cache, seen, texts, [slot], [source.randint(1, LENGTH - n)])
             case "fork":
                 cache.free(other)
                 cut = source.randint(0, n)
-                cache.append(other, cache.copied(slot, 0, cut))
-                cache.append(other, cache.copied(slot, cut, n))
+                cache.append(other, cache.held(slot, 0, cut))
+                cache.append(other, cache.held(slot, cut, n))
                 texts[other] = texts[slot]
             case "move":
                 cache.move(slot, other)
@@ -84,7 +85,7 @@ def test_random_schedules_equal_plain_attention(seed: int) -> None:
                 texts[slot] = nothing
         assert cache.lengths == [texts[s].shape[2] for s in range(SLOTS)]
         for s, text in texts.items():
-            assert torch.equal(cache.copied(s, 0, cache.lengths[s]), text.transpose(2, 3))
+            assert torch.equal(cache.held(s, 0, cache.lengths[s]), text.transpose(2, 3))
 
 
 def test_a_block_has_the_same_bits_wherever_reading_began() -> None:
@@ -94,7 +95,6 @@ def test_a_block_has_the_same_bits_wherever_reading_began() -> None:
     found = []
     for starts in ([0, 50], [0, 16, 50], [0, 32, 50], [0, 16, 32, 48, 50]):
         cache, made = KVCache(1, KV, DIM, 2, 64), []
-        cache.block = 16
         for a, b in zip(starts, starts[1:], strict=False):
             q, k, v = qkv[None, a:b].split_with_sizes([4, KV, KV], 2)
             window = cache.window([a % 2], [b - a])

@@ -1,4 +1,4 @@
-"""Equality with transformers beyond Llama: Mistral, Mixtral, Qwen2, Qwen3 and Qwen3-MoE, both directions."""
+"""Equality with transformers, both directions: Mistral, Mixtral, Qwen2, Qwen3, Qwen3-MoE and Gemma 3."""
 
 import json
 import random
@@ -37,6 +37,14 @@ def shape(family: str, seed: int) -> dict[str, Any]:
     )
     if family == "qwen2":
         found["head_dim"] = found["hidden_size"] // heads
+    if family == "gemma3_text":
+        turns = {"rope_type": "linear", "factor": 4.0} if r.random() < 0.5 else {"rope_type": "default"}
+        found["rope_parameters"] = {
+            "full_attention": turns | {"rope_theta": r.choice([1e6, 5e4])},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        }
+        found |= {"num_hidden_layers": r.randint(2, 4), "query_pre_attn_scalar": r.choice([256, 8, 5])}
+        found |= {"sliding_window": r.choice([5, 20, 64]), "sliding_window_pattern": r.choice([2, 3])}
     if family in ("mistral", "mixtral"):
         found["sliding_window"] = r.choice([None, 7, 20, 64])
     experts = r.choice([1, 3, 8])
@@ -71,6 +79,7 @@ def compare(ours: Decoder, peer: Any) -> None:
 
 CASES = [("mixtral", seed) for seed in range(10)]
 CASES += [(f, seed) for f in ("mistral", "qwen2", "qwen3", "qwen3_moe") for seed in range(4)]
+CASES += [("gemma3_text", seed) for seed in range(10)]
 
 
 @pytest.mark.parametrize("family,seed", CASES)
@@ -133,6 +142,11 @@ def test_gradients_equal(family: str, tmp_path: Path) -> None:
         ({"model_type": "qwen3_moe", "mlp_only_layers": [0]}, "mlp_only"),
         ({"model_type": "qwen3_moe", "decoder_sparse_step": 2}, "sparse_step"),
         ({"num_local_experts": 4}, "gate.weight"),
+        ({"model_type": "gemma3_text", "hidden_activation": "relu"}, "hidden_activation 'relu'"),
+        ({"model_type": "gemma3_text", "final_logit_softcapping": 30.0}, "final_logit_softcapping"),
+        ({"model_type": "gemma3_text", "layer_types": ["full_attention"] * 9}, "layer_types"),
+        ({"model_type": "gemma3_text", "layer_types": "all"}, "layer_types"),
+        ({"model_type": "gemma3_text", "query_pre_attn_scalar": 0}, "query_pre_attn_scalar"),
     ],
 )
 def test_configs_that_lie(changes: dict[str, Any], says: str, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Stage `sft`: a model of text learns to answer; only the assistant's words and stops are scored."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -82,13 +81,7 @@ def parts(config: Sft, run: Run) -> Parts:
 
 def tokens_of(folder: Path, template: ChatTemplate, split: str = "train") -> Tokens:
     """A split of Tokens, once they are known to be those of the model's own tokenizer."""
-    about = json.loads((folder / "tuti.json").read_text())
-    if about.get("tokenizer") not in (None, template.tokenizer.hash):
-        raise UserError(
-            f"the tokens in {folder} were made with another tokenizer than the model's",
-            hint="tuti spark pack DOCUMENTS_RUN MODEL_FOLDER makes them with the model's own",
-        )
-    return read_tokens(folder, split)
+    return read_tokens(folder, split, template.tokenizer.hash)
 
 
 def sft(config: Sft, run: Run) -> None:

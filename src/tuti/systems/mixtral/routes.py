@@ -1,20 +1,27 @@
 """View `routes`: which expert takes which token. What a router has learnt is seen, and counted in bits."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import tyro
+from annotated_types import Len
 from numpy.typing import NDArray
+from selectolax.lexbor import LexborHTMLParser
 
 from tuti.nn import Decoder, load_decoder
 from tuti.nn.moe import Journal
 from tuti.run import UserError, find_artifact
 from tuti.text import Tokenizer, script_of
 
+WINDOWS = 32
+"""Contexts of each text that are read"""
+SUFFIXES = (".txt", ".md", ".html")
 PARTS = 4
 """Parts of the text that a token's position is told by"""
 
@@ -25,18 +32,19 @@ class Routes:
 
     model: tyro.conf.Positional[Path]
     """A run, or a folder, that holds a LanguageModel with experts"""
-    text: tyro.conf.Positional[Path]
-    """The file whose text is read, its first tokens up to the model's context"""
+    texts: tyro.conf.Positional[Annotated[tuple[Path, ...], Len(1)]]
+    """Text or HTML, files or folders of such; several, e.g. one in each language, are shown side by side"""
 
 
 @dataclass(frozen=True)
 class Traced:
     """One text through a mixture of experts: its pieces, and who took them with which weight, [L, T, k].
 
-    A character in several tokens is the last one's piece; those before it have none.
+    A character in several tokens is the last one's piece; those before it have none. bits: per byte.
     """
 
     pieces: Sequence[str]
+    bits: float
     experts: int
     chosen: NDArray[np.int64]
     weights: NDArray[np.float64]
@@ -53,20 +61,47 @@ class Traced:
 
 
 def routes(config: Routes) -> None:
-    """Prints one line a layer, and the bits that the expert tells of script, kind and position."""
-    try:
-        text = config.text.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{config.text} is not readable text: {error}", hint="give a UTF-8 file") from error
-    found = trace(*read_model(config.model), text)
-    print(f"{len(found.pieces)} tokens; load of each expert in % of the tokens that it could get")
-    for number, load in enumerate(found.loads):
-        shares = " ".join(f"{100 * tokens / len(found.pieces):>3.0f}" for tokens in load)
-        print(f"layer {number:>2}  {shares}   entropy {evenness(load):.2f} of 1, idle {(load == 0).sum()}")
+    """Prints a line for each layer and text, and what the expert tells of script, kind and position."""
+    model, tokenizer = read_model(config.model)
+    found = {path.name: trace(model, tokenizer, read_text(path), WINDOWS) for path in config.texts}
+    wide = max(map(len, found))
+    for name, traced in found.items():
+        print(f"{name:<{wide}}  {len(traced.pieces):>6,} tokens, {traced.bits:.3f} bits per byte")
+    print("\nload of each expert in % of the tokens that it could get")
+    for layer in range(model.config.layers):
+        for name, traced in found.items():
+            load = traced.loads[layer]
+            shares = " ".join(f"{100 * tokens / len(traced.pieces):>3.0f}" for tokens in load)
+            told = f"entropy {evenness(load):.2f} of 1, idle {(load == 0).sum()}"
+            print(f"layer {layer:>2}  {name:<{wide}}  {shares}   {told}")
     print("\nbits that a token's first expert tells (what chance would tell is taken off):")
-    for name, labels in kinds(found.pieces).items():
-        told = [informed(row, labels) for row in found.first]
+    if len(found) > 1:
+        _tell(np.concatenate([one.first for one in found.values()], 1), {"text": _texts([*found.values()])})
+    for name, traced in found.items():
+        print(name)
+        _tell(traced.first, kinds(traced.pieces))
+
+
+def _tell(first: NDArray[np.int64], kinds: Mapping[str, NDArray[np.int64]]) -> None:
+    for name, labels in kinds.items():
+        told = [informed(row, labels) for row in first]
         print(f"{name:>9}  {' '.join(f'{bits:>5.2f}' for bits in told)}   of {entropy(labels):.2f}")
+
+
+def _texts(traced: Sequence[Traced]) -> NDArray[np.int64]:
+    """The number of each token's text."""
+    return np.repeat(np.arange(len(traced)), [len(one.pieces) for one in traced])
+
+
+def read_text(path: Path) -> str:
+    """A file's text, or that of all of a folder's in order; HTML without its marks."""
+    try:
+        if path.is_dir():
+            return "\n".join(read_text(file) for file in sorted(path.iterdir()) if file.suffix in SUFFIXES)
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not readable text: {error}", hint="give a UTF-8 file") from error
+    return LexborHTMLParser(text).text() if path.suffix == ".html" else text
 
 
 def read_model(path: Path) -> tuple[Decoder, Tokenizer]:
@@ -79,18 +114,25 @@ def read_model(path: Path) -> tuple[Decoder, Tokenizer]:
 
 
 @torch.inference_mode()
-def trace(model: Decoder, tokenizer: Tokenizer, text: str) -> Traced:
-    """The routing of a text's first tokens, up to the model's context."""
-    ids = tokenizer.encode(text)[: model.config.context]
+def trace(model: Decoder, tokenizer: Tokenizer, text: str, windows: int = 1) -> Traced:
+    """The routing of a text's first tokens, in so many windows of the model's context at most."""
+    ids = tokenizer.encode(text)[: windows * model.config.context]
     if not ids:
         raise UserError("there is no text to look at", hint="give a sentence at least")
-    journal = Journal()
-    model(torch.tensor([ids]), journal=journal)
+    journals, nats = list[Journal](), 0.0
+    for start in range(0, len(ids), model.config.context):
+        part = torch.tensor([ids[start : start + model.config.context]])
+        journals.append(Journal())
+        hidden = model(part, journal=journals[-1])
+        nats += float(F.cross_entropy(model.logits(hidden[0, :-1]), part[0, 1:], reduction="sum"))
+    foretold = (i for at, i in enumerate(ids) if at % model.config.context)
+    size = sum(len(tokenizer.token_bytes(i)) for i in foretold)
+    layers = list(zip(*journals, strict=True))
     stream = tokenizer.stream(skip_specials=False)
     return Traced(
-        [stream.push(i) for i in ids], model.config.experts,
-        np.stack([routing.chosen.cpu().numpy() for routing in journal]),
-        np.stack([routing.weights.double().cpu().numpy() for routing in journal]),
+        [stream.push(i) for i in ids], nats / np.log(2) / max(1, size), model.config.experts,
+        np.stack([torch.cat([routing.chosen for routing in layer]).numpy() for layer in layers]),
+        np.stack([torch.cat([routing.weights.double() for routing in layer]).numpy() for layer in layers]),
     )
 
 

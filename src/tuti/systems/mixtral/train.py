@@ -1,4 +1,4 @@
-"""Stage `train`: a mixture of experts, or its dense twin of equal FLOPs, learns to predict the next token."""
+"""Stage `train`: experts, their dense twin of equal FLOPs, or a dense model's copies learn the next token."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le, Lt
 
 from tuti.data import read_tokens, update_batches
 from tuti.infer import HeldOut, save_model
@@ -14,6 +14,8 @@ from tuti.nn import Decoder, DecoderConfig, look_back
 from tuti.nn.moe import Penalty
 from tuti.run import Run, UserError
 from tuti.run.machine import choose_device
+from tuti.systems.mixtral.upcycle import upcycled, upcycled_config
+from tuti.text import Tokenizer
 from tuti.train import AdamW, Muon, Parts, Trapezoid, batch_loss, processes
 from tuti.train import train as updates
 
@@ -32,6 +34,14 @@ class Experts:
     """Weight of the router's squared logsumexp"""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Upcycled(Experts):
+    """A dense model's feed-forward layers, each copied into experts; all its other sizes are its own."""
+
+    start: Path
+    """The run (or folder) that holds the dense LanguageModel"""
+
+
 @dataclass(frozen=True)
 class Twin:
     """One feed-forward layer, as wide as the active experts together: the same FLOPs a token."""
@@ -43,8 +53,8 @@ class Train:
 
     tokens: tyro.conf.Positional[Path]
     """The run (or folder) that holds Tokens"""
-    model: Experts | Twin = Experts()
-    """Sparse, or the dense twin"""
+    model: Experts | Twin | Upcycled = Experts()
+    """Sparse, the dense twin, or sparse from a dense model's weights"""
     width: Annotated[int, Ge(16)] = 192
     """Size of the residual stream"""
     layers: Annotated[int, Ge(1)] = 6
@@ -61,6 +71,10 @@ class Train:
     """Updates"""
     optimiser: AdamW | Muon = Muon()
     """Muon for matrices, or AdamW for all"""
+    script_balance: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Groups (scripts) are drawn as often as their share of bytes to this power; 1: as they come"""
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Probability that a channel is dropped, for text that is read 12 times and more (up to 4 times: none)"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of weights and activations; the masters are fp32 always"""
     every: Annotated[int, Ge(1)] = 200
@@ -92,13 +106,23 @@ def shape(config: Train, vocab: int) -> DecoderConfig:
 
 def parts(config: Train, run: Run) -> Parts:
     """The model, the batches as a pure function of the step, the loss and the schedule."""
-    tokens, seed = read_tokens(run.load(config.tokens, "Tokens"), "train"), run.options.seed
+    folder, seed = run.load(config.tokens, "Tokens"), run.options.seed
     generator = torch.Generator().manual_seed(seed)
-    model = Decoder(shape(config, tokens.vocab), generator)
-    look_back(model, generator)
+    if isinstance(config.model, Upcycled):
+        start = run.load(config.model.start, "LanguageModel")
+        tokens = read_tokens(folder, "train", Tokenizer.load(start).hash)
+        sizes = upcycled_config(start, config.model.experts, config.model.active)
+        model = upcycled(start, sizes, generator)
+    else:
+        tokens = read_tokens(folder, "train")
+        model = Decoder(shape(config, tokens.vocab), generator)
+        look_back(model, generator)
     if isinstance(config.model, Experts):
         model.balance = Penalty(config.model.balance, config.model.z)
-    batches = update_batches(tokens, config.context, config.rows, 1, config.steps, seed)
+    context = min(config.context, model.config.context)
+    batches = update_batches(
+        tokens, context, config.rows, 1, config.steps, seed, config.script_balance, config.dropout
+    )
     schedule = Trapezoid(config.steps, warmup=min(40, config.steps // 10))
     return Parts(model, batches, batch_loss, schedule, config.optimiser)
 
@@ -106,12 +130,13 @@ def parts(config: Train, run: Run) -> Parts:
 def train(config: Train, run: Run) -> None:
     """Trains, measures on held-out text, samples, checkpoints, and saves a LanguageModel."""
     made, folder = parts(config, run), run.load(config.tokens, "Tokens")
-    measure, c = HeldOut(folder, config.context, run), made.model.config
+    c = made.model.config
+    context = min(config.context, c.context)
+    measure = HeldOut(folder, context, run)
     run.show(f"train: {c.parameters:,} parameters, {c.active_parameters:,} active, {config.steps:,} steps")
     with processes("ddp", choose_device(run.options.device), run.options.threads) as group:
         updates(made, config, run, group, measure)
-        tokens = config.steps * config.rows * config.context
-        run.log("cost", flops=c.flops_per_token(config.context) * tokens)
+        run.log("cost", flops=c.flops_per_token(context) * config.steps * config.rows * context)
         with group.whole(made.model) as whole:
             if whole is not None:
                 measure(whole, config.steps, last=True)

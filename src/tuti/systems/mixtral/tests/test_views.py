@@ -2,18 +2,30 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tuti.app.cli import main
-from tuti.nn import Decoder, DecoderConfig
+from tuti.nn import Decoder, DecoderConfig, load_decoder, token_nll
 from tuti.run import Run, RunOptions, UserError
 from tuti.systems.mixtral.page import page
 from tuti.systems.mixtral.presets import tiny
-from tuti.systems.mixtral.routes import Routes, entropy, evenness, informed, kinds, routes, trace
-from tuti.systems.mixtral.train import Experts, Twin, parts, shape
+from tuti.systems.mixtral.routes import (
+    Routes,
+    entropy,
+    evenness,
+    informed,
+    kinds,
+    read_model,
+    routes,
+    trace,
+)
+from tuti.systems.mixtral.train import Experts, Twin, Upcycled, parts, shape
 from tuti.systems.mixtral.twins import Curve, Twins, by_clock, twins, verdict
 from tuti.systems.transformer.tests.grammar import write_corpus
 from tuti.systems.transformer.tests.small import packed
@@ -61,6 +73,38 @@ def test_the_model_is_a_mixtral(runs: Path) -> None:
     assert dense["model_type"] == "llama"
 
 
+def test_an_upcycled_model_begins_dense_and_its_experts_part(runs: Path, tmp_path: Path) -> None:
+    model = Upcycled(start=runs / "dense", experts=4)
+    config = dataclasses.replace(SMALL, tokens=runs / "pack", model=model, width=999, context=4096)
+    made = parts(config, Run(tmp_path, RunOptions()))
+    dense = load_decoder(runs / "dense" / "artifacts" / "model")
+    assert made.model.config == dataclasses.replace(dense.config, experts=4)
+    ids = torch.arange(64)[None] * 5
+    with torch.no_grad():
+        torch.testing.assert_close(made.model(ids), dense(ids), atol=1e-5, rtol=1e-5)
+    words = ("--steps", "8", "model:upcycled", "--model.start", str(runs / "dense"), "--model.experts", "4")
+    trained(runs / "pack", tmp_path / "up", *words)
+    experts = load_decoder(tmp_path / "up" / "artifacts" / "model").blocks[0].mlp.each()
+    first, second = (expert.down.weight for expert in experts[:2])
+    was = dense.blocks[0].mlp.down.weight
+    assert 0 < (first - second).norm() < was.norm() and not torch.equal(first, was)
+
+
+def test_upcycling_what_cannot_be(runs: Path, tmp_path: Path) -> None:
+    def refused(**changes: Any) -> str:
+        model = Upcycled(**{"start": runs / "dense", "experts": 4} | changes)
+        with pytest.raises(UserError) as error:
+            parts(dataclasses.replace(SMALL, tokens=runs / "pack", model=model), Run(tmp_path, RunOptions()))
+        return str(error.value)
+
+    assert "has experts already" in refused(start=runs / "sparse")
+    assert "5 of 4 experts" in refused(active=5)
+    other = tmp_path / "other"
+    shutil.copytree(runs / "dense" / "artifacts" / "model", other)
+    Tokenizer.from_merges([(b"a", b"b")]).save(other)
+    assert "another tokenizer" in refused(start=other)
+
+
 def test_the_first_loss_is_that_of_knowing_nothing(runs: Path, tmp_path: Path) -> None:
     made = parts(dataclasses.replace(SMALL, tokens=runs / "pack"), Run(tmp_path, RunOptions()))
     batch = made.batches(0)[0]
@@ -69,9 +113,9 @@ def test_the_first_loss_is_that_of_knowing_nothing(runs: Path, tmp_path: Path) -
 
 
 def test_routes_are_printed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    routes(Routes(runs / "sparse", runs / "text.txt"))
+    routes(Routes(runs / "sparse", (runs / "text.txt",)))
     lines = capsys.readouterr().out.splitlines()
-    loads = [line.split("entropy")[0].split()[2:] for line in lines if line.startswith("layer")]
+    loads = [line.split("entropy")[0].split()[3:] for line in lines if line.startswith("layer")]
     assert len(loads) == 2 and all(len(load) == 4 for load in loads)
     assert all(195 <= sum(map(int, load)) <= 205 for load in loads)  # two experts a token, rounded
     assert sum(name in line for line in lines for name in ("script", "kind", "position")) == 3
@@ -91,7 +135,29 @@ def test_routes_of_nothing(runs: Path, model: str, text: str, says: str) -> None
     (runs / "empty.txt").write_text("")
     (runs / "bytes.bin").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=says):
-        routes(Routes(runs / model, runs / text))
+        routes(Routes(runs / model, (runs / text,)))
+
+
+def test_languages_stand_side_by_side(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder of HTML and a file: bits per byte as the model's own loss says, loads layer by layer."""
+    (tmp_path / "fa").mkdir()
+    (tmp_path / "fa" / "1.html").write_text("<p>این بابا که دا است. " * 9 + "</p><script>no()</script>")
+    (tmp_path / "fa" / "notes.bin").write_bytes(b"\xff")
+    text = "the pomi is da, it will kume again. " * 40
+    (tmp_path / "en.txt").write_text(text)
+    routes(Routes(runs / "sparse", (tmp_path / "fa", tmp_path / "en.txt")))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["fa", "en.txt"]
+    layers = [line.split()[1:3] for line in lines if line.startswith("layer")]
+    assert layers == [["0", "fa"], ["0", "en.txt"], ["1", "fa"], ["1", "en.txt"]]
+    told = next(line.split() for line in lines if line.split()[:1] == ["text"])
+    assert 0.1 < max(map(float, told[1:3])) <= float(told[-1])  # experts know the two apart
+    model, tokenizer = read_model(runs / "sparse")
+    ids = torch.tensor([tokenizer.encode(text)[: 128 * 3]])
+    with torch.no_grad():
+        nats = sum(token_nll(model, part[:, :-1], part[:, 1:]).sum() for part in ids.split(128, 1))
+    size = sum(len(tokenizer.token_bytes(i)) for part in ids[0].split(128) for i in part[1:].tolist())
+    assert trace(model, tokenizer, text, 3).bits == pytest.approx(float(nats) / np.log(2) / size, rel=1e-4)
 
 
 def test_bits_told_are_those_there_are() -> None:

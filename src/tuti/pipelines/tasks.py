@@ -1,0 +1,154 @@
+"""What a model makes of given texts: bits per byte, multiple choice, a pass-key in a long text.
+
+All by the log-likelihood that one engine gives (`Engine.score`), with 95 % intervals.
+"""
+
+import json
+import math
+import os
+import random
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from tuti import measure
+from tuti.infer import Engine, LoadedModel, load_model
+from tuti.pipelines.evaluate import EvaluateRun
+from tuti.pipelines.scores import Row, Section, ends
+from tuti.run import Run, UserError
+from tuti.run.machine import choose_device
+
+DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Where in the text the pass-key stands"""
+FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n"
+"""Between which it is hidden (Mohtashami & Jaggi 2023)"""
+
+
+class Scorer:
+    """Log-likelihoods of texts by one model."""
+
+    def __init__(self, engine: Engine, loaded: LoadedModel):
+        self.engine, self.tokenizer = engine, loaded.tokenizer
+
+    def nats(self, text: str) -> float:
+        """What a text costs in pieces as long as the engine takes; of each the first token is foretold."""
+        ids, most, total = self.tokenizer.encode(text), self.engine.length - 1, 0.0
+        for start in range(0, len(ids), most):
+            total -= sum(self.engine.score([self.tokenizer.end, *ids[start : start + most]]))
+        return total
+
+    def said(self, prompt: str, ending: str) -> float:
+        """log P(ending | prompt) in nats; of a prompt that is too long the end is seen."""
+        before, whole = self.tokenizer.encode(prompt), self.tokenizer.encode(prompt + ending)
+        same = len(os.path.commonprefix([before, whole]))
+        seen = [self.tokenizer.end, *whole][-self.engine.length :]
+        return sum(self.engine.score(seen)[same - len(whole) :])
+
+
+def bits(scorer: Scorer, config: EvaluateRun) -> list[Section]:
+    """Bits per byte of each file, and of all."""
+    texts = {str(path): _read(path) for path in config.items}
+    nats = {name: scorer.nats(text) for name, text in texts.items()}
+    sizes = {name: len(text.encode()) for name, text in texts.items()}
+    rows: list[Row] = [
+        {"text": name, "bytes": size, "bits per byte": round(nats[name] / math.log(2) / size, 3)}
+        for name, size in sizes.items()
+    ]
+    if len(rows) > 1:
+        found = measure.bits_per_byte_interval(list(nats.values()), list(sizes.values()))
+        rows.append({"text": "all", "bytes": sum(sizes.values()), "bits per byte": round(found.value, 3)})
+        rows[-1] |= ends(found)
+    return [Section("Bits per byte", rows)]
+
+
+def choice(scorer: Scorer, config: EvaluateRun) -> list[Section]:
+    """Accuracy of the most probable option, and of the one most probable by the byte (lm-eval's acc_norm)."""
+    items = [item for path in config.items for item in _questions(path)]
+    hits, hits_by_byte = 0, 0
+    for prompt, options, right in items:
+        costs = [scorer.said(prompt, option) for option in options]
+        by_byte = [cost / len(option.encode()) for cost, option in zip(costs, options, strict=True)]
+        hits += costs.index(max(costs)) == right
+        hits_by_byte += by_byte.index(max(by_byte)) == right
+    chance = sum(1 / len(options) for _, options, _ in items) / len(items)
+    rows: list[Row] = []
+    for name, count in (("most probable", hits), ("most probable by the byte", hits_by_byte)):
+        found = measure.binomial_interval(count, len(items))
+        row: Row = {"chosen": name, "items": len(items), "chance": round(chance, 3)}
+        rows.append(row | {"right": round(found.value, 3)} | ends(found))
+    return [Section("Multiple choice", rows)]
+
+
+def passkey(scorer: Scorer, config: EvaluateRun) -> list[Section]:
+    """Which of ten five-digit keys stood in a text of so many tokens (Mohtashami & Jaggi 2023)."""
+    rows: list[Row] = []
+    for length in config.lengths:
+        if length > scorer.engine.length:
+            hint = f"--lengths up to {scorer.engine.length:,}"
+            raise UserError(f"{length:,} tokens are longer than the model's context", hint=hint)
+        row: Row = {"tokens": length}
+        for depth in DEPTHS:
+            right = [_finds(scorer, length, depth, seed) for seed in range(config.tries)]
+            row[f"{depth:.0%} deep"] = f"{sum(right)}/{len(right)}"
+        rows.append(row)
+    return [Section("Pass-key among ten (chance: one of ten)", rows)]
+
+
+def _finds(scorer: Scorer, length: int, depth: float, seed: int) -> bool:
+    chance = random.Random(f"{length} {depth} {seed}")
+    keys = chance.sample(range(10_000, 100_000), 10)
+    told = f"The pass key is {keys[0]}. Remember it. {keys[0]} is the pass key.\n"
+    asked = "What is the pass key? The pass key is"
+    around, one = (len(scorer.tokenizer.encode(text)) for text in (told + asked + " 00000", FILLER))
+    lines = max(0, (length - around - 2) // one)
+    first = round(lines * depth)
+    prompt = FILLER * first + told + FILLER * (lines - first) + asked
+    costs = [scorer.said(prompt, f" {key}") for key in keys]
+    return costs.index(max(costs)) == 0
+
+
+TASKS: dict[str, Callable[[Scorer, EvaluateRun], list[Section]]] = {
+    "bits": bits, "choice": choice, "passkey": passkey,
+}
+
+
+def run_task(config: EvaluateRun, run: Run) -> None:
+    """Writes artifacts/evaluation: evaluation.json."""
+    if not config.items and config.task != "passkey":
+        raise UserError(f"the task {config.task} needs files", hint="--items FILE…")
+    run.load(config.run, "LanguageModel")
+    loaded = load_model(config.run, device=choose_device(run.options.device))
+    with closing(Engine(loaded.model, loaded.tokenizer)) as engine:
+        sections = TASKS[config.task](Scorer(engine, loaded), config)
+    with run.save("evaluation", "Evaluation") as folder:
+        found: Row = {"sections": [asdict(one) for one in sections], "verdicts": {}, "warnings": []}
+        (folder / "evaluation.json").write_text(json.dumps(found, ensure_ascii=False, indent=1), "utf-8")
+
+
+def _read(path: Path) -> str:
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not readable text: {error}", hint="give UTF-8 files") from error
+    if not text:
+        raise UserError(f"{path} is empty", hint="give a text")
+    return text
+
+
+def _questions(path: Path) -> list[tuple[str, Sequence[str], int]]:
+    """(prompt, options, which is right) of each line."""
+    found: list[tuple[str, Sequence[str], int]] = []
+    for number, line in enumerate(_read(path).splitlines(), 1):
+        try:
+            row = cast(dict[str, Any], json.loads(line))
+            prompt, options, right = row["prompt"], row["options"], row["right"]
+            texts = isinstance(prompt, str) and all(isinstance(o, str) and o for o in options)
+            if not texts or len(options) < 2 or type(right) is not int or not 0 <= right < len(options):
+                raise ValueError("prompt and options are texts, right is an option's number from 0 on")
+        except (ValueError, KeyError, TypeError) as error:
+            hint = '{"prompt": "2 + 2 =", "options": [" 3", " 4"], "right": 1} on each line'
+            raise UserError(f"{path}, line {number} is no question: {error!r}", hint=hint) from error
+        found.append((prompt, options, right))
+    return found
