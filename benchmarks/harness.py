@@ -90,16 +90,21 @@ def write(
     ratio: float,
     spread: tuple[float, float],
     n: int,
+    keep: bool = True,
     **more: Any,
 ) -> dict[str, Any]:
-    """One result: printed as the last line, and dated into results/. No peer: ratio = ours ÷ bound."""
+    """One result: printed as the last line, and dated into results/. No peer: ratio = ours ÷ bound.
+
+    keep: False for a short form, which is printed only.
+    """
     values = {"ours": ours, "peer": peer, "unit": unit, "ratio": ratio, "range": list(spread)}
     result = {"name": name} | values | {"n": n, "machine": machine()} | more
     result = _rounded(result)
     RESULTS.mkdir(exist_ok=True)
     today = datetime.date.today().isoformat()
     text = json.dumps({"date": today} | result, indent=2, ensure_ascii=False)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
+    if keep:
+        (RESULTS / f"{name}.json").write_text(text + "\n")
     print(json.dumps(result, ensure_ascii=False), flush=True)
     return result
 

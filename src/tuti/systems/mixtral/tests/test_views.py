@@ -101,6 +101,7 @@ def test_upcycling_what_cannot_be(runs: Path, tmp_path: Path) -> None:
     assert "5 of 4 experts" in refused(active=5)
     other = tmp_path / "other"
     shutil.copytree(runs / "dense" / "artifacts" / "model", other)
+    (other / "tuti.json").unlink()  # a folder from elsewhere
     Tokenizer.from_merges([(b"a", b"b")]).save(other)
     assert "another tokenizer" in refused(start=other)
 
