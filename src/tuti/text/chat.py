@@ -12,7 +12,11 @@ from tuti.text.tokenizer import CONFIG_FILE, CONFIG_KEYS, Tokenizer
 
 FILE = "chat_template.jinja"
 ROLES = ("system", "user", "assistant", "tool")
-DEFAULT = Path(__file__).with_name("default.jinja").read_text("utf-8")
+TEMPLATES = {
+    name: Path(__file__).with_name(f"{name}.jinja").read_text("utf-8") for name in ("default", "mixtral")
+}
+"""Our own, `<|role|>`, newline, content, `<|end|>`, newline for each message; Mixtral's Instruct format"""
+DEFAULT = TEMPLATES["default"]
 # Put inside what looks like a special token in a message, so that it is none: shown as nothing.
 NEUTRALISER = "\u200b"
 
@@ -52,10 +56,10 @@ class ChatTemplate:
         self.stops: tuple[int, ...] = tuple(dict.fromkeys((probe.ids[last], tokenizer.end)))
 
     @classmethod
-    def default(cls, tokenizer: Tokenizer) -> "ChatTemplate":
-        """Our own: `<|role|>`, newline, content, `<|end|>`, newline for each message."""
+    def default(cls, tokenizer: Tokenizer, name: str = "default") -> "ChatTemplate":
+        """One of `TEMPLATES`."""
         tokenizer.special("<|end|>")
-        return cls(tokenizer, DEFAULT)
+        return cls(tokenizer, TEMPLATES[name])
 
     @classmethod
     def load(cls, folder: str | Path) -> "ChatTemplate":

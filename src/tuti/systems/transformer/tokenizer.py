@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from annotated_types import Ge
@@ -20,6 +20,8 @@ class TokenizerConfig:
     """The run (or folder) that holds WordCounts"""
     vocab: Annotated[int, Ge(300)] = 4096
     """Entries of the vocabulary, the 256 bytes and the special tokens included"""
+    template: Literal["default", "mixtral"] = "default"
+    """How conversations are written for the models of this tokenizer: our own way, or Mixtral's Instruct"""
 
 
 def read_counts(folder: Path) -> dict[str, int]:
@@ -40,7 +42,7 @@ def tokenizer(config: TokenizerConfig, run: Run) -> None:
     table = fertility_by_script(trained, counts)
     with run.save("tokenizer", "Tokenizer", vocab=trained.vocab_size) as folder:
         trained.save(folder)
-        ChatTemplate.default(trained).save(folder)
+        ChatTemplate.default(trained, config.template).save(folder)
     run.log("tokenizer", vocab=trained.vocab_size, fertility=table)
     for row in table[:6]:
         run.show(

@@ -59,6 +59,23 @@ def test_default_text_mask_and_stops() -> None:
     assert template().stops == (end, tokenizer().end)
 
 
+def test_mixtrals_instruct_format() -> None:
+    """As its model card writes it: begin, then [INST] … [/INST] answer end, turn by turn."""
+    made = ChatTemplate.default(tokenizer(), "mixtral")
+    chat = [
+        {"role": "user", "content": "Instruction"}, {"role": "assistant", "content": "Model answer"},
+        {"role": "user", "content": "Follow-up instruction"},
+    ]
+    found = made.render(chat, add_generation_prompt=True)
+    card = "<s> [INST] Instruction [/INST] Model answer</s> [INST] Follow-up instruction [/INST]"
+    end = "<|endoftext|>"
+    assert found.text == card.replace("<s>", end).replace("</s>", end)
+    assert said(found) == [*tokenizer().encode(" Model answer"), tokenizer().end]
+    assert made.stops == (tokenizer().end,)
+    told = made.render([{"role": "system", "content": "Be brief."}, chat[0]]).text
+    assert told == f"{end} [INST] Be brief.\n\nInstruction [/INST]"
+
+
 def test_stop_token_is_trained_in_every_turn() -> None:
     found = template().render(CHAT)
     assert tokenizer().decode(said(found)) == "I am a طوطی.<|end|>1, 2<|end|>"
