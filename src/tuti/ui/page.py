@@ -12,17 +12,14 @@ STYLE = Path(__file__).with_name("style.css").read_text("utf-8")
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page under its heading; an empty one is left out."""
+    """A part of a page under its heading: its anchor and its markup; without any it is left out."""
 
     name: str
     heading: str
-    inside: str
+    inside: str = ""
 
-
-def section(name: str, heading: str, *parts: str) -> Section:
-    """A section with the markup of its parts; `name` is its anchor."""
-    assert name.replace("-", "").isalnum(), "an anchor is letters, digits and hyphens"
-    return Section(name, heading, "\n".join(part for part in parts if part))
+    def __post_init__(self) -> None:
+        assert self.name.replace("-", "").isalnum(), "an anchor is letters, digits and hyphens"
 
 
 def page(
