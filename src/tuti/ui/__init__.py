@@ -6,8 +6,8 @@ these functions return is markup.
 
 from tuti.ui.curve import Series, line_chart
 from tuti.ui.graph import Bar, Box, bars, graph
-from tuti.ui.page import STYLE, Section, page
 from tuti.ui.table import facts, figure, table
+from tuti.ui.template import STYLE, Section, page
 from tuti.ui.text import block, escape, folded, inline, paragraph, visible
 from tuti.ui.training import charts, number, training_charts
 
