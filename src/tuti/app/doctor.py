@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
-import time
+import timeit
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
@@ -202,11 +202,11 @@ def optional() -> Iterator[tuple[str, str, str]]:
 
 def _first_line(*command: str) -> str:
     """The first line that a program prints about itself; empty where it is absent or broken."""
-    if shutil.which(command[0]) is None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
         return ""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    printed = (done.stdout + done.stderr).strip().splitlines()
-    return printed[0] if done.returncode == 0 and printed else ""
+    return (done.stdout + done.stderr).strip().partition("\n")[0]
 
 
 def landlock() -> int:
@@ -221,13 +221,8 @@ def bf16_gain() -> float:
     """How many times faster this processor multiplies matrices in bf16 than in fp32."""
     import torch
 
-    best: dict[torch.dtype, float] = {}
-    for _ in range(5):
-        for dtype in (torch.float32, torch.bfloat16):
-            x = torch.ones(512, 512, dtype=dtype)
-            began = time.perf_counter()
-            for _ in range(4):
-                torch.mm(x, x)
-            spent = time.perf_counter() - began
-            best[dtype] = min(spent, best.get(dtype, spent))
-    return best[torch.float32] / best[torch.bfloat16]
+    def seconds(dtype: torch.dtype) -> float:
+        x = torch.ones(512, 512, dtype=dtype)
+        return min(timeit.repeat(lambda: torch.mm(x, x), number=4, repeat=5))
+
+    return seconds(torch.float32) / seconds(torch.bfloat16)
