@@ -45,17 +45,13 @@ class Job:
 
 
 def create_app(
-    models: Sequence[LoadedModel], *, slots: int = 16, length: int = 0, waiting: int = 64,
-    names: Sequence[str] = (), token: str = "",
+    models: Sequence[LoadedModel], *, names: Sequence[str] = (), token: str = "", **sizes: int
 ) -> FastAPI:
     """The app; its engines run until it shuts down. `app.state.api` gives Studio the engines.
 
-    names: hosts it answers to beside localhost. token: asked of everyone, if not empty.
+    names: hosts it answers to beside localhost. token: asked of everyone, if not empty. sizes: the engines'.
     """
-    served = {
-        one.name: Served(one, Engine(one.model, one.tokenizer, slots=slots, length=length, waiting=waiting))
-        for one in models
-    }
+    served = {one.name: Served(one, Engine(one.model, one.tokenizer, **sizes)) for one in models}
     api = Api(served)
 
     @asynccontextmanager

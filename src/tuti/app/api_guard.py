@@ -78,9 +78,8 @@ class Guard:
             answer.set_cookie(COOKIE, given, httponly=True, samesite="strict")
             return answer
         kind, _, bearer = asked.headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and self._right(bearer.strip()):
-            return None
-        if self._right(asked.cookies.get(COOKIE, "")):
+        told = bearer.strip() if kind.lower() == "bearer" else ""
+        if self._right(told) or self._right(asked.cookies.get(COOKIE, "")):
             return None
         return failure(
             401, "this server asks for its token",

@@ -174,7 +174,17 @@ def examine_machine() -> "Iterator[Row]":
     yield Row("memory", not low, f"{available:.1f} of {total:.1f} GB free", "≥ 2 GB", low)
     full = "" if disk.free >= 2e9 else "tuti runs du; tuti runs rm RUN"
     yield Row("disk", not full, f"{disk.free / 1e9:.1f} GB free here", "≥ 2 GB", full)
-    for name, found, purpose in optional():
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((path for name in names if (path := shutil.which(name))), "")
+    spark, abi = "installed" if find_spec("pyspark") else "", landlock()
+    for name, found, purpose in (
+        ("cuda", gpu, "training larger models faster"),
+        ("java", _first_line("java", "-version"), "the Spark engine (tuti spark prepare --master)"),
+        ("pyspark", spark, "the Spark engine: pip install 'tuti[spark]'"),
+        ("chromium", browser, "the tests of the pages in a real browser"),
+        ("landlock", f"version {abi}" if abi else "", "running code that models write"),
+    ):
         yield Row(name, True, found or "missing", "" if found else f"needed only for {purpose}")
     checks = {f"{room}: {name}": at for room, card in all_cards().items() for name, at in card.checks.items()}
     for name, at in checks.items():
@@ -182,22 +192,6 @@ def examine_machine() -> "Iterator[Row]":
             yield Row(name, True, str(load(at)()), "")
         except UserError as error:
             yield Row(name, False, error.what, "", error.hint)
-
-
-def optional() -> Iterator[tuple[str, str, str]]:
-    """What some uses need: its name, what was found (or nothing), and the use."""
-    import torch
-
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    yield "cuda", gpu, "training larger models faster"
-    yield "java", _first_line("java", "-version"), "the Spark engine (tuti spark prepare --master)"
-    spark = "installed" if find_spec("pyspark") else ""
-    yield "pyspark", spark, "the Spark engine: pip install 'tuti[spark]'"
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next((path for name in names if (path := shutil.which(name))), "")
-    yield "chromium", browser, "the tests of the pages in a real browser"
-    abi = landlock()
-    yield "landlock", f"version {abi}" if abi else "", "running code that models write"
 
 
 def _first_line(*command: str) -> str:

@@ -4,7 +4,7 @@ from tuti import pipelines, systems
 from tuti.run import Card, Entry
 
 VERBS = {
-    "demo": Entry("tuti.app.demo:demo", "teach a model on Hafez and Shakespeare, watch, and chat"),
+    "demo": Entry("tuti.app.serve:demo", "teach a model on Hafez and Shakespeare, watch, and chat"),
     "chat": Entry("tuti.app.chat:chat", "talk with a model in the terminal"),
     "serve": Entry("tuti.app.serve:serve", "serve models: OpenAI-compatible API and web page"),
     "list": Entry("tuti.app.views:list_rooms", "list the rooms and what each can do"),

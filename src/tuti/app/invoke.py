@@ -1,5 +1,6 @@
 """One verb called: its options parsed by tyro from its dataclass, its run made or gone on with."""
 
+import argparse
 import dataclasses
 import os
 import typing
@@ -70,12 +71,9 @@ def _preset(name: str, scale: str, presets: dict[str, str]) -> Any:
 
 def _scale(words: list[str]) -> str:
     """The value of --scale, needed before parsing: it chooses the defaults."""
-    for word, following in zip(words, [*words[1:], ""], strict=False):
-        if word == "--scale":
-            return following
-        if word.startswith("--scale="):
-            return word.partition("=")[2]
-    return ""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--scale", nargs="?", default="", const="")
+    return parser.parse_known_args(words)[0].scale
 
 
 def _resumed(room: str, verb: str, kind: type[Any], words: list[str], name: str) -> tuple[Any, Run]:

@@ -1,4 +1,7 @@
-"""`tuti serve RUN…`: the OpenAI-compatible API and Studio on one address."""
+"""`tuti serve RUN…`: the OpenAI-compatible API and Studio on one address.
+
+`tuti demo`: the main job on the embedded corpus, watched and then talked to in the browser.
+"""
 
 import asyncio
 import contextlib
@@ -15,16 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import tyro
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
-from tuti.run import UserError
+from tuti.run import Run, RunOptions, UserError, assets
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from tuti.infer import LoadedModel
 
-TOKEN = "TUTI_TOKEN"
 Made = TypeVar("Made")
 
 
@@ -59,8 +61,8 @@ class Serve:
 def serve(config: Serve) -> None:
     """Loads the models, prints the address, serves until interrupted."""
     with contextlib.closing(listen(config.host, config.port)) as listening:
-        local = _is_local(config.host)
-        token = os.environ.get(TOKEN, "") or ("" if local else secrets.token_urlsafe(24))
+        made = "" if _is_local(config.host) else secrets.token_urlsafe(24)
+        token = os.environ.get("TUTI_TOKEN") or made
         app = apart(lambda: make_app(config, token))
         shown = config.host if ":" not in config.host else f"[{config.host}]"
         path = f"/?token={token}" if token else "/"
@@ -70,13 +72,48 @@ def serve(config: Serve) -> None:
 def make_app(config: Serve, token: str) -> "FastAPI":
     """The API of the loaded models, with Studio's pages on it."""
     from tuti.app.api import create_app
-    from tuti.app.studio import mount_studio
+    from tuti.app.studio.mount import mount_studio
 
     names = (*config.names, *_own_names(config.host))
     sizes = {"slots": config.slots, "length": config.length, "waiting": config.waiting}
     app = create_app(_load(config), **sizes, names=names, token=token)
     mount_studio(app, config.runs, config.folders)
     return app
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Teaches a model on Hafez and Shakespeare while you watch, then lets you chat with it."""
+
+    minutes: Annotated[float, Gt(0)] = 10.0
+    """Minutes for the whole job"""
+    port: Annotated[int, Ge(0), Le(65535)] = 8000
+    """Port on 127.0.0.1 (0: any that is free)"""
+    offline: Path | None = None
+    """Read the corpus's packages from this folder instead of the network"""
+    out: Path = Path("runs/demo")
+    """The run; one that is unfinished is gone on with, a finished one is opened"""
+
+
+def demo(config: Demo) -> None:
+    """Fetches the corpus, serves `/demo` on 127.0.0.1 and, once its address is printed, teaches behind it.
+
+    Where there is a run already, it is gone on with, as by `tuti … --resume --out RUN`.
+    """
+    from tuti.app.api import create_app
+    from tuti.app.studio.mount import mount_studio
+    from tuti.pipelines.teach import Teach
+
+    if not (config.out / "config.json").exists():
+        source = tuple(assets.fetch(name, offline=config.offline) for name in ("hafez", "shakespeare"))
+        job = Teach(source=source, minutes=config.minutes)
+        Run.create("teach", "teach", job, RunOptions(out=config.out))
+    print("open this address in a browser:", file=sys.stderr)
+    with contextlib.closing(listen("127.0.0.1", config.port)) as listening:
+        app = create_app([])
+        jobs = mount_studio(app, config.out.parent, demo=config.out).jobs
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/demo"
+        run(app, listening, address, lambda: jobs.resume(config.out))
 
 
 def run(

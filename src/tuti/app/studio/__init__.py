@@ -1,3 +1,1 @@
 """Studio, the web page of the house: rooms, runs, forms, chat. Mounted on the app that serves the API."""
-
-from tuti.app.studio.mount import mount_studio as mount_studio

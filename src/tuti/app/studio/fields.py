@@ -86,14 +86,12 @@ def parse(made: Sequence[Field], values: Mapping[str, Any]) -> Json:
             inner = each.variants.get(str(chosen.get("type")))
             if inner is not None:
                 found[each.name] = {"type": chosen["type"]} | parse(inner, chosen)
-            continue
-        if value in (None, "", []):
-            if each.required:
-                raise UserError(f"{each.name} is empty", hint=each.help or "fill it in")
-            if each.optional:
-                found[each.name] = None
-            continue
-        found[each.name] = _value(each, value)
+        elif value not in (None, "", []):
+            found[each.name] = _value(each, value)
+        elif each.required:
+            raise UserError(f"{each.name} is empty", hint=each.help or "fill it in")
+        elif each.optional:
+            found[each.name] = None
     return found
 
 

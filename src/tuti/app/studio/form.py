@@ -32,8 +32,7 @@ def register_form(place: Place) -> None:
             with web.frame(speech, path, speech("not_found")):
                 web.paragraph(f"{room} {stage}")
             return
-        title = f"{room} {stage}" if room != stage else stage
-        with web.frame(speech, path, title):
+        with web.frame(speech, path, " ".join(dict.fromkeys([room, stage]))):  # one word where they are one
             about = {"help": card.stages[stage].help, "presets": card.presets.get(stage, {})}
             folders = ", ".join(map(str, place.folders))
             web.markup(web.filled("form", speech, path=path, folders=folders, **about))
@@ -74,8 +73,7 @@ def _run_name(given: str, room: str, stage: str) -> str:
     """A plain folder's name."""
     name = given.strip()
     if not name:
-        head = stage if room == stage else f"{room}-{stage}"
-        return f"{head}-{time.strftime('%Y%m%d-%H%M%S')}"
+        return "-".join(dict.fromkeys([room, stage, time.strftime("%Y%m%d-%H%M%S")]))
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
         raise UserError(f"{name!r} is no name for a run", hint="letters, digits, hyphens, dots, no slashes")
     return name

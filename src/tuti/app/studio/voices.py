@@ -17,8 +17,6 @@ KEPT = 3
 SLOTS = 4
 """Answers of one model at once."""
 
-Messages = Sequence[Mapping[str, str]]
-
 
 @dataclass(eq=False)
 class Spoken:
@@ -81,7 +79,7 @@ class Voices:
             await asyncio.to_thread(spoken.engine.close)
 
     async def speak(
-        self, name: str, messages: Messages, temperature: float, max_tokens: int
+        self, name: str, messages: Sequence[Mapping[str, str]], temperature: float, max_tokens: int
     ) -> AsyncGenerator[str]:
         """The answer's pieces as they come; closing the generator frees the slot at once."""
         spoken = await self._load(name)

@@ -24,8 +24,6 @@ _HERE = Path(__file__).parent
 _PAGES = templates(_HERE)
 LAYOUT = (_HERE / "studio.css").read_text("utf-8")
 E = TypeVar("E", bound=ui.element)
-SIZES = {"small": 1, "large": 10**9}
-"""Parameters of a model of each kind"""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,6 @@ class Language:
     """One language of the interface."""
 
     code: str
-    own_name: str
     strings: dict[str, str]
 
     def __call__(self, key: str, **values: object) -> str:
@@ -42,12 +39,11 @@ class Language:
 
 
 _SAID: dict[str, dict[str, str]] = tomllib.loads((_HERE / "strings.toml").read_text("utf-8"))
-for _size, _parameters in SIZES.items():  # whose English is the report's
+for _size, _parameters in (("small", 1), ("large", 10**9)):  # whose English is the report's
     for _what, _told in zip(("can", "cannot"), abilities(_parameters), strict=True):
         _SAID[f"what_{_size}_{_what}"]["en"] = _told
 LANGUAGES = {
-    code: Language(code, own_name, {name: said[code] for name, said in _SAID.items()})
-    for code, own_name in (("en", "English"), ("fa", "فارسی"))
+    code: Language(code, {name: said[code] for name, said in _SAID.items()}) for code in ("en", "fa")
 }
 
 

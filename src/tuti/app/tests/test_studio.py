@@ -273,7 +273,7 @@ def test_jobs_are_few_and_end_with_the_server(
 SERVE_DEMO = """
 import sys
 from pathlib import Path
-from tuti.app.demo import Demo, demo
+from tuti.app.serve import Demo, demo
 sys.executable = sys.argv[2]
 demo(Demo(out=Path(sys.argv[1]), port=0))
 """

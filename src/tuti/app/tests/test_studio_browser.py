@@ -40,7 +40,7 @@ serve(Serve(port=0, runs=Path(sys.argv[1])))
 DEMO = """
 import sys
 from pathlib import Path
-from tuti.app.demo import Demo, demo
+from tuti.app.serve import Demo, demo
 demo(Demo(out=Path(sys.argv[1]), port=0))
 """
 DIRECTION = "element => getComputedStyle(element).direction"
