@@ -47,13 +47,9 @@ class Guard:
         self.hosts = {name.lower() for name in (*LOCAL, *hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            return await self.app(scope, receive, send)
-        refusal = self._refusal(HTTPConnection(scope))
-        if refusal is None:
-            await self.app(scope, self._measured(receive), send)
-        else:
-            await refusal(scope, receive, send)
+        asked = scope["type"] in ("http", "websocket")  # else the server begins or ends
+        refusal = self._refusal(HTTPConnection(scope)) if asked else None
+        await (refusal or self.app)(scope, self._measured(receive), send)
 
     def _refusal(self, asked: HTTPConnection) -> Response | None:
         host = asked.headers.get("host", "").lower()

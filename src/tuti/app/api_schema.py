@@ -37,8 +37,6 @@ WITHOUT: dict[str, tuple[object, ...]] = {
 Tokens = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(0), Le(20)]
 Ids = Annotated[list[Annotated[int, Ge(0)]], Len(1)]
-
-
 Name = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
 Schema = TypedDict("Schema", {"schema": Json})  # `strict` makes no difference: it is kept to
 Kind = Literal["text", "json_object", "json_schema"]
@@ -85,9 +83,8 @@ class Common(BaseModel):
     @model_validator(mode="after")
     def check_extras(self) -> "Common":
         """Refuses what is asked for and would not be done."""
-        for name, neutral in WITHOUT.items():
-            value = (self.model_extra or {}).get(name)
-            if value is not None and value not in neutral:
+        for name, value in (self.model_extra or {}).items():
+            if value is not None and value not in WITHOUT.get(name, (value,)):
                 raise ValueError(f"{name} is not supported by this server; leave it out")
         if len(self.stops) > MOST_STOPS:
             raise ValueError(f"stop has {len(self.stops)} strings; {MOST_STOPS} are the most")

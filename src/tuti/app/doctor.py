@@ -1,7 +1,6 @@
 """`tuti doctor RUN|CONFIG.json`: a stage examined before it trains; `tuti doctor`: this machine."""
 
 import ctypes
-import inspect
 import platform
 import shutil
 import subprocess
@@ -63,29 +62,23 @@ def line(row: "Row") -> str:
 
 
 def examine_target(path: Path) -> "Iterator[Row]":
-    """The rows of every stage at `path` that trains."""
+    """The rows of every stage that trains: of the run at `path`, or of those inside it."""
     from tuti.train.doctor import examine
     from tuti.train.masks import mask_text
 
-    for about in stages_at(path):
+    abouts = [_read(p) for p in (path, *sorted((path / "stages").glob("*/config.json")))]
+    training = [about for about in abouts if hasattr(sys.modules[_stage(about).__module__], "parts")]
+    if not training:
+        raise UserError(
+            f"{path} ({abouts[0]['room']} {abouts[0]['stage']}) has no stage that trains",
+            hint="name a run of a training stage, or a job's run whose training has begun",
+        )
+    for about in training:
         patient = patient_of(about)
         print(f"── {about['room']} {about['stage']}")
         first = patient.parts.batches(0)[0]
         print(mask_text(first, patient.template.tokenizer, colour=has_colours(sys.stdout)), flush=True)
         yield from examine(patient)
-
-
-def stages_at(path: Path) -> list[dict[str, Any]]:
-    """What the config.json of each stage that trains says: of this run, or of those inside it."""
-    abouts = [_read(path)]
-    abouts += [_read(p) for p in sorted((path / "stages").glob("*/config.json"))]
-    found = [about for about in abouts if _parts_of(about) is not None]
-    if not found:
-        raise UserError(
-            f"{path} ({abouts[0]['room']} {abouts[0]['stage']}) has no stage that trains",
-            hint="name a run of a training stage, or a job's run whose training has begun",
-        )
-    return found
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -104,21 +97,17 @@ def _stage(about: dict[str, Any]) -> Any:
     return card.stages[about["stage"]].load()
 
 
-def _parts_of(about: dict[str, Any]) -> Any:
-    """The function beside a stage that returns what it is made of, where the stage trains."""
-    return getattr(inspect.getmodule(_stage(about)), "parts", None)
-
-
 def patient_of(about: dict[str, Any]) -> "Patient":
-    """A stage made ready to be examined, in a directory that goes away."""
+    """A stage made ready to be examined, in a directory that goes away; `parts` beside it says of what."""
     from tuti.train.doctor import Patient
 
-    config = config_from_json(config_type(_stage(about)), about["config"])
+    stage = _stage(about)
+    config = config_from_json(config_type(stage), about["config"])
     options = config_from_json(RunOptions, about.get("options", {}))
     pin(options.seed, options.threads)
     device = choose_device(options.device)
     run = Run.follow(options)
-    parts = _parts_of(about)(config, run)
+    parts = sys.modules[stage.__module__].parts(config, run)
     kinds = {name.partition(":")[0] for name in run.inputs}
     return Patient(
         parts, config.steps, template_of(config), chat="Documents" in kinds,

@@ -17,7 +17,6 @@ from tuti.run.directory import read_config
 from tuti.run.lineage import check_config
 
 _cli: Callable[..., Any] = tyro.cli  # its own types are known in part only
-CASCADE = (tyro.conf.CascadeSubcommandArgs,)  # a run's options may stand behind `method:lora`, too
 
 
 def config_type(function: Callable[..., Any]) -> type[Any]:
@@ -58,7 +57,8 @@ def _with_options(kind: type[Any]) -> type[Any]:
 
 def _parse(kind: type[Any], words: list[str], name: str, default: Any, help: str) -> Any:
     extra: dict[str, Any] = {"default": kind(config=default)} if default is not None else {}
-    return _cli(kind, args=words, prog=name, description=help, config=CASCADE, **extra)
+    cascade = (tyro.conf.CascadeSubcommandArgs,)  # a run's options may stand behind `method:lora`, too
+    return _cli(kind, args=words, prog=name, description=help, config=cascade, **extra)
 
 
 def _preset(name: str, scale: str, presets: dict[str, str]) -> Any:

@@ -1,7 +1,4 @@
-"""`tuti serve RUN…`: the OpenAI-compatible API and Studio on one address.
-
-`tuti demo`: the main job on the embedded corpus, watched and then talked to in the browser.
-"""
+"""`tuti serve RUN…`: the OpenAI-compatible API and Studio on one address; `tuti demo`, watched there."""
 
 import asyncio
 import contextlib

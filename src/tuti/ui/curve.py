@@ -49,8 +49,7 @@ class Axis:
 
 def line_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: str) -> str:
     """A figure with its caption; nothing to draw gives an empty string."""
-    lines = [Series(s.name, _thinned(_drawable(s.points))) for s in series]
-    lines = [line for line in lines if line.points]
+    lines = [Series(s.name, points) for s in series if (points := _thinned(s.points))]
     if not lines:
         return ""
     x = _axis([p[0] for s in lines for p in s.points], START, WIDTH - END, 0.0)
@@ -60,13 +59,10 @@ def line_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: s
     return drawn("chart", title, told, direction="ltr", width=WIDTH, height=HEIGHT, **shown)
 
 
-def _drawable(points: Sequence[Point]) -> list[Point]:
-    """Those finite, and far enough from the ends of floating point that axes can be reckoned with them."""
-    return [(float(a), float(b)) for a, b in points if abs(a) < 1e100 and abs(b) < 1e100]
-
-
-def _thinned(points: list[Point]) -> list[Point]:
+def _thinned(given: Sequence[Point]) -> list[Point]:
     """At most some POINTS points, the extremes of every stretch among them."""
+    # Finite, and far enough from the ends of floating point that axes can be reckoned with them.
+    points = [(float(a), float(b)) for a, b in given if abs(a) < 1e100 and abs(b) < 1e100]
     if len(points) <= POINTS:
         return points
     size = math.ceil(len(points) / (POINTS // 2))

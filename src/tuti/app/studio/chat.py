@@ -124,19 +124,6 @@ class Panel:
             self.other = ui.select([none, *names], value=second, label=speech("second_model"))
         with ui.element("div").classes("columns spaced"):
             self.columns = [self._column(1), self._column(2)]
-        self._message()
-        self.other.on_value_change(self._show)
-        self._show()
-        ui.context.client.on_disconnect(self.stop)
-
-    def _column(self, number: int) -> Column:
-        label = f"{self.speech('conversation')} {number}"
-        log = ui.element("div").classes("talk")
-        web.attributed(log, role="log", aria_label=label, aria_live="polite", tabindex="0")
-        return Column(self.voices, self.speech, log)
-
-    def _message(self) -> None:
-        speech = self.speech
         self.message = ui.textarea(label=speech("message")).props("autogrow outlined rows=2 dir=auto")
         web.attributed(self.message, hint=speech("message_help"), maxlength=str(LONGEST))
         self.message.on(
@@ -156,6 +143,15 @@ class Panel:
         for made in (self.temperature, self.length):
             made.props("inputmode=decimal dir=ltr")
         self.problem = web.alert()
+        self.other.on_value_change(self._show)
+        self._show()
+        ui.context.client.on_disconnect(self.stop)
+
+    def _column(self, number: int) -> Column:
+        label = f"{self.speech('conversation')} {number}"
+        log = ui.element("div").classes("talk")
+        web.attributed(log, role="log", aria_label=label, aria_live="polite", tabindex="0")
+        return Column(self.voices, self.speech, log)
 
     def _show(self) -> None:
         self.columns[1].log.set_visibility(self.other.value in self.voices.names())

@@ -55,8 +55,7 @@ def _field(each: "dataclasses.Field[Any]", hint: Any, about: Json, defaults: Any
     told = [option for option in options if option.get("type") != "null"]
     optional = len(told) < len(options)
     if variants := variants_of(hint):
-        preset: dict[type, Any] = {type(default): default}
-        made = {one.__name__: fields_of(one, preset.get(one)) for one in variants}
+        made = {one.__name__: fields_of(one, default if type(default) is one else None) for one in variants}
         chosen = type(default).__name__ if default is not None else next(iter(made))
         return Field(each.name, "variant", help, chosen, required, tuple(made), made, optional)
     kind = _kind(told[0]) if len(told) == 1 else "json"
@@ -138,16 +137,14 @@ def check_paths(value: Any, allowed: Sequence[Path]) -> None:
 
 def leads_somewhere(text: str) -> bool:
     """Whether a plain string would be found as a file by a stage that takes one ("" is no name)."""
-    if not text:
-        return False
     try:
-        return text.startswith(("/", "~", "\\")) or ".." in text or Path(text).exists()
+        return bool(text) and (text.startswith(("/", "~", "\\")) or ".." in text or Path(text).exists())
     except (OSError, ValueError):  # too long, or with a NUL: no stage could open it either
         return False
 
 
-def inside(path: Path, allowed: Sequence[Path]) -> Path:
-    """The path with all links followed, when it lies in one of the folders."""
+def inside(path: Path, allowed: Sequence[Path]) -> None:
+    """Refuses a path that, with all links followed, lies in none of the folders."""
     try:
         real = path.expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:
@@ -158,4 +155,3 @@ def inside(path: Path, allowed: Sequence[Path]) -> Path:
             f"{path} lies outside the folders that this page may read: {names}",
             hint="start the server with that folder named, or use the command line",
         )
-    return real

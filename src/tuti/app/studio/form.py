@@ -14,7 +14,7 @@ from tuti.app.studio import web
 from tuti.app.studio.fields import Field, build, fields_of
 from tuti.app.studio.jobs import Place
 from tuti.app.studio.stream import list_runs
-from tuti.run import Card, RunOptions, UserError
+from tuti.run import RunOptions, UserError
 from tuti.run.card import load
 
 Values = Callable[[], dict[str, Any]]
@@ -33,19 +33,14 @@ def register_form(place: Place) -> None:
                 web.paragraph(f"{room} {stage}")
             return
         with web.frame(speech, path, " ".join(dict.fromkeys([room, stage]))):  # one word where they are one
-            about = {"help": card.stages[stage].help, "presets": card.presets.get(stage, {})}
+            entry, presets = card.stages[stage], card.presets.get(stage, {})
             folders = ", ".join(map(str, place.folders))
-            web.markup(web.filled("form", speech, path=path, folders=folders, **about))
+            about = {"path": path, "help": entry.help, "presets": presets, "folders": folders}
+            web.markup(web.filled("form", speech, **about))
             with web.telling(speech):
-                kind, made = await asyncio.to_thread(_fields, card, stage, preset)
-                _form(place, room, stage, kind, made, speech)
-
-
-def _fields(card: Card, stage: str, preset: str) -> tuple[type, list[Field]]:
-    kind = config_type(card.stages[stage].load())
-    targets = card.presets.get(stage, {})
-    defaults = load(targets[preset])() if preset in targets else None
-    return kind, fields_of(kind, defaults)
+                kind = config_type(await asyncio.to_thread(entry.load))
+                defaults = load(presets[preset])() if preset in presets else None
+                _form(place, room, stage, kind, fields_of(kind, defaults), speech)
 
 
 def _form(place: Place, room: str, stage: str, kind: type, made: list[Field], speech: web.Language) -> None:

@@ -1,7 +1,4 @@
-"""What a Studio has to do with; stages started from a page, each in a process group of its own.
-
-Their output is kept in the run's log.
-"""
+"""What a Studio has to do with; stages started from it, each in a process group of its own and with a log."""
 
 import contextlib
 import os

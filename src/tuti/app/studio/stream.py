@@ -29,11 +29,8 @@ class Tail:
     def read(self) -> bool:
         """Takes what was appended; whether there was anything."""
         try:
-            size = self.path.stat().st_size
-            if size < self.offset:  # begun anew
+            if self.path.stat().st_size < self.offset:  # begun anew
                 self.offset, self.rest, self.events = 0, b"", []
-            if size == self.offset:
-                return False
             with open(self.path, "rb") as file:
                 file.seek(self.offset)
                 found = file.read(STEP)
@@ -42,7 +39,7 @@ class Tail:
         self.offset += len(found)
         *lines, self.rest = (self.rest + found).split(b"\n")
         self.events += events_in(lines)
-        return True
+        return bool(found)
 
 
 class Watch:

@@ -1,7 +1,4 @@
-"""The frame of every page, what it says, and the few NiceGUI calls that need care.
-
-English and Persian are spoken; names of rooms, fields and rules stay as they are.
-"""
+"""The frame of every page, its words in English and Persian, and the few NiceGUI calls that need care."""
 
 import copy
 import tomllib
