@@ -49,7 +49,10 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = scope["type"] in ("http", "websocket")  # else the server begins or ends
         refusal = self._refusal(HTTPConnection(scope)) if asked else None
-        await (refusal or self.app)(scope, self._measured(receive), send)
+        if refusal is not None and scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # a policy is violated
+        else:
+            await (refusal or self.app)(scope, self._measured(receive), send)
 
     def _refusal(self, asked: HTTPConnection) -> Response | None:
         host = asked.headers.get("host", "").lower()

@@ -140,8 +140,7 @@ def run(
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket bound to the address; a port in use is refused with a remedy."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+    family, both = (socket.AF_INET6, socket.has_dualstack_ipv6()) if ":" in host else (socket.AF_INET, False)
     try:
         return socket.create_server((host, port), family=family, dualstack_ipv6=both)
     except OSError as error:
