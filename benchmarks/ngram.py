@@ -16,7 +16,7 @@ import harness
 import numpy as np
 
 import tuti
-from tuti.app.demo import Demo
+from tuti.app.serve import Demo
 from tuti.data import read_tokens
 from tuti.infer import document_nats
 from tuti.measure import best_ngram

@@ -10,9 +10,9 @@ from types import ModuleType
 import pytest
 
 from tuti import systems
-from tuti.app.claims import Claims, claims, ledger
 from tuti.app.cli import _find, main
 from tuti.app.invoke import _parse, _with_options, config_type
+from tuti.app.views import Claims, claims, ledger
 from tuti.pipelines.plan import Plan
 from tuti.run.claims import load_claims
 from tuti.systems.transformer.tests.grammar import write_corpus

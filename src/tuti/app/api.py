@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+import time
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass, fields
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,14 +15,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from tuti.app.api_format import ChatStyle, Envelope, Json, Style, TextStyle, usage
-from tuti.app.api_guard import Guard, failure
+from tuti.app.api_format import ChatStyle, Style, TextStyle, usage
+from tuti.app.api_guard import Guard, Refused, failure
 from tuti.app.api_schema import ChatRequest, Common, TextRequest
 from tuti.app.api_tools import told
-from tuti.infer import Busy, Engine, Finish, Grammar, Inbox, LoadedModel, Ticket, Token, compiled
+from tuti.infer import Busy, Engine, Event, Finish, Grammar, Inbox, LoadedModel, Ticket, Token, compiled
 from tuti.infer import Request as Asked
 from tuti.infer.speculative import Draft
 from tuti.run import UserError
+from tuti.run.lineage import Json
 
 LEVELS = ("running", "waiting")  # of `Counters`; the others are totals
 
@@ -43,28 +45,26 @@ class Job:
     echo: str = ""
 
 
-class Unknown(Exception):
-    """No such model here."""
-
-
 def create_app(
-    models: Sequence[LoadedModel], *, slots: int = 16, length: int = 0, waiting: int = 64,
-    memory: int = 2**30, names: Sequence[str] = (), token: str = "", drafts: Sequence[Draft | None] = (),
+    models: Sequence[LoadedModel], *, names: Sequence[str] = (), token: str = "",
+    drafts: Sequence[Draft | None] = (), **sizes: int,
 ) -> FastAPI:
     """The app; its engines run until it shuts down. `app.state.api` gives Studio the engines.
 
-    memory: bytes of each model's keys and values. names: hosts it answers to beside localhost. token: asked
-    of everyone, if not empty. drafts: who guesses ahead for each model, if anyone does.
+    names: hosts it answers to beside localhost. token: asked of everyone, if not empty. drafts: who guesses
+    ahead for each model, if anyone does. sizes: the engines'.
     """
-    engine = partial(Engine, slots=slots, length=length, waiting=waiting, memory=memory)
     pairs = zip(models, drafts or [None] * len(models), strict=True)
-    served = {one.name: Served(one, engine(one.model, one.tokenizer, draft=draft)) for one, draft in pairs}
+    served = {
+        one.name: Served(one, Engine(one.model, one.tokenizer, draft=draft, **sizes)) for one, draft in pairs
+    }
     api = Api(served)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         yield
-        await asyncio.to_thread(api.close)
+        for one in served.values():
+            await asyncio.to_thread(one.engine.close)
 
     # No /docs: its page would fetch scripts from other people's servers.
     app = FastAPI(title="Tuti", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -76,8 +76,8 @@ def create_app(
     app.add_api_route("/v1/completions", api.complete, methods=["POST"], response_model=None)
     app.add_api_route("/health", api.health, methods=["GET"], response_model=None)
     app.add_api_route("/metrics", api.metrics, methods=["GET"], response_model=None)
-    for kind, handler in HANDLERS.items():
-        app.add_exception_handler(kind, handler)
+    for kind in (UserError, Busy, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _failed)
     return app
 
 
@@ -87,28 +87,20 @@ class Api:
     def __init__(self, served: dict[str, Served]) -> None:
         self.served = served
 
-    def close(self) -> None:
-        """Ends the engines."""
-        for one in self.served.values():
-            one.engine.close()
-
     def find(self, name: str) -> Served:
         """The model of this name."""
         if name not in self.served:
-            raise Unknown(name, list(self.served))
+            hint = f"served here: {', '.join(self.served)}"
+            raise Refused(failure(404, f"no model {name!r}", hint, code="model_not_found", param="model"))
         return self.served[name]
 
     async def models(self) -> Json:
         """GET /v1/models."""
-        return {"object": "list", "data": [self._card(name) for name in self.served]}
+        return {"object": "list", "data": [await self.model(name) for name in self.served]}
 
     async def model(self, name: str) -> Json:
         """GET /v1/models/NAME."""
-        self.find(name)
-        return self._card(name)
-
-    def _card(self, name: str) -> Json:
-        one = self.served[name]
+        one = self.find(name)
         created = int(one.loaded.folder.stat().st_mtime)
         facts = {"context": one.engine.length, "chat": one.loaded.template is not None}
         return {"id": name, "object": "model", "created": created, "owned_by": "tuti"} | facts
@@ -148,9 +140,11 @@ class Api:
         rendered = await asyncio.to_thread(
             template.render, messages, tools=body.usable, add_generation_prompt=True
         )
-        most, alternatives = body.most(one.engine.length), body.alternatives
+        alternatives = (body.top_logprobs or 0) if body.logprobs else None  # beside each token
+        given = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+        most = one.engine.length if given is None else given  # by default all that there is room for
         jobs: list[Job] = []
-        for i in range(body.choices):
+        for i in range(body.n or 1):
             asked = Asked(rendered.ids, body.sampling(i, most, alternatives, grammar), ends)
             style = ChatStyle(one.loaded.tokenizer, alternatives is not None, ends, bool(body.usable))
             jobs.append(Job(asked, style))
@@ -161,6 +155,7 @@ class Api:
         one = self.find(body.model)
         tokenizer, logprobs, echo = one.loaded.tokenizer, body.logprobs, bool(body.echo)
         grammar = await _grammar(body, one)
+        most = 16 if body.max_tokens is None else body.max_tokens  # OpenAI's default
         jobs: list[Job] = []
         read = 0
         for prompt in body.prompts:
@@ -170,14 +165,14 @@ class Api:
             else:
                 ids = prompt
             read += len(ids)
-            for i in range(body.choices):
-                rule = body.sampling(i, body.most, logprobs, grammar)
-                asked = Asked(ids, rule, one.loaded.ends, score=echo and logprobs is not None)
-                jobs.append(Job(asked, TextStyle(tokenizer, logprobs is not None)))
+            echoed = ""
             if echo:
                 text = prompt if isinstance(prompt, str) else tokenizer.decode(ids)
-                whole = text.encode("utf-8", "replace").decode()
-                jobs[-body.choices :] = [replace(j, echo=whole) for j in jobs[-body.choices :]]
+                echoed = text.encode("utf-8", "replace").decode()
+            for i in range(body.n or 1):
+                rule = body.sampling(i, most, logprobs, grammar)
+                asked = Asked(ids, rule, one.loaded.ends, score=echo and logprobs is not None)
+                jobs.append(Job(asked, TextStyle(tokenizer, logprobs is not None), echoed))
         return await self._respond(request, body, one, jobs, read)
 
     async def _respond(
@@ -189,16 +184,19 @@ class Api:
         tickets: list[Ticket] = []
         try:
             for job in jobs:
-                tickets.append(one.engine.submit(job.asked, inbox))
+                tickets.append(one.engine.submit(job.asked, inbox if body.stream else None))
         except BaseException:
             _cancel(tickets)
             raise
-        envelope = Envelope(jobs[0].style, body.model)
+        style, made = jobs[0].style, int(time.time())
+        head: Json = {"id": f"{style.prefix}-{uuid.uuid4().hex[:24]}", "created": made, "model": body.model}
         if body.stream:
-            counted = body.stream_options is not None and body.stream_options.include_usage
-            chunks = _stream(jobs, tickets, inbox, envelope, read if counted else None)
+            counted = (body.stream_options or {}).get("include_usage")
+            head["object"] = style.name_of_piece
+            chunks = _stream(jobs, tickets, inbox, head, read if counted else None)
             return StreamingResponse(chunks, media_type="text/event-stream")
-        return await _unless_gone(request, _whole(jobs, tickets, inbox, envelope, read))
+        head["object"] = style.name
+        return await _unless_gone(request, _whole(jobs, tickets, head, read))
 
 
 async def _grammar(body: Common, one: Served) -> Grammar | None:
@@ -217,61 +215,58 @@ def _cancel(tickets: Sequence[Ticket]) -> None:
         ticket.cancel()
 
 
-async def _whole(
-    jobs: Sequence[Job], tickets: list[Ticket], inbox: Inbox, envelope: Envelope, read: int
-) -> Response:
+async def _whole(jobs: Sequence[Job], tickets: Sequence[Ticket], head: Json, read: int) -> Response:
     """All answers, when the last is done."""
-    texts = [[job.echo] for job in jobs]
-    tokens: list[list[Token]] = [[] for _ in jobs]
-    ends: dict[int, Finish] = {}
-    index_of = {id(ticket): i for i, ticket in enumerate(tickets)}
     try:
-        while len(ends) < len(jobs):
-            ticket, event = await inbox.get()
-            index = index_of[id(ticket)]
-            texts[index].append(event.text)
-            if isinstance(event, Finish):
-                ends[index] = event
-            else:
-                tokens[index].append(event)
+        heard = await asyncio.gather(*map(_all_events, tickets))
     finally:
         _cancel(tickets)
-    if any(end.reason == "error" for end in ends.values()):
+    ends = [event for events in heard for event in events if isinstance(event, Finish)]
+    if any(end.reason == "error" for end in ends):
         return failure(500, "the engine failed", "look at what the server printed")
-    choices = [
-        {"index": i, **job.style.choice("".join(texts[i]), tokens[i], ends[i].reason)}
-        for i, job in enumerate(jobs)
-    ]
-    return JSONResponse(envelope.whole(choices, usage(read, [*ends.values()])))
+    choices: list[Json] = []
+    for i, (job, events, end) in enumerate(zip(jobs, heard, ends, strict=True)):
+        text = job.echo + "".join(event.text for event in events)
+        tokens = [event for event in events if isinstance(event, Token)]
+        choices.append({"index": i, **job.style.whole(text, tokens, end.reason)})
+    return JSONResponse(head | {"choices": choices, "usage": usage(read, ends)})
+
+
+async def _all_events(ticket: Ticket) -> list[Event]:
+    return [event async for event in ticket.events()]
 
 
 async def _stream(
-    jobs: Sequence[Job], tickets: list[Ticket], inbox: Inbox, envelope: Envelope, read: int | None
+    jobs: Sequence[Job], tickets: list[Ticket], inbox: Inbox, head: Json, read: int | None
 ) -> AsyncGenerator[str]:
     """Server-sent events as the tokens come; `read` is given where usage is to be told."""
     index_of = {id(ticket): i for i, ticket in enumerate(tickets)}
     ends: list[Finish] = []
+
+    def piece(index: int, given: Json) -> str:
+        return _event(head | {"choices": [{"index": index, "finish_reason": None} | given]})
+
     try:
         for i, job in enumerate(jobs):
-            if (first := job.style.begin()) is not None:
-                yield _event(envelope.piece(i, first))
+            if job.style.first is not None:
+                yield piece(i, job.style.first)
             if job.echo:
-                yield _event(envelope.piece(i, job.style.delta(job.echo, [])))
+                yield piece(i, job.style.piece(job.echo, [], None))
         while len(ends) < len(jobs):
             ticket, event = await inbox.get()
             index = index_of[id(ticket)]
             style, rule = jobs[index].style, ticket.request.sampling
             if isinstance(event, Token):
                 if event.text or rule.logprobs is not None:
-                    yield _event(envelope.piece(index, style.delta(event.text, [event])))
+                    yield piece(index, style.piece(event.text, [event], None))
                 continue
             ends.append(event)
             if event.reason == "error":
                 yield _event({"error": {"message": "the engine failed", "type": "server_error"}})
                 return
-            yield _event(envelope.piece(index, style.last(event.text, event.reason)))
+            yield piece(index, style.piece(event.text, [], event.reason))
         if read is not None:
-            yield _event(envelope.last(usage(read, ends)))
+            yield _event(head | {"choices": [], "usage": usage(read, ends)})
         yield "data: [DONE]\n\n"
     finally:
         _cancel(tickets)
@@ -299,51 +294,37 @@ async def _unless_gone(request: Request, work: Awaitable[Response]) -> Response:
                 await task
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, UserError)
-    return failure(400, error.what, error.hint)
+async def _failed(request: Request, error: Exception) -> Response:
+    """What went wrong, as OpenAI's clients read it; beside the API, Studio's pages tell it their own way."""
+    match error:
+        case Refused():
+            return error.answer
+        case UserError():
+            return failure(400, error.what, error.hint)
+        case Busy():
+            headers = {"Retry-After": str(error.seconds)}
+            what = "the server is busy and its queue is full"
+            return failure(429, what, f"try again in {error.seconds} s", headers=headers)
+        case RequestValidationError():
+            return _invalid(request.method, error.errors()[0])
+        case HTTPException() if request.url.path.startswith("/v1"):
+            hint = "the API is at /v1/models, /v1/chat/completions and /v1/completions"
+            return failure(error.status_code, str(error.detail), hint, headers=error.headers)
+        case HTTPException():
+            return await http_exception_handler(request, error)
+        case _:
+            raise error
 
 
-async def _busy(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Busy)
-    headers = {"Retry-After": str(error.seconds)}
-    what = "the server is busy and its queue is full"
-    return failure(429, what, f"try again in {error.seconds} s", headers=headers)
-
-
-async def _unknown(request: Request, error: Exception) -> Response:
-    name, known = error.args
-    hint = f"served here: {', '.join(known)}"
-    return failure(404, f"no model {name!r}", hint, code="model_not_found", param="model")
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    first: dict[str, Any] = error.errors()[0]
+def _invalid(method: str, first: dict[str, Any]) -> Response:
+    """The first thing that is wrong with a body."""
     place = ".".join(str(part) for part in first.get("loc", ())[1:])
     if first.get("type") == "json_invalid":
         reason = first.get("ctx", {}).get("error", "")
         return failure(400, f"the body is not JSON: {reason}", "send a JSON object")
-    if not place and request.method == "POST":
+    if not place and method == "POST":
         hint = "send a JSON object with the header Content-Type: application/json"
         return failure(400, "the body is not a JSON object", hint)
     what = str(first.get("msg", "invalid")).removeprefix("Value error, ")
     message = f"{place}: {what}" if place else what
     return failure(400, message, "see /openapi.json for what each field may be", param=place or None)
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    if not request.url.path.startswith("/v1"):
-        return await http_exception_handler(request, error)  # Studio's pages
-    hint = "the API is at /v1/models, /v1/chat/completions and /v1/completions"
-    return failure(error.status_code, str(error.detail), hint, headers=error.headers)
-
-
-HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
-    UserError: _refused,
-    Busy: _busy,
-    Unknown: _unknown,
-    RequestValidationError: _invalid,
-    HTTPException: _http,
-}

@@ -1,28 +1,26 @@
 """Answers in the shapes of OpenAI's two APIs: whole, and in pieces for a stream."""
 
-import time
-import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from itertools import accumulate
 
 from tuti.app.api_tools import OPEN, read_calls
 from tuti.infer import Finish, StopText, Token
+from tuti.run.lineage import Json
 from tuti.text import Tokenizer
-
-Json = dict[str, Any]
 
 
 class ChatStyle:
     """/v1/chat/completions; one for each answer, since it waits for calls of tools."""
 
-    prefix, whole, piece = "chatcmpl", "chat.completion", "chat.completion.chunk"
+    prefix, name, name_of_piece = "chatcmpl", "chat.completion", "chat.completion.chunk"
+    first: Json | None = {"delta": {"role": "assistant", "content": ""}, "logprobs": None}
 
     def __init__(self, tokenizer: Tokenizer, logprobs: bool, ends: Sequence[int], tools: bool) -> None:
         self.tokenizer, self.logprobs, self.ends, self.tools = tokenizer, logprobs, frozenset(ends), tools
         self._said, self._shown = "", ""
         self._held = StopText((OPEN,) if tools else ())  # what may be a call is not shown as text
 
-    def choice(self, text: str, tokens: Sequence[Token], reason: str) -> Json:
+    def whole(self, text: str, tokens: Sequence[Token], reason: str) -> Json:
         """The assistant's message."""
         content, calls = read_calls(text) if self.tools else (text, [])
         message: Json = {"role": "assistant", "content": content, "refusal": None}
@@ -31,20 +29,13 @@ class ChatStyle:
         judged = {"message": message, "logprobs": self._judged(tokens)}
         return judged | {"finish_reason": "tool_calls" if calls and reason == "stop" else reason}
 
-    def begin(self) -> Json:
-        """The role comes first."""
-        return {"delta": {"role": "assistant", "content": ""}, "logprobs": None}
-
-    def delta(self, text: str, tokens: Sequence[Token]) -> Json:
-        """Text that is new."""
+    def piece(self, text: str, tokens: Sequence[Token], reason: str | None) -> Json:
+        """Text that is new; at the end, for some reason, what is left of it, and the calls in one piece."""
         self._said += text
-        shown = self._held.push(text)
-        self._shown += shown
-        return {"delta": {"content": shown} if shown else {}, "logprobs": self._judged(tokens)}
-
-    def last(self, text: str, reason: str) -> Json:
-        """The end: what is left of the text, the calls in one piece."""
-        self._said += text
+        if reason is None:
+            shown = self._held.push(text)
+            self._shown += shown
+            return {"delta": {"content": shown} if shown else {}, "logprobs": self._judged(tokens)}
         content, calls = read_calls(self._said) if self.tools else (self._said, [])
         delta: Json = {"content": content[len(self._shown) :]} if content != self._shown else {}
         if calls:
@@ -56,63 +47,45 @@ class ChatStyle:
         said = [token for token in tokens if token.id not in self.ends]
         if not self.logprobs or not said:
             return None
-        content: list[Json] = []
-        for token in said:
-            top = [self._one(i, value) for i, value in token.top]
-            content.append(self._one(token.id, token.logprob) | {"top_logprobs": top})
+        content = [
+            self._one(token.id, token.logprob) | {"top_logprobs": [self._one(*other) for other in token.top]}
+            for token in said
+        ]
         return {"content": content, "refusal": None}
 
     def _one(self, token_id: int, logprob: float | None) -> Json:
         spelt = self.tokenizer.token_bytes(token_id)
-        text = spelt.decode("utf-8", "replace")
-        return {"token": text, "logprob": logprob, "bytes": list(spelt)}
+        return {"token": spelt.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(spelt)}
 
 
 class TextStyle:
     """/v1/completions; one for each answer, since it counts characters."""
 
-    prefix, whole, piece = "cmpl", "text_completion", "text_completion"
+    prefix, name, name_of_piece = "cmpl", "text_completion", "text_completion"
+    first: Json | None = None
 
     def __init__(self, tokenizer: Tokenizer, logprobs: bool) -> None:
         self.tokenizer, self.logprobs = tokenizer, logprobs
         self._offset = 0
 
-    def choice(self, text: str, tokens: Sequence[Token], reason: str | None) -> Json:
+    def piece(self, text: str, tokens: Sequence[Token], reason: str | None) -> Json:
         """The text, the prompt in front of it if it was to be echoed."""
         return {"text": text, "logprobs": self._judged(tokens), "finish_reason": reason}
 
-    def begin(self) -> None:
-        """Nothing comes before the text."""
-
-    def delta(self, text: str, tokens: Sequence[Token]) -> Json:
-        """Text that is new."""
-        return self.choice(text, tokens, None)
-
-    def last(self, text: str, reason: str) -> Json:
-        """The end, with what is left of the text."""
-        return self.choice(text, [], reason)
+    whole = piece
 
     def _judged(self, tokens: Sequence[Token]) -> Json | None:
         if not self.logprobs or not tokens:
             return None
-        texts: list[str] = []
-        tops: list[dict[str, float] | None] = []
-        offsets: list[int] = []
-        for token in tokens:
-            texts.append(self._spelt(token.id))
-            offsets.append(self._offset)
-            self._offset += len(texts[-1])
-            if token.logprob is None:
-                tops.append(None)
-                continue
-            top = {self._spelt(i): value for i, value in reversed(token.top)}
-            tops.append(top | {texts[-1]: token.logprob})
-        return {
-            "tokens": texts,
-            "token_logprobs": [token.logprob for token in tokens],
-            "top_logprobs": tops,
-            "text_offset": offsets,
-        }
+        texts = [self._spelt(token.id) for token in tokens]
+        *offsets, self._offset = accumulate(map(len, texts), initial=self._offset)
+        tops = [
+            None if token.logprob is None
+            else {self._spelt(i): value for i, value in reversed(token.top)} | {text: token.logprob}
+            for token, text in zip(tokens, texts, strict=True)
+        ]  # fmt: skip
+        logprobs = [token.logprob for token in tokens]
+        return {"tokens": texts, "token_logprobs": logprobs, "top_logprobs": tops, "text_offset": offsets}
 
     def _spelt(self, token_id: int) -> str:
         """The token's text; half a character is spelt as its bytes."""
@@ -124,32 +97,7 @@ class TextStyle:
 
 
 Style = ChatStyle | TextStyle
-"""One API's shapes: `choice` of a whole response; `begin` (before any text), `delta`, `last` of a stream"""
-
-
-class Envelope:
-    """What surrounds all pieces of one response."""
-
-    def __init__(self, style: Style, model: str) -> None:
-        self.style = style
-        self._head = {
-            "id": f"{style.prefix}-{uuid.uuid4().hex[:24]}",
-            "created": int(time.time()),
-            "model": model,
-        }
-
-    def whole(self, choices: Sequence[Json], usage: Json) -> Json:
-        """A response that does not stream."""
-        return self._head | {"object": self.style.whole, "choices": choices, "usage": usage}
-
-    def piece(self, index: int, fields: Mapping[str, Any]) -> Json:
-        """A chunk of a stream."""
-        choice = {"index": index, "finish_reason": None, **fields}
-        return self._head | {"object": self.style.piece, "choices": [choice]}
-
-    def last(self, usage: Json) -> Json:
-        """The chunk with the usage, after all choices."""
-        return self._head | {"object": self.style.piece, "choices": [], "usage": usage}
+"""One API's shapes: a `whole` response's answer; `first` (before any text) and each `piece` of a stream"""
 
 
 def usage(prompt_tokens: int, finishes: Sequence[Finish]) -> Json:

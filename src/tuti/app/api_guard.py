@@ -6,10 +6,9 @@ A page on another site can make a browser send requests here, by a name that it 
 
 import hmac
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from urllib.parse import quote, urlsplit
 
-from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 BODY_BYTES = 2 * 2**20
 COOKIE = "tuti_token"
-POLICY_VIOLATION = 1008  # the websocket's closing code
 
 
 def failure(
@@ -33,8 +31,12 @@ def failure(
     return JSONResponse({"error": error}, status, headers)
 
 
-class TooLarge(Exception):
-    """The body went beyond `BODY_BYTES` while it was read."""
+class Refused(HTTPException):
+    """Ends a request with this answer."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__(answer.status_code)
+        self.answer = answer
 
 
 class Guard:
@@ -45,17 +47,12 @@ class Guard:
         self.hosts = {name.lower() for name in (*LOCAL, *hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            return await self.app(scope, receive, send)
-        refusal = self._refusal(HTTPConnection(scope))
-        if refusal is None and scope["type"] == "http":
-            await self._measured(scope, receive, send)
-        elif refusal is None:
-            await self.app(scope, receive, send)
-        elif scope["type"] == "http":
-            await refusal(scope, receive, send)
+        asked = scope["type"] in ("http", "websocket")  # else the server begins or ends
+        refusal = self._refusal(HTTPConnection(scope)) if asked else None
+        if refusal is not None and scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # a policy is violated
         else:
-            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            await (refusal or self.app)(scope, self._measured(receive), send)
 
     def _refusal(self, asked: HTTPConnection) -> Response | None:
         host = asked.headers.get("host", "").lower()
@@ -80,9 +77,8 @@ class Guard:
             answer.set_cookie(COOKIE, given, httponly=True, samesite="strict")
             return answer
         kind, _, bearer = asked.headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and self._right(bearer.strip()):
-            return None
-        if self._right(asked.cookies.get(COOKIE, "")):
+        told = bearer.strip() if kind.lower() == "bearer" else ""
+        if self._right(told) or self._right(asked.cookies.get(COOKIE, "")):
             return None
         return failure(
             401, "this server asks for its token",
@@ -93,34 +89,20 @@ class Guard:
     def _right(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode())
 
-    async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _measured(self, receive: Receive) -> Receive:
         """Counts the body as it comes, whatever its headers claim."""
-        claimed = Headers(scope=scope).get("content-length", "0")
-        over = claimed.isdigit() and int(claimed) > BODY_BYTES
-        read, begun = 0, False
+        read = 0
 
         async def counted() -> Message:
-            nonlocal read, over
+            nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            over = over or read > BODY_BYTES
-            if over and not begun:
-                raise TooLarge
+            if read > BODY_BYTES:
+                what = f"the request has more than {BODY_BYTES:,} bytes"
+                raise Refused(failure(413, what, "send a shorter prompt"))
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal begun
-            if not over or begun:  # else the app's word about the body that broke off
-                begun = True
-                await send(message)
-
-        if not over:
-            with suppress(TooLarge):
-                await self.app(scope, counted, noted)
-        if over and not begun:
-            hint = "send a shorter prompt"
-            large = failure(413, f"the request has more than {BODY_BYTES:,} bytes", hint)
-            await large(scope, receive, send)
+        return counted
 
 
 def _name(host: str) -> str:

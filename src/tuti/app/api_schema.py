@@ -12,13 +12,16 @@ from typing_extensions import TypedDict
 from tuti.app.api_tools import call_grammar
 from tuti.infer import Grammar, Sampling
 from tuti.run import UserError
+from tuti.run.lineage import Json
 
-MOST_CHOICES = 16
 MOST_PROMPTS = 64
 MOST_STOPS = 4
-MOST_TOOLS = 128
 CHARACTERS_A_STOP = 256
 
+# Given to the engine as they are.
+SAMPLED = {
+    "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty",
+}  # fmt: skip
 # What would change the answer and is not done here: refused, unless it asks for nothing.
 WITHOUT: dict[str, tuple[object, ...]] = {
     "logit_bias": ({},),
@@ -31,37 +34,29 @@ WITHOUT: dict[str, tuple[object, ...]] = {
     "best_of": (1,),
 }
 
-Choices = Annotated[int, Ge(1), Le(MOST_CHOICES)]
 Tokens = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(0), Le(20)]
 Ids = Annotated[list[Annotated[int, Ge(0)]], Len(1)]
-
-
-Object = dict[str, Any]
 Name = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
-Schema = TypedDict("Schema", {"schema": Object})  # `strict` makes no difference: it is kept to
+Schema = TypedDict("Schema", {"schema": Json})  # `strict` makes no difference: it is kept to
 Kind = Literal["text", "json_object", "json_schema"]
 Format = TypedDict("Format", {"type": Kind, "json_schema": NotRequired[Schema]})
-Forms = TypedDict("Forms", {"json": Object, "regex": str, "choice": list[str], "grammar": str}, total=False)
+Forms = TypedDict("Forms", {"json": Json, "regex": str, "choice": list[str], "grammar": str}, total=False)
 Forms.__pydantic_config__ = ConfigDict(extra="forbid")  # pyright: ignore[reportAttributeAccessIssue]
 Function = TypedDict(
     "Function",
-    {"name": Name, "description": NotRequired[str | None], "parameters": NotRequired[Object | None]},
+    {"name": Name, "description": NotRequired[str | None], "parameters": NotRequired[Json | None]},
 )
 Tool = TypedDict("Tool", {"type": Literal["function"], "function": Function})
 Only = TypedDict("Only", {"name": Name})
 Named = TypedDict("Named", {"type": Literal["function"], "function": Only})
 Called = TypedDict("Called", {"name": str, "arguments": str})
 Call = TypedDict("Call", {"id": str, "type": Literal["function"], "function": Called})
+StreamOptions = TypedDict("StreamOptions", {"include_usage": bool}, total=False)
+Part = TypedDict("Part", {"type": Literal["text"], "text": str})  # of a message: only text is understood
 FORMS: dict[str, Callable[[Any], Grammar]] = dict(
     json=Grammar.json, regex=Grammar.regex, choice=Grammar.choice, grammar=Grammar.lark
 )
-
-
-class StreamOptions(BaseModel):
-    """Extras of a stream."""
-
-    include_usage: bool = False
 
 
 class Common(BaseModel):
@@ -73,7 +68,7 @@ class Common(BaseModel):
     temperature: Annotated[float, Ge(0), Le(2)] | None = None
     top_p: Annotated[float, Ge(0), Le(1)] | None = None
     top_k: Annotated[int, Ge(0)] = 0
-    n: Choices | None = None
+    n: Annotated[int, Ge(1), Le(16)] | None = None
     stop: str | list[str] | None = None
     seed: int | None = None
     stream: bool | None = False
@@ -88,9 +83,8 @@ class Common(BaseModel):
     @model_validator(mode="after")
     def check_extras(self) -> "Common":
         """Refuses what is asked for and would not be done."""
-        for name, neutral in WITHOUT.items():
-            value = (self.model_extra or {}).get(name)
-            if value is not None and value not in neutral:
+        for name, value in (self.model_extra or {}).items():
+            if value is not None and value not in WITHOUT.get(name, (value,)):
                 raise ValueError(f"{name} is not supported by this server; leave it out")
         if len(self.stops) > MOST_STOPS:
             raise ValueError(f"stop has {len(self.stops)} strings; {MOST_STOPS} are the most")
@@ -103,11 +97,6 @@ class Common(BaseModel):
         """The stop strings, empty ones left out."""
         given = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return tuple(text for text in given if text)
-
-    @property
-    def choices(self) -> int:
-        """How many answers to each prompt."""
-        return self.n or 1
 
     def grammars(self) -> list[Grammar]:
         """What the answers must be."""
@@ -125,21 +114,11 @@ class Common(BaseModel):
         self, choice: int, max_tokens: int, logprobs: int | None, grammar: Grammar | None
     ) -> Sampling:
         """The rule of one of the n answers; with a seed, each has its own, made from it."""
+        asked = self.model_dump(include=SAMPLED, exclude_none=True)
+        seed = None if self.seed is None else self.seed + choice
         return Sampling(
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_p=1.0 if self.top_p is None else self.top_p, top_k=self.top_k, max_tokens=max_tokens,
-            stop=self.stops, seed=None if self.seed is None else self.seed + choice, logprobs=logprobs,
-            min_p=self.min_p, repetition_penalty=self.repetition_penalty,
-            frequency_penalty=self.frequency_penalty or 0.0, presence_penalty=self.presence_penalty or 0.0,
-            grammar=grammar,
+            max_tokens=max_tokens, stop=self.stops, seed=seed, logprobs=logprobs, grammar=grammar, **asked
         )
-
-
-class Part(BaseModel):
-    """A piece of a message; only text is understood."""
-
-    type: Literal["text"]
-    text: str
 
 
 class Message(BaseModel):
@@ -152,12 +131,12 @@ class Message(BaseModel):
     tool_calls: list[Call] | None = None
     tool_call_id: str | None = None
 
-    def plain(self) -> Object:
+    def plain(self) -> Json:
         """Role, text and calls (their arguments as objects), as chat templates take them."""
         role = "system" if self.role == "developer" else self.role
         parts = self.content or ""
-        text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
-        plain: Object = {"role": role, "content": text}
+        text = parts if isinstance(parts, str) else "".join(part["text"] for part in parts)
+        plain: Json = {"role": role, "content": text}
         if self.tool_call_id is not None:
             plain["tool_call_id"] = self.tool_call_id
         for call in self.tool_calls or []:
@@ -166,7 +145,7 @@ class Message(BaseModel):
         return plain
 
 
-def _object(text: str) -> Object:
+def _object(text: str) -> Json:
     try:
         return {**json.loads(text)}
     except (ValueError, TypeError, RecursionError) as error:
@@ -182,7 +161,7 @@ class ChatRequest(Common):
     max_completion_tokens: Tokens | None = None
     logprobs: bool | None = False
     top_logprobs: Count | None = None
-    tools: Annotated[list[Tool], Len(0, MOST_TOOLS)] | None = None
+    tools: Annotated[list[Tool], Len(0, 128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | Named | None = None
     parallel_tool_calls: bool | None = True
 
@@ -202,17 +181,6 @@ class ChatRequest(Common):
         if must and not functions:
             raise UserError("tool_choice asks for a tool that is not given", hint="list it in tools")
         return [call_grammar(functions, must=must, several=several)] if functions else []
-
-    @property
-    def alternatives(self) -> int | None:
-        """How many alternatives to report beside each token; None: no log-probabilities."""
-        return (self.top_logprobs or 0) if self.logprobs else None
-
-    def most(self, room: int) -> int:
-        """Tokens of an answer: by default all that the context has room for."""
-        given = self.max_completion_tokens
-        given = self.max_tokens if given is None else given
-        return room if given is None else given
 
 
 class TextRequest(Common):
@@ -234,8 +202,3 @@ class TextRequest(Common):
         if not 0 < len(prompts) <= MOST_PROMPTS:
             raise UserError(f"{len(prompts)} prompts in one request", hint=f"send 1 to {MOST_PROMPTS}")
         return prompts
-
-    @property
-    def most(self) -> int:
-        """Tokens of an answer; OpenAI's default is 16."""
-        return 16 if self.max_tokens is None else self.max_tokens

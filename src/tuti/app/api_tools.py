@@ -14,9 +14,8 @@ from typing import Any
 
 from tuti.infer import Grammar
 from tuti.infer.grammar import schema_rule
+from tuti.run.lineage import Json
 from tuti.text import ChatTemplate
-
-Json = dict[str, Any]
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 TOLD = f"""You may call tools. These are they, one JSON object a line:

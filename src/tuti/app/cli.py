@@ -8,8 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tuti import systems
-from tuti.app.house import HOUSE, VERBS, all_cards
+from tuti import __version__, systems
+from tuti.app.house import HOUSE, all_cards
 from tuti.run import Card, Entry, UserError, red
 
 USAGE = 2
@@ -20,13 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _dispatch(words)
-    except UserError as error:
-        print(f"{red('error:')} {error}", file=sys.stderr)
+    except (UserError, PermissionError, NotADirectoryError, IsADirectoryError) as error:
+        hint = "" if isinstance(error, UserError) else "\nhint: name another place, or change its permissions"
+        print(f"{red('error:')} {error}{hint}", file=sys.stderr)
         code = USAGE if isinstance(error, UsageError) else 1
-    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
-        hint = "hint: name another place, or change its permissions"
-        print(f"{red('error:')} {error}\n{hint}", file=sys.stderr)
-        code = 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
@@ -41,8 +38,6 @@ def _dispatch(words: list[str]) -> int:
         print(overview(), file=sys.stdout if words else sys.stderr)
         return 0 if words else USAGE
     if words[0] == "--version":
-        from tuti import __version__
-
         print(f"tuti {__version__}")
         return 0
     room, verb, entry, card, rest = _find(words)
@@ -57,23 +52,26 @@ def _dispatch(words: list[str]) -> int:
 
 def _find(words: list[str]) -> tuple[str, str, Entry | None, Card, list[str]]:
     """Which room, verb and function the words name, and what is left of them."""
-    first = words[0]
-    if first in VERBS:
-        return "tuti", first, VERBS[first], HOUSE, words[1:]
-    groups = all_cards()
-    for name, card in groups.items():
-        if first in card.verbs:
-            return name, first, card.verbs[first], card, words[1:]
+    first, *rest = words
+    verbs, groups = _verbs(), all_cards()
+    if first in verbs:
+        room, card = verbs[first]
+        return room, first, card.verbs[first], card, rest
     if first not in groups:
-        known = sorted({*VERBS, *groups, *(v for c in groups.values() for v in c.verbs)})
-        raise UsageError(f"no command {first!r}", known, first)
+        raise UsageError(f"no command {first!r}", sorted({*verbs, *groups}), first)
     card = groups[first]
     entries = {**card.stages, **card.views}
-    if len(words) > 1 and words[1] in entries:
-        return first, words[1], entries[words[1]], card, words[2:]
-    if len(words) > 1 and words[1] not in ("--help", "-h"):
-        raise UsageError(f"room {first} has no {words[1]!r}", sorted(entries), words[1])
-    return first, "", None, card, words[1:]
+    if not rest or rest[0] in ("--help", "-h"):
+        return first, "", None, card, rest
+    if rest[0] not in entries:
+        raise UsageError(f"room {first} has no {rest[0]!r}", sorted(entries), rest[0])
+    return first, rest[0], entries[rest[0]], card, rest[1:]
+
+
+def _verbs() -> dict[str, tuple[str, Card]]:
+    """What stands at the top of the command line, with its room and card."""
+    groups = {"tuti": HOUSE} | all_cards()
+    return {verb: (name, card) for name, card in groups.items() for verb in card.verbs}
 
 
 class UsageError(UserError):
@@ -88,13 +86,8 @@ class UsageError(UserError):
 
 def overview() -> str:
     """What `tuti --help` prints."""
-    from tuti import __version__
-
     lines = [f"tuti {__version__} — teach a language model from your own text", "", "commands:"]
-    verbs = dict(VERBS)
-    for card in all_cards().values():
-        verbs |= card.verbs
-    lines += [f"  {name:<12} {entry.help}" for name, entry in sorted(verbs.items())]
+    lines += [f"  {verb:<12} {card.verbs[verb].help}" for verb, (_, card) in sorted(_verbs().items())]
     lines += ["", "rooms:"]
     for name, card in systems.cards().items():
         lines += [f"  {name:<12} {card.title}", f"  {'':<12} {', '.join([*card.stages, *card.views])}"]

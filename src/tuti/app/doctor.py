@@ -1,12 +1,11 @@
 """`tuti doctor RUN|CONFIG.json`: a stage examined before it trains; `tuti doctor`: this machine."""
 
 import ctypes
-import inspect
 import platform
 import shutil
 import subprocess
 import sys
-import time
+import timeit
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
@@ -63,29 +62,23 @@ def line(row: "Row") -> str:
 
 
 def examine_target(path: Path) -> "Iterator[Row]":
-    """The rows of every stage at `path` that trains."""
+    """The rows of every stage that trains: of the run at `path`, or of those inside it."""
     from tuti.train.doctor import examine
     from tuti.train.masks import mask_text
 
-    for about in stages_at(path):
+    abouts = [_read(p) for p in (path, *sorted((path / "stages").glob("*/config.json")))]
+    training = [about for about in abouts if hasattr(sys.modules[_stage(about).__module__], "parts")]
+    if not training:
+        raise UserError(
+            f"{path} ({abouts[0]['room']} {abouts[0]['stage']}) has no stage that trains",
+            hint="name a run of a training stage, or a job's run whose training has begun",
+        )
+    for about in training:
         patient = patient_of(about)
         print(f"── {about['room']} {about['stage']}")
         first = patient.parts.batches(0)[0]
         print(mask_text(first, patient.template.tokenizer, colour=has_colours(sys.stdout)), flush=True)
         yield from examine(patient)
-
-
-def stages_at(path: Path) -> list[dict[str, Any]]:
-    """What the config.json of each stage that trains says: of this run, or of those inside it."""
-    abouts = [_read(path)]
-    abouts += [_read(p) for p in sorted((path / "stages").glob("*/config.json"))]
-    found = [about for about in abouts if _parts_of(about) is not None]
-    if not found:
-        raise UserError(
-            f"{path} ({abouts[0]['room']} {abouts[0]['stage']}) has no stage that trains",
-            hint="name a run of a training stage, or a job's run whose training has begun",
-        )
-    return found
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -104,21 +97,17 @@ def _stage(about: dict[str, Any]) -> Any:
     return card.stages[about["stage"]].load()
 
 
-def _parts_of(about: dict[str, Any]) -> Any:
-    """The function beside a stage that returns what it is made of, where the stage trains."""
-    return getattr(inspect.getmodule(_stage(about)), "parts", None)
-
-
 def patient_of(about: dict[str, Any]) -> "Patient":
-    """A stage made ready to be examined, in a directory that goes away."""
+    """A stage made ready to be examined, in a directory that goes away; `parts` beside it says of what."""
     from tuti.train.doctor import Patient
 
-    config = config_from_json(config_type(_stage(about)), about["config"])
+    stage = _stage(about)
+    config = config_from_json(config_type(stage), about["config"])
     options = config_from_json(RunOptions, about.get("options", {}))
     pin(options.seed, options.threads)
     device = choose_device(options.device)
     run = Run.follow(options)
-    parts = _parts_of(about)(config, run)
+    parts = sys.modules[stage.__module__].parts(config, run)
     kinds = {name.partition(":")[0] for name in run.inputs}
     return Patient(
         parts, config.steps, template_of(config), chat="Documents" in kinds,
@@ -174,7 +163,17 @@ def examine_machine() -> "Iterator[Row]":
     yield Row("memory", not low, f"{available:.1f} of {total:.1f} GB free", "≥ 2 GB", low)
     full = "" if disk.free >= 2e9 else "tuti runs du; tuti runs rm RUN"
     yield Row("disk", not full, f"{disk.free / 1e9:.1f} GB free here", "≥ 2 GB", full)
-    for name, found, purpose in optional():
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((path for name in names if (path := shutil.which(name))), "")
+    spark, abi = "installed" if find_spec("pyspark") else "", landlock()
+    for name, found, purpose in (
+        ("cuda", gpu, "training larger models faster"),
+        ("java", _first_line("java", "-version"), "the Spark engine (tuti spark prepare --master)"),
+        ("pyspark", spark, "the Spark engine: pip install 'tuti[spark]'"),
+        ("chromium", browser, "the tests of the pages in a real browser"),
+        ("landlock", f"version {abi}" if abi else "", "running code that models write"),
+    ):
         yield Row(name, True, found or "missing", "" if found else f"needed only for {purpose}")
     checks = {f"{room}: {name}": at for room, card in all_cards().items() for name, at in card.checks.items()}
     for name, at in checks.items():
@@ -184,29 +183,13 @@ def examine_machine() -> "Iterator[Row]":
             yield Row(name, False, error.what, "", error.hint)
 
 
-def optional() -> Iterator[tuple[str, str, str]]:
-    """What some uses need: its name, what was found (or nothing), and the use."""
-    import torch
-
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    yield "cuda", gpu, "training larger models faster"
-    yield "java", _first_line("java", "-version"), "the Spark engine (tuti spark prepare --master)"
-    spark = "installed" if find_spec("pyspark") else ""
-    yield "pyspark", spark, "the Spark engine: pip install 'tuti[spark]'"
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next((path for name in names if (path := shutil.which(name))), "")
-    yield "chromium", browser, "the tests of the pages in a real browser"
-    abi = landlock()
-    yield "landlock", f"version {abi}" if abi else "", "running code that models write"
-
-
 def _first_line(*command: str) -> str:
     """The first line that a program prints about itself; empty where it is absent or broken."""
-    if shutil.which(command[0]) is None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
         return ""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    printed = (done.stdout + done.stderr).strip().splitlines()
-    return printed[0] if done.returncode == 0 and printed else ""
+    return (done.stdout + done.stderr).strip().partition("\n")[0]
 
 
 def landlock() -> int:
@@ -221,13 +204,8 @@ def bf16_gain() -> float:
     """How many times faster this processor multiplies matrices in bf16 than in fp32."""
     import torch
 
-    best: dict[torch.dtype, float] = {}
-    for _ in range(5):
-        for dtype in (torch.float32, torch.bfloat16):
-            x = torch.ones(512, 512, dtype=dtype)
-            began = time.perf_counter()
-            for _ in range(4):
-                torch.mm(x, x)
-            spent = time.perf_counter() - began
-            best[dtype] = min(spent, best.get(dtype, spent))
-    return best[torch.float32] / best[torch.bfloat16]
+    def seconds(dtype: torch.dtype) -> float:
+        x = torch.ones(512, 512, dtype=dtype)
+        return min(timeit.repeat(lambda: torch.mm(x, x), number=4, repeat=5))
+
+    return seconds(torch.float32) / seconds(torch.bfloat16)

@@ -1,6 +1,6 @@
 """One verb called: its options parsed by tyro from its dataclass, its run made or gone on with."""
 
-import contextlib
+import argparse
 import dataclasses
 import os
 import typing
@@ -17,42 +17,34 @@ from tuti.run.directory import read_config
 from tuti.run.lineage import check_config
 
 _cli: Callable[..., Any] = tyro.cli  # its own types are known in part only
-CASCADE = (tyro.conf.CascadeSubcommandArgs,)  # a run's options may stand behind `method:lora`, too
 
 
 def config_type(function: Callable[..., Any]) -> type[Any]:
     """The dataclass a stage or view takes: its first annotation."""
-    hints = typing.get_type_hints(function)
-    hints.pop("return", None)
-    return next(iter(hints.values()))
+    return next(iter(typing.get_type_hints(function).values()))
 
 
-def invoke(room: str, verb: str, entry: Entry, words: list[str], card: Card) -> Run | None:
+def invoke(room: str, verb: str, entry: Entry, words: list[str], card: Card) -> None:
     """Parses `words` and calls the verb; a stage gets a run of its own, a view only its config."""
     function = entry.load()
     kind = config_type(function)
     name = f"tuti {verb}" if room in ("tuti", *pipelines.PIPELINES) else f"tuti {room} {verb}"
     if verb not in card.stages:
-        function(_parse(kind, words, name, None, entry.help))
-        return None
+        return function(_parse(kind, words, name, None, entry.help))
     world, follows = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0")) > 0
     if world > 1 and "parallel" not in typing.get_type_hints(kind):
         raise UserError(f"{name} computes in one process, not in {world}", hint="leave out torchrun")
     if "--resume" in words:
         config, run = _resumed(room, verb, kind, words, name)
         if finished(run.folder):
-            run.show(f"{run.folder} is finished already")
-            return run
+            return run.show(f"{run.folder} is finished already")
         run = Run.follow(run.options) if follows else run
     else:
         default = _preset(name, _scale(words), card.presets.get(verb, {}))
         parsed = _parse(_with_options(kind), words, name, default, entry.help)
-        fields = {f.name: getattr(parsed.config, f.name) for f in dataclasses.fields(kind)}
-        config: Any = check_config(kind, fields)
-        options = parsed.options
-        run = Run.follow(options) if follows else Run.create(room, verb, config, options)
+        config: Any = check_config(kind, parsed.config.__dict__)
+        run = Run.follow(parsed.options) if follows else Run.create(room, verb, config, parsed.options)
     execute(function, config, run)
-    return run
 
 
 def _with_options(kind: type[Any]) -> type[Any]:
@@ -65,7 +57,8 @@ def _with_options(kind: type[Any]) -> type[Any]:
 
 def _parse(kind: type[Any], words: list[str], name: str, default: Any, help: str) -> Any:
     extra: dict[str, Any] = {"default": kind(config=default)} if default is not None else {}
-    return _cli(kind, args=words, prog=name, description=help, config=CASCADE, **extra)
+    cascade = (tyro.conf.CascadeSubcommandArgs,)  # a run's options may stand behind `method:lora`, too
+    return _cli(kind, args=words, prog=name, description=help, config=cascade, **extra)
 
 
 def _preset(name: str, scale: str, presets: dict[str, str]) -> Any:
@@ -78,12 +71,9 @@ def _preset(name: str, scale: str, presets: dict[str, str]) -> Any:
 
 def _scale(words: list[str]) -> str:
     """The value of --scale, needed before parsing: it chooses the defaults."""
-    for word, following in zip(words, [*words[1:], ""], strict=False):
-        if word == "--scale":
-            return following
-        if word.startswith("--scale="):
-            return word.partition("=")[2]
-    return ""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--scale", nargs="?", default="", const="")
+    return parser.parse_known_args(words)[0].scale
 
 
 def _resumed(room: str, verb: str, kind: type[Any], words: list[str], name: str) -> tuple[Any, Run]:
@@ -104,10 +94,9 @@ def _resumed(room: str, verb: str, kind: type[Any], words: list[str], name: str)
 def _newest_unfinished(room: str, verb: str) -> Path:
     found: list[Path] = []
     for path in Path("runs").glob("*/config.json"):
-        with contextlib.suppress(UserError):  # a damaged run beside it is no reason to stop
-            about = read_config(path.parent)
-            if not finished(path.parent) and (about["room"], about["stage"]) == (room, verb):
-                found.append(path.parent)
+        about = read_config(path.parent, or_nothing=True)  # a damaged run beside it is no reason to stop
+        if (about.get("room"), about.get("stage")) == (room, verb) and not finished(path.parent):
+            found.append(path)
     if not found:
         raise UserError(f"no unfinished run of {room} {verb} in runs/", hint="name one: --resume --out RUN")
-    return max(found, key=lambda folder: (folder / "config.json").stat().st_mtime)
+    return max(found, key=lambda path: path.stat().st_mtime).parent

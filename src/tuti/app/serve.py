@@ -1,15 +1,14 @@
-"""`tuti serve RUN…`: the OpenAI-compatible API and Studio on one address."""
+"""`tuti serve RUN…`: the OpenAI-compatible API and Studio on one address; `tuti demo`, watched there."""
 
 import asyncio
 import contextlib
-import dataclasses
 import ipaddress
 import logging
 import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import tyro
 from annotated_types import Ge, Gt, Le
 
-from tuti.run import UserError
+from tuti.run import Run, RunOptions, UserError, assets
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from tuti.app.api import Api
-    from tuti.app.studio.place import Messages, Voices
     from tuti.infer import LoadedModel
 
-TOKEN = "TUTI_TOKEN"
 Made = TypeVar("Made")
 
 
@@ -67,85 +63,106 @@ class Serve:
 def serve(config: Serve) -> None:
     """Loads the models, prints the address, serves until interrupted."""
     with contextlib.closing(listen(config.host, config.port)) as listening:
-        local = _is_local(config.host)
-        token = os.environ.get(TOKEN, "") or ("" if local else secrets.token_urlsafe(24))
-        app = apart(lambda: make_app(config, _load(config), token))
+        made = "" if _is_local(config.host) else secrets.token_urlsafe(24)
+        token = os.environ.get("TUTI_TOKEN") or made
+        app = apart(lambda: make_app(config, token))
         shown = config.host if ":" not in config.host else f"[{config.host}]"
         path = f"/?token={token}" if token else "/"
         run(app, listening, f"http://{shown}:{listening.getsockname()[1]}{path}")
 
 
-def make_app(config: Serve, loaded: "Sequence[LoadedModel]", token: str) -> "FastAPI":
-    """The API with Studio's pages on it."""
+def make_app(config: Serve, token: str) -> "FastAPI":
+    """The API of the loaded models, with Studio's pages on it."""
     from tuti.app.api import create_app
-    from tuti.app.studio import mount_studio
-    from tuti.app.studio.voices import RunVoices
+    from tuti.app.studio.mount import mount_studio
     from tuti.infer import load_model
     from tuti.infer.speculative import open_draft
 
-    names = (*config.names, *_own_names(config.host))
-    app = create_app(
-        loaded, slots=config.slots, length=config.length, waiting=config.waiting, names=names, token=token,
-        memory=int(1e9 * config.memory),
-        drafts=[open_draft(config.draft, one, load_model, config.slots, config.length) for one in loaded],
-    )
-    voices = EngineVoices(app.state.api, RunVoices(config.runs))
-    mount_studio(app, config.runs, config.folders, voices=voices)
+    names, loaded = (*config.names, *_own_names(config.host)), _load(config)
+    sizes = {"slots": config.slots, "length": config.length, "waiting": config.waiting}
+    sizes |= {"memory": int(1e9 * config.memory)}
+    drafts = [open_draft(config.draft, one, load_model, config.slots, config.length) for one in loaded]
+    app = create_app(loaded, **sizes, drafts=drafts, names=names, token=token)
+    mount_studio(app, config.runs, config.folders)
     return app
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Teaches a model on Hafez and Shakespeare while you watch, then lets you chat with it."""
+
+    minutes: Annotated[float, Gt(0)] = 10.0
+    """Minutes for the whole job"""
+    port: Annotated[int, Ge(0), Le(65535)] = 8000
+    """Port on 127.0.0.1 (0: any that is free)"""
+    offline: Path | None = None
+    """Read the corpus's packages from this folder instead of the network"""
+    out: Path = Path("runs/demo")
+    """The run; one that is unfinished is gone on with, a finished one is opened"""
+
+
+def demo(config: Demo) -> None:
+    """Fetches the corpus, serves `/demo` on 127.0.0.1 and, once its address is printed, teaches behind it.
+
+    Where there is a run already, it is gone on with, as by `tuti … --resume --out RUN`.
+    """
+    from tuti.app.api import create_app
+    from tuti.app.studio.mount import mount_studio
+    from tuti.pipelines.teach import Teach
+
+    if not (config.out / "config.json").exists():
+        source = tuple(assets.fetch(name, offline=config.offline) for name in ("hafez", "shakespeare"))
+        job = Teach(source=source, minutes=config.minutes)
+        Run.create("teach", "teach", job, RunOptions(out=config.out))
+    print("open this address in a browser:", file=sys.stderr)
+    with contextlib.closing(listen("127.0.0.1", config.port)) as listening:
+        app = create_app([])
+        jobs = mount_studio(app, config.out.parent, demo=config.out).jobs
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/demo"
+        run(app, listening, address, lambda: jobs.resume(config.out))
 
 
 def run(
     app: "FastAPI", listening: socket.socket, address: str, then: Callable[[], object] = lambda: None
 ) -> None:
     """Serves until interrupted; prints the address when it answers, and only then calls `then`."""
+    import uvicorn
+
+    async def serving() -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+        running = asyncio.create_task(server.serve(sockets=[listening]))
+        while not server.started and not running.done():
+            await asyncio.sleep(0.02)
+        if server.started:
+            print(address, flush=True)
+            print("Ctrl-C stops the server", file=sys.stderr, flush=True)
+            then()
+        await running
+
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_serving(app, listening, address, then))
+            asyncio.run(serving())
     finally:
         app.state.place.jobs.end()
 
 
-async def _serving(
-    app: "FastAPI", listening: socket.socket, address: str, then: Callable[[], object]
-) -> None:
-    import uvicorn
-
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.02)
-    if server.started:
-        print(address, flush=True)
-        print("Ctrl-C stops the server", file=sys.stderr, flush=True)
-        then()
-    await serving
-
-
 def listen(host: str, port: int) -> socket.socket:
     """A socket bound to the address; a port in use is refused with a remedy."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    family, both = (socket.AF_INET6, socket.has_dualstack_ipv6()) if ":" in host else (socket.AF_INET, False)
     try:
-        listening.bind((host, port))
-        listening.listen()
+        return socket.create_server((host, port), family=family, dualstack_ipv6=both)
     except OSError as error:
-        listening.close()
         raise UserError(
-            f"port {port} on {host} cannot be had: {error.strerror}",
+            f"port {port} on {host} cannot be had: {str(error.strerror).partition(' (while')[0]}",
             hint=f"--port {port % 65535 + 1}, or --port 0 for any that is free",
         ) from error
-    return listening
 
 
 def _is_local(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
+    with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host == "localhost"
 
 
 def _own_names(host: str) -> list[str]:
@@ -184,32 +201,3 @@ def _load(config: Serve) -> "list[LoadedModel]":
         if names.count(name) > 1:
             raise UserError(f"two models are called {name}", hint="rename the folder of one of their runs")
     return loaded
-
-
-class EngineVoices:
-    """Studio's voices: the served models through their engines, other runs as Studio loads them."""
-
-    def __init__(self, api: "Api", others: "Voices") -> None:
-        self.api, self.others = api, others
-
-    def names(self) -> list[str]:
-        """The served models first."""
-        return list(dict.fromkeys([*self.api.served, *self.others.names()]))
-
-    async def prepare(self, name: str) -> bool:
-        """Whether the model has learnt to answer."""
-        if name in self.api.served:
-            return self.api.served[name].loaded.template is not None
-        return await self.others.prepare(name)
-
-    def speak(
-        self, name: str, messages: "Messages", temperature: float, max_tokens: int
-    ) -> AsyncGenerator[str]:
-        """The answer's pieces as they come; closing the generator frees the slot at once."""
-        from tuti.app.studio.voices import answered
-
-        if name not in self.api.served:
-            return self.others.speak(name, messages, temperature, max_tokens)
-        one = self.api.served[name]
-        model = dataclasses.replace(one.loaded, context=one.engine.length)
-        return answered(one.engine, model, messages, temperature, max_tokens)

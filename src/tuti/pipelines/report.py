@@ -44,7 +44,7 @@ def report_page(folder: Path) -> str:
         if name not in made:
             shown = (stages or [whole]) if name == "cost" else everything
             made[name] = str(getattr(_template().module, name)(shown)).strip()
-    sections = [ui.section(n, HEADINGS.get(n, n.capitalize()), made[n]) for n in SECTIONS]
+    sections = [ui.Section(n, HEADINGS.get(n, n.capitalize()), made[n]) for n in SECTIONS]
     return ui.page(title, made["lead"], sections)
 
 

@@ -30,48 +30,39 @@ class Axis:
 
     low: float
     high: float
-    is_log: bool
     begin: float
     end: float
 
     def place(self, value: float) -> float:
         """Where a value lies on the chart, to a tenth."""
-        first, last, here = (math.log10(v) if self.is_log else v for v in (self.low, self.high, value))
-        return round(self.begin + (self.end - self.begin) * (here - first) / (last - first), 1)
+        return round(self.begin + (self.end - self.begin) * (value - self.low) / (self.high - self.low), 1)
 
     def ticks(self) -> list[tuple[float, str]]:
         """Round values inside the range: where each lies, and how it is written."""
-        found = _powers(self.low, self.high) if self.is_log else _rounds(self.low, self.high)
+        rough = (self.high - self.low) / 5
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
+        first = math.ceil(self.low / step - 1e-9)
+        found = [n * step for n in range(first, first + 12) if n * step <= self.high + step * 1e-9]
         return [(self.place(tick), _short(tick)) for tick in found]
 
 
-def line_chart(
-    series: Sequence[Series], *, title: str, x_label: str, y_label: str, log_x: bool = False,
-    log_y: bool = False,
-) -> str:
+def line_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: str) -> str:
     """A figure with its caption; nothing to draw gives an empty string."""
-    lines = [Series(s.name, _usable(s.points, log_x, log_y)) for s in series]
-    lines = [line for line in lines if line.points]
+    lines = [Series(s.name, points) for s in series if (points := _thinned(s.points))]
     if not lines:
         return ""
-    x = _axis([p[0] for s in lines for p in s.points], log_x, START, WIDTH - END, 0.0)
-    y = _axis([p[1] for s in lines for p in s.points], log_y, HEIGHT - BOTTOM, TOP, 0.06)
+    x = _axis([p[0] for s in lines for p in s.points], START, WIDTH - END, 0.0)
+    y = _axis([p[1] for s in lines for p in s.points], HEIGHT - BOTTOM, TOP, 0.06)
     told = f"{y_label}: {'; '.join(_told(line, x_label) for line in lines)}"
     shown = {"lines": lines, "x": x, "y": y, "x_label": x_label, "y_label": y_label, "dashes": DASHES}
     return drawn("chart", title, told, direction="ltr", width=WIDTH, height=HEIGHT, **shown)
 
 
-def _usable(points: Sequence[Point], log_x: bool, log_y: bool) -> list[Point]:
-    return _thinned([(float(a), float(b)) for a, b in points if _drawable(a, log_x) and _drawable(b, log_y)])
-
-
-def _drawable(value: float, is_log: bool) -> bool:
-    """Finite, and far enough from the ends of floating point that axes can be reckoned with it."""
-    return abs(value) < 1e100 and (value > 1e-100 or not is_log)
-
-
-def _thinned(points: list[Point]) -> list[Point]:
+def _thinned(given: Sequence[Point]) -> list[Point]:
     """At most some POINTS points, the extremes of every stretch among them."""
+    # Finite, and far enough from the ends of floating point that axes can be reckoned with them.
+    points = [(float(a), float(b)) for a, b in given if abs(a) < 1e100 and abs(b) < 1e100]
     if len(points) <= POINTS:
         return points
     size = math.ceil(len(points) / (POINTS // 2))
@@ -82,43 +73,19 @@ def _thinned(points: list[Point]) -> list[Point]:
     return [points[0], *kept, points[-1]]
 
 
-def _axis(values: list[float], is_log: bool, begin: float, end: float, margin: float) -> Axis:
+def _axis(values: list[float], begin: float, end: float, margin: float) -> Axis:
     low, high = min(values), max(values)
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-90):
         half = max(0.5, abs(low) * 1e-3)
-        low, high = (low / 2, high * 2) if is_log else (low - half, high + half)
-
-    if is_log:
-        space = (high / low) ** margin
-        return Axis(low / space, high * space, True, begin, end)
+        low, high = low - half, high + half
     space = (high - low) * margin
-    return Axis(low - space, high + space, False, begin, end)
-
-
-def _rounds(low: float, high: float) -> list[float]:
-    rough = (high - low) / 5
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
-    first = math.ceil(low / step - 1e-9)
-    return [n * step for n in range(first, first + 12) if n * step <= high + step * 1e-9]
-
-
-def _powers(low: float, high: float) -> list[float]:
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1,), (1, 3), (1, 2, 5)):
-        every = max(1, len(decades) // 7)
-        ticks = [m * 10.0**d for d in decades[::every] for m in factors]
-        ticks = [tick for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
-        if len(ticks) >= 3:
-            return ticks
-    return _rounds(low, high)
+    return Axis(low - space, high + space, begin, end)
 
 
 def _short(value: float) -> str:
-    if abs(value) >= 10_000:
-        for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-            if abs(value) >= size:
-                return f"{value / size:.3g}{unit}"
+    for least, size, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= least:
+            return f"{value / size:.3g}{unit}"
     return f"{value:.4g}"
 
 

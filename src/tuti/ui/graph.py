@@ -43,13 +43,11 @@ def graph(boxes: Sequence[Box], *, title: str, direction: str = "ltr") -> str:
     """A figure of boxes, each below those that it reads; nothing to draw gives an empty string."""
     if not boxes:
         return ""
-    rows: list[list[int]] = []
     row_of: list[int] = []
     for number, box in enumerate(boxes):
         assert all(read < number for read in box.reads), "a box stands behind those that it reads"
         row_of.append(1 + max((row_of[read] for read in box.reads), default=-1))
-        rows += [[]] * (row_of[number] + 1 - len(rows))
-        rows[row_of[number]] = [*rows[row_of[number]], number]
+    rows = [[n for n, its in enumerate(row_of) if its == row] for row in range(max(row_of) + 1)]
     width = max(map(len, rows)) * (WIDE + GAP)
     places: dict[int, tuple[float, float]] = {}
     top = 4.0

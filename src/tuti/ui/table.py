@@ -49,16 +49,11 @@ def table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[Cell]]) 
     width = len(headers)
     assert all(len(row) == width for row in rows), "each row has a cell for each header"
     numeric = [bool(rows) and all(_is_number(row[i]) or row[i] is None for row in rows) for i in range(width)]
-    return _framed(caption, headers, rows, numeric)
+    texts = [[figure(cell) for cell in row] for row in rows]
+    return rendered("table", caption=caption, headers=headers, rows=texts, numeric=numeric)
 
 
 def facts(caption: str, rows: Mapping[str, Cell]) -> str:
     """Names and values, two columns."""
-    return _framed(caption, (), list(rows.items()), (False, False))
-
-
-def _framed(
-    caption: str, headers: Sequence[str], rows: Sequence[Sequence[Cell]], numeric: Sequence[bool]
-) -> str:
-    texts = [[figure(cell) for cell in row] for row in rows]
-    return rendered("table", caption=caption, headers=headers, rows=texts, numeric=numeric)
+    texts = [(name, figure(value)) for name, value in rows.items()]
+    return rendered("table", caption=caption, headers=(), rows=texts, numeric=(False, False))

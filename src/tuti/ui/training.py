@@ -1,6 +1,6 @@
 """The event stream of training as charts: any stage that logs `step` and `held_out` events is drawn."""
 
-import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -25,10 +25,7 @@ def number(value: object) -> float | None:
     """The value as a finite number, or None: events are read as they were found on disk."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
+    return float(value) if abs(value) <= sys.float_info.max else None
 
 
 def training_charts(stages: Mapping[str, Sequence[Event]], *, x_label: str = "step") -> list[str]:

@@ -1,6 +1,1 @@
 """Studio, the web page of the house: rooms, runs, forms, chat. Mounted on the app that serves the API."""
-
-from tuti.app.studio.mount import mount_studio as mount_studio
-from tuti.app.studio.mount import serve_demo as serve_demo
-from tuti.app.studio.place import Place as Place
-from tuti.app.studio.place import Voices as Voices

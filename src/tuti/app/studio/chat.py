@@ -16,8 +16,7 @@ from nicegui import ui
 
 from tuti import ui as widgets
 from tuti.app.studio import web
-from tuti.app.studio.place import Place, Voices
-from tuti.app.studio.strings import Language, language
+from tuti.app.studio.voices import Voices
 from tuti.run import UserError
 
 FRAME = 0.05
@@ -26,22 +25,12 @@ LONGEST = 100_000
 """Characters of a message."""
 
 
-def register_chat(place: Place) -> None:
-    """Mounts `/chat`."""
-
-    @ui.page("/chat", dark=None)
-    def chat_page(lang: str = "en", model: str = "", other: str = "") -> None:
-        speech = language(lang)
-        with web.frame(speech, "/chat", speech("chat")):
-            Panel(place.voices, speech, model, other)
-
-
 @dataclass
 class Column:
     """One conversation with one model."""
 
     voices: Voices
-    speech: Language
+    speech: web.Language
     log: ui.element
     messages: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     task: "asyncio.Task[None] | None" = None
@@ -75,11 +64,18 @@ class Column:
         self, model: str, shown: ui.label, notice: ui.label, temperature: float, length: int
     ) -> None:
         pieces: list[str] = []
-        ending = ""
+        ending, last = "", 0.0
         try:
             can_answer = await self.voices.prepare(model)
             notice.set_text("" if can_answer else self.speech("continues", model=model))
-            await self._stream(model, shown, pieces, temperature, length)
+            answer = self.voices.speak(model, list(self.messages), temperature, length)
+            async with contextlib.aclosing(answer) as stream:
+                async for piece in stream:
+                    pieces.append(piece)
+                    if time.monotonic() - last > FRAME:
+                        last = time.monotonic()
+                        shown.set_text(widgets.visible("".join(pieces)))
+                        self._scroll()
         except asyncio.CancelledError:
             ending = self.speech("cut")
         except Exception as error:  # told where it was asked; the page lives on
@@ -95,19 +91,6 @@ class Column:
         with self.log:
             self._foot(shown.html_id, ending)
         self._scroll()
-
-    async def _stream(
-        self, model: str, shown: ui.label, pieces: list[str], temperature: float, length: int
-    ) -> None:
-        last = 0.0
-        answer = self.voices.speak(model, list(self.messages), temperature, length)
-        async with contextlib.aclosing(answer) as stream:
-            async for piece in stream:
-                pieces.append(piece)
-                if time.monotonic() - last > FRAME:
-                    last = time.monotonic()
-                    shown.set_text(widgets.visible("".join(pieces)))
-                    self._scroll()
 
     def _foot(self, html_id: str, ending: str) -> None:
         with ui.element("div").classes("actions"):
@@ -128,7 +111,7 @@ class Column:
 class Panel:
     """The whole chat inside a page: two columns of which the second may be empty, one message for both."""
 
-    def __init__(self, voices: Voices, speech: Language, model: str, other: str) -> None:
+    def __init__(self, voices: Voices, speech: web.Language, model: str, other: str) -> None:
         self.voices, self.speech = voices, speech
         names = voices.names()
         if not names:
@@ -141,24 +124,11 @@ class Panel:
             self.other = ui.select([none, *names], value=second, label=speech("second_model"))
         with ui.element("div").classes("columns spaced"):
             self.columns = [self._column(1), self._column(2)]
-        self._message()
-        self.other.on_value_change(self._show)
-        self._show()
-        ui.context.client.on_disconnect(self.stop)
-
-    def _column(self, number: int) -> Column:
-        label = f"{self.speech('conversation')} {number}"
-        log = ui.element("div").classes("talk")
-        web.attributed(log, role="log", aria_label=label, aria_live="polite", tabindex="0")
-        return Column(self.voices, self.speech, log)
-
-    def _message(self) -> None:
-        speech = self.speech
         self.message = ui.textarea(label=speech("message")).props("autogrow outlined rows=2 dir=auto")
         web.attributed(self.message, hint=speech("message_help"), maxlength=str(LONGEST))
         self.message.on(
             "keydown",
-            self._key,
+            lambda event: (self.send if event.args == "Enter" else self.stop)(),
             js_handler="(e) => { if (e.isComposing) return; "
             "if (e.key === 'Enter' && !e.shiftKey) { e.preventDefault(); emit('Enter'); } "
             "if (e.key === 'Escape') emit('Escape'); }",
@@ -173,12 +143,18 @@ class Panel:
         for made in (self.temperature, self.length):
             made.props("inputmode=decimal dir=ltr")
         self.problem = web.alert()
+        self.other.on_value_change(self._show)
+        self._show()
+        ui.context.client.on_disconnect(self.stop)
+
+    def _column(self, number: int) -> Column:
+        label = f"{self.speech('conversation')} {number}"
+        log = ui.element("div").classes("talk")
+        web.attributed(log, role="log", aria_label=label, aria_live="polite", tabindex="0")
+        return Column(self.voices, self.speech, log)
 
     def _show(self) -> None:
         self.columns[1].log.set_visibility(self.other.value in self.voices.names())
-
-    def _key(self, event: Any) -> None:
-        (self.send if event.args == "Enter" else self.stop)()
 
     def send(self) -> None:
         """Asks each chosen model, unless an answer is under way."""
@@ -186,20 +162,17 @@ class Panel:
         if not text or any(column.is_answering for column in self.columns):
             return
         self.problem.set_text("")
-        try:
+        with web.telling(self.speech, self.problem):
             temperature = _number(self.temperature.value, 0, 2)
             length = _number(self.length.value, 1, 4096)
             if self.model.value is None:
                 raise UserError(self.speech("no_models"))
-        except UserError as error:
-            web.tell(self.problem, error, self.speech)
-            return
-        self.message.set_value("")
-        chosen = [str(self.model.value)]
-        if self.other.value in self.voices.names():
-            chosen.append(str(self.other.value))
-        for column, model in zip(self.columns, chosen, strict=False):
-            column.ask(model, text, temperature, int(length))
+            self.message.set_value("")
+            chosen = [str(self.model.value)]
+            if self.other.value in self.voices.names():
+                chosen.append(str(self.other.value))
+            for column, model in zip(self.columns, chosen, strict=False):
+                column.ask(model, text, temperature, int(length))
 
     def stop(self) -> None:
         for column in self.columns:

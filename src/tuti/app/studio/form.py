@@ -12,49 +12,38 @@ from tuti.app.house import all_cards
 from tuti.app.invoke import config_type
 from tuti.app.studio import web
 from tuti.app.studio.fields import Field, build, fields_of
-from tuti.app.studio.place import Place
+from tuti.app.studio.jobs import Place
 from tuti.app.studio.stream import list_runs
-from tuti.app.studio.strings import Language, language
-from tuti.run import Card, RunOptions, UserError
+from tuti.run import RunOptions, UserError
 from tuti.run.card import load
 
-Values = dict[str, Callable[[], Any]]
-"""Field → how to read what is typed in it."""
+Values = Callable[[], dict[str, Any]]
+"""How to read what is typed into some fields, by name."""
 
 
 def register_form(place: Place) -> None:
     """Mounts `/new/<room>/<stage>`."""
 
     @ui.page("/new/{room}/{stage}", dark=None, response_timeout=60)
-    async def form_page(room: str, stage: str, lang: str = "en", preset: str = "") -> None:
-        speech = language(lang)
+    async def form_page(speech: web.Speech, room: str, stage: str, preset: str = "") -> None:
         path = f"/new/{room}/{stage}"
         card = all_cards().get(room)
         if card is None or stage not in card.stages:
             with web.frame(speech, path, speech("not_found")):
                 web.paragraph(f"{room} {stage}")
             return
-        title = f"{room} {stage}" if room != stage else stage
-        with web.frame(speech, path, title):
-            about = {"help": card.stages[stage].help, "presets": card.presets.get(stage, {})}
-            folders = ", ".join(map(str, place.allowed))
-            web.markup(web.filled("form", speech, path=path, folders=folders, **about))
-            try:
-                kind, made = await asyncio.to_thread(_fields, card, stage, preset)
-            except UserError as error:
-                web.tell(web.alert(), error, speech)
-                return
-            _form(place, room, stage, kind, made, speech)
+        with web.frame(speech, path, " ".join(dict.fromkeys([room, stage]))):  # one word where they are one
+            entry, presets = card.stages[stage], card.presets.get(stage, {})
+            folders = ", ".join(map(str, place.folders))
+            about = {"path": path, "help": entry.help, "presets": presets, "folders": folders}
+            web.markup(web.filled("form", speech, **about))
+            with web.telling(speech):
+                kind = config_type(await asyncio.to_thread(entry.load))
+                defaults = load(presets[preset])() if preset in presets else None
+                _form(place, room, stage, kind, fields_of(kind, defaults), speech)
 
 
-def _fields(card: Card, stage: str, preset: str) -> tuple[type, list[Field]]:
-    kind = config_type(card.stages[stage].load())
-    targets = card.presets.get(stage, {})
-    defaults = load(targets[preset])() if preset in targets else None
-    return kind, fields_of(kind, defaults)
-
-
-def _form(place: Place, room: str, stage: str, kind: type, made: list[Field], speech: Language) -> None:
+def _form(place: Place, room: str, stage: str, kind: type, made: list[Field], speech: web.Language) -> None:
     known = [str(run.folder) for run in list_runs(place.runs)] + [str(f) for f in place.folders]
     read = _inputs(made, known, speech)
     name = _text(speech("run_name"), speech("run_name_help"), "")
@@ -63,18 +52,14 @@ def _form(place: Place, room: str, stage: str, kind: type, made: list[Field], sp
 
     async def start() -> None:
         problem.set_text("")
-        values = {key: get() for key, get in read.items()}
-        try:
+        with web.telling(speech, problem):
             folder = place.runs / _run_name(str(name.value or ""), room, stage)
             if not str(seed.value or "0").strip().isdecimal():
                 raise UserError(f"seed is {seed.value!r}", hint="give a whole number")
             options = RunOptions(out=folder, seed=int(seed.value or 0))
-            config = await asyncio.to_thread(build, kind, made, values, place.allowed)
+            config = await asyncio.to_thread(build, kind, made, read(), place.folders)
             place.jobs.start(room, stage, config, options)
-        except (UserError, OSError) as error:
-            web.tell(problem, error, speech)
-            return
-        ui.navigate.to(web.address(f"/runs/{folder.name}", speech))
+            ui.navigate.to(web.address(f"/runs/{folder.name}", speech))
 
     web.button(speech("start"), start)
 
@@ -83,18 +68,18 @@ def _run_name(given: str, room: str, stage: str) -> str:
     """A plain folder's name."""
     name = given.strip()
     if not name:
-        head = stage if room == stage else f"{room}-{stage}"
-        return f"{head}-{time.strftime('%Y%m%d-%H%M%S')}"
+        return "-".join(dict.fromkeys([room, stage, time.strftime("%Y%m%d-%H%M%S")]))
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
         raise UserError(f"{name!r} is no name for a run", hint="letters, digits, hyphens, dots, no slashes")
     return name
 
 
-def _inputs(made: list[Field], known: list[str], speech: Language) -> Values:
-    return {each.name: _input(each, known, speech) for each in made}
+def _inputs(made: list[Field], known: list[str], speech: web.Language) -> Values:
+    reads = {each.name: _input(each, known, speech) for each in made}
+    return lambda: {name: read() for name, read in reads.items()}
 
 
-def _input(each: Field, known: list[str], speech: Language) -> Callable[[], Any]:
+def _input(each: Field, known: list[str], speech: web.Language) -> Callable[[], Any]:
     """One field with its help; returns how to read it."""
     label = each.name.replace("_", " ") + (f" ({speech('required')})" if each.required else "")
     if each.choices:
@@ -125,7 +110,7 @@ def _text(label: str, help: str, value: str) -> ui.input:
     return web.attributed(ui.input(label=label, value=value).classes("field"), hint=help, dir="ltr")
 
 
-def _variant(each: Field, select: ui.select, known: list[str], speech: Language) -> Callable[[], Any]:
+def _variant(each: Field, select: ui.select, known: list[str], speech: web.Language) -> Callable[[], Any]:
     """The fields of each dataclass that can be chosen, of which those of the chosen one are shown."""
     groups: dict[str, ui.element] = {}
     reads: dict[str, Values] = {}
@@ -136,13 +121,9 @@ def _variant(each: Field, select: ui.select, known: list[str], speech: Language)
 
     def show() -> None:
         for name, group in groups.items():
-            group.set_visibility(name == select.value and bool(reads[name]))
+            group.set_visibility(name == select.value and bool(each.variants[name]))
 
     select.on_value_change(show)
     show()
 
-    def read() -> dict[str, Any]:
-        chosen = str(select.value)
-        return {"type": chosen} | {key: get() for key, get in reads[chosen].items()}
-
-    return read
+    return lambda: {"type": str(select.value)} | reads[str(select.value)]()

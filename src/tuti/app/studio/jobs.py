@@ -1,4 +1,4 @@
-"""Stages started from a page: each in a process group of its own, its output kept in the run's log."""
+"""What a Studio has to do with; stages started from it, each in a process group of its own and with a log."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuti.app.studio.voices import Voices
 from tuti.run import Run, RunOptions, UserError
 from tuti.run.directory import read_config
 
@@ -36,21 +37,8 @@ class Job:
     def is_running(self) -> bool:
         return self.code is None
 
-    def stop(self) -> None:
-        """As Ctrl-C would: the run stays resumable."""
-        self._signal(signal.SIGINT)
-
-    def end(self, patience: float = 5.0) -> None:
-        """Interrupts, then kills what has not gone."""
-        self.stop()
-        try:
-            self.process.wait(patience)
-        except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
-            self.process.wait()
-
-    def _signal(self, number: int) -> None:
-        """To the whole group; a process that has been waited for has none any more."""
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """As Ctrl-C would: the run stays resumable. A process that has been waited for has no group."""
         if self.is_running:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
@@ -81,37 +69,53 @@ class Jobs:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
                 env=os.environ | {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1"},
             )
-        job = self.started[folder] = Job(folder, process)
-        return job
+        self.started[folder] = Job(folder, process)
+        return self.started[folder]
 
     def find(self, folder: Path) -> Job | None:
         """The job that writes this run, if this server started one."""
         return self.started.get(folder.resolve())
 
     def end(self) -> None:
-        """Interrupts all; called when the server stops."""
-        running = [job for job in self.started.values() if job.is_running]
-        for job in running:
-            job.stop()
+        """Interrupts all, and kills what has not gone in time; called when the server stops."""
         until = time.monotonic() + 8
+        for job in (running := self._running()):
+            job.stop()
         for job in running:
-            job.end(max(0.1, until - time.monotonic()))
+            try:
+                job.process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                job.stop(signal.SIGKILL)
+                job.process.wait()
+
+    def _running(self) -> list[Job]:
+        return [job for job in self.started.values() if job.is_running]
 
     def _check_free(self) -> None:
-        running = sum(job.is_running for job in self.started.values())
-        if running >= self.limit:
+        if (running := len(self._running())) >= self.limit:
             raise UserError(
                 f"{running} stages are running already, this server starts at most {self.limit}",
                 hint="wait until one has finished, or stop one",
             )
 
 
-def read_tail(path: Path, size: int = TAIL) -> str:
+@dataclass(frozen=True)
+class Place:
+    """One Studio."""
+
+    runs: Path
+    folders: tuple[Path, ...]
+    """Where forms may read, that of the runs among them"""
+    jobs: Jobs
+    voices: Voices
+
+
+def read_tail(path: Path) -> str:
     """The last lines of a text file, without colours; a line that overwrites itself as it ended."""
     try:
         with open(path, "rb") as file:
             end = file.seek(0, os.SEEK_END)
-            file.seek(max(0, end - size))
+            file.seek(max(0, end - TAIL))
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return ""

@@ -1,47 +1,66 @@
-"""Puts the pages on a FastAPI app, and serves them."""
+"""Puts all pages on the FastAPI app of the API: the gallery of rooms, what cards bring along, the rest."""
 
-import contextlib
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 from nicegui import app as pages
 from nicegui import ui
 
-from tuti.app.api import create_app
-from tuti.app.serve import listen, run
-from tuti.app.studio.chat import register_chat
-from tuti.app.studio.demo import register_demo
+from tuti.app.house import all_cards
+from tuti.app.studio import web
+from tuti.app.studio.chat import Panel
 from tuti.app.studio.form import register_form
-from tuti.app.studio.gallery import register_gallery
-from tuti.app.studio.jobs import Jobs
-from tuti.app.studio.place import Place, Voices
+from tuti.app.studio.jobs import Jobs, Place
 from tuti.app.studio.runs import register_runs
 from tuti.app.studio.stream import find_run
-from tuti.app.studio.voices import RunVoices
+from tuti.app.studio.voices import Voices
 from tuti.pipelines.report import report_page
-from tuti.run import UserError
+from tuti.run import Card, UserError
+from tuti.run.card import load
 from tuti.ui import escape
 
-PORT = 8000
+RENEWED = 2.0
+"""Seconds between two looks at what a card's page shows"""
 
 
 def mount_studio(
-    app: FastAPI, runs: Path = Path("runs"), folders: Sequence[Path] = (), *, voices: Voices | None = None,
-    demo: Path | None = None,
+    app: FastAPI, runs: Path, folders: Sequence[Path] = (), *, demo: Path | None = None
 ) -> Place:
-    """Adds Studio's pages below `/`, after the routes that the app has; once a process.
+    """Adds Studio's pages below `/`, after the routes of the API that `create_app` made; once a process.
 
-    Forms read only `runs` and `folders`. The jobs of the place (`app.state.place`, too) end with the server;
-    the caller ends them where its shutdown is skipped (a second Ctrl-C).
+    Forms read only `runs` and `folders`; `demo`: the run that `/demo` follows. The jobs of the place
+    (`app.state.place`, too) end with the server; the caller ends them where its shutdown is skipped (a
+    second Ctrl-C).
     """
-    place = app.state.place = Place(runs, tuple(folders), Jobs(), voices or RunVoices(runs))
-    _reports(app, place)
-    for register in (register_gallery, register_runs, register_form, register_chat):
-        register(place)
-    if demo is not None:
-        register_demo(place, demo)
+    place = Place(runs, (runs, *folders), Jobs(), Voices(runs, app.state.api.served))
+    app.state.place = place
+
+    @app.get("/runs/{name}/report", include_in_schema=False)
+    def report(name: str) -> HTMLResponse:
+        """The report of a run as it stands now."""
+        try:
+            return HTMLResponse(report_page(find_run(place.runs, name)))
+        except UserError as error:
+            return HTMLResponse(f"<!DOCTYPE html><title>Tuti</title><pre>{escape(error)}</pre>", 404)
+
+    @ui.page("/", dark=None)
+    def gallery_page(speech: web.Speech) -> None:
+        with web.frame(speech, "/", speech("rooms")):
+            web.markup(web.filled("cards", speech, cards=all_cards(), below=_below))
+
+    @ui.page("/chat", dark=None)
+    def chat_page(speech: web.Speech, model: str = "", other: str = "") -> None:
+        with web.frame(speech, "/chat", speech("chat")):
+            Panel(place.voices, speech, model, other)
+
+    for name, card in all_cards().items():
+        for path, target in card.pages.items():
+            _mount(_below(name, path), target, card, place)
+    register_runs(place, demo)
+    register_form(place)
     # A `finally` around the server is not enough: uvicorn passes SIGTERM on, which ends the process there.
     pages.on_shutdown(place.jobs.end)
     ui.run_with(
@@ -51,24 +70,30 @@ def mount_studio(
     return place
 
 
-def _reports(app: FastAPI, place: Place) -> None:
-    @app.get("/runs/{name}/report", include_in_schema=False)
-    def report(name: str) -> HTMLResponse:
-        """The report of a run as it stands now."""
-        try:
-            return HTMLResponse(report_page(find_run(place.runs, name)))
-        except UserError as error:
-            return HTMLResponse(f"<!DOCTYPE html><title>Tuti</title><pre>{escape(error)}</pre>", 404)
+def _below(name: str, path: str) -> str:
+    return f"/{name}/{path.strip('/')}".rstrip("/")
 
 
-def serve_demo(run_folder: Path, port: int = PORT) -> None:
-    """Serves `/demo` on 127.0.0.1 and, once its address is printed, teaches: until interrupted.
-
-    `run_folder` holds a run's config (`Run.create`), which `tuti … --resume --out run_folder` goes on
-    with.
+def _mount(path: str, target: str, card: Card, place: Place) -> None:
+    """A card's page is a function `(runs, query) -> parts of markup`, made with `tuti.ui`; it is called again
+    while somebody looks, and parts that have changed are renewed. `query` is the address's, with `lang`.
     """
-    with contextlib.closing(listen("127.0.0.1", port)) as listening:
-        app = create_app([])
-        jobs = mount_studio(app, run_folder.parent, demo=run_folder).jobs
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}/demo"
-        run(app, listening, address, lambda: jobs.resume(run_folder))
+
+    @ui.page(path, dark=None, response_timeout=60)
+    async def card_page(request: Request, speech: web.Speech) -> None:
+        query = {name: value for name, value in request.query_params.items() if name.isidentifier()}
+        kept = {name: value for name, value in query.items() if name != "lang"}
+        query["lang"] = speech.code
+        with web.frame(speech, path, card.title, **kept):
+            shown: list[ui.html] = []
+            inside = ui.element("div")
+
+            async def refresh() -> None:
+                parts = await asyncio.to_thread(lambda: list(load(target)(place.runs, query)))
+                with inside:
+                    shown.extend(web.markup("") for _ in parts[len(shown) :])
+                for number, part in enumerate(shown):
+                    part.set_content(parts[number] if number < len(parts) else "")
+
+            await refresh()
+            ui.timer(RENEWED, refresh, immediate=False)

@@ -1,4 +1,4 @@
-"""The list of runs and the page of one: curves, samples and output, as they come."""
+"""The list of runs, and the pages of one and of the demo: curves, samples and output, as they come."""
 
 import json
 from pathlib import Path
@@ -7,59 +7,56 @@ from nicegui import ui
 
 from tuti import ui as widgets
 from tuti.app.studio import web
-from tuti.app.studio.jobs import LOG, read_tail
-from tuti.app.studio.place import Place
+from tuti.app.studio.chat import Panel
+from tuti.app.studio.jobs import LOG, Place, read_tail
 from tuti.app.studio.stream import Watch, find_run, list_runs, model_of, state_of
-from tuti.app.studio.strings import Language, language
-from tuti.run import UserError
 from tuti.run.directory import read_config
+from tuti.run.lineage import Json
 
 SECONDS = 1.0
 """Between two looks at the disk."""
 LIVE = 3
 """Running runs whose curves the list shows."""
+LARGE = 60_000_000
+"""Parameters from which a model is described as a large one."""
 
 
-def register_runs(place: Place) -> None:
-    """Mounts `/runs` and `/runs/<name>`."""
+def register_runs(place: Place, demo: Path | None) -> None:
+    """Mounts `/runs`, `/runs/<name>` and, where there is such a run, `/demo`, which follows it."""
 
     @ui.page("/runs", dark=None)
-    def list_page(lang: str = "en") -> None:
-        speech = language(lang)
+    def list_page(speech: web.Speech) -> None:
         with web.frame(speech, "/runs", speech("runs")):
             web.paragraph(speech("runs_lead"))
-            _list(place, speech)
+            table, curves = web.markup(""), web.markup("")
+        watches: dict[Path, Watch] = {}
+
+        def refresh() -> None:
+            found = list_runs(place.runs)
+            rows = [(run, _state(place, run.folder, run.state)) for run in found]
+            table.set_content(web.filled("runs", speech, rows=rows))
+            live = [run for run in found if run.state == "running"][:LIVE]
+            if any([watches.setdefault(run.folder, Watch(run.folder)).read() for run in live]):
+                drawn: list[str] = []
+                for run in live:
+                    charts = widgets.training_charts(watches[run.folder].stages(), x_label=speech("step"))
+                    drawn += [f"<h2>{widgets.inline(run.folder.name)}</h2>{chart}" for chart in charts[-1:]]
+                curves.set_content("".join(drawn))
+
+        refresh()
+        ui.timer(2 * SECONDS, refresh)
 
     @ui.page("/runs/{name}", dark=None)
-    def one_page(name: str, lang: str = "en") -> None:
-        speech = language(lang)
-        with web.frame(speech, f"/runs/{name}", name):
-            try:
-                folder = find_run(place.runs, name)
-            except UserError as error:
-                web.tell(web.alert(), error, speech)
-                return
-            run_page(place, folder, speech)
+    def one_page(speech: web.Speech, name: str) -> None:
+        with web.frame(speech, f"/runs/{name}", name), web.telling(speech):
+            run_page(place, find_run(place.runs, name), speech)
 
+    if demo is not None:
 
-def _list(place: Place, speech: Language) -> None:
-    table, curves = web.markup(""), web.markup("")
-    watches: dict[Path, Watch] = {}
-
-    def refresh() -> None:
-        found = list_runs(place.runs)
-        rows = [(run, _state(place, run.folder, run.state)) for run in found]
-        table.set_content(web.filled("runs", speech, rows=rows))
-        live = [run for run in found if run.state == "running"][:LIVE]
-        if any([watches.setdefault(run.folder, Watch(run.folder)).read() for run in live]):
-            drawn: list[str] = []
-            for run in live:
-                charts = widgets.training_charts(watches[run.folder].stages(), x_label=speech("step"))
-                drawn += [f"<h2>{widgets.inline(run.name)}</h2>{chart}" for chart in charts[-1:]]
-            curves.set_content("".join(drawn))
-
-    refresh()
-    ui.timer(2 * SECONDS, refresh)
+        @ui.page("/demo", dark=None)
+        def demo_page(speech: web.Speech) -> None:
+            with web.frame(speech, "/demo", speech("demo_title")):
+                follow(place, demo, speech)
 
 
 def _state(place: Place, folder: Path, state: str) -> str:
@@ -72,15 +69,12 @@ def _state(place: Place, folder: Path, state: str) -> str:
     return "unfinished" if state == "running" else state
 
 
-def run_page(place: Place, folder: Path, speech: Language) -> None:
+def run_page(place: Place, folder: Path, speech: web.Language) -> None:
     """Everything about one run, renewed while it grows."""
-    watch = Watch(folder)
 
     def resume() -> None:
-        try:
+        with web.telling(speech, problem):
             place.jobs.resume(folder)
-        except UserError as error:
-            web.tell(problem, error, speech)
 
     def stop() -> None:
         if job := place.jobs.find(folder):
@@ -91,7 +85,7 @@ def run_page(place: Place, folder: Path, speech: Language) -> None:
         stopping = web.button(speech("stop_run"), stop, flat=True)
         resuming = web.button(speech("resume"), resume, flat=True)
     problem = web.alert()
-    live = LiveRun(watch, speech)
+    live = LiveRun(folder, speech)
     web.heading(speech("output"))
     output = web.said(speech("none_yet"), "said code")
     web.heading(speech("configuration"))
@@ -99,8 +93,7 @@ def run_page(place: Place, folder: Path, speech: Language) -> None:
     web.markup(widgets.folded(folder.name, widgets.block(plain, "code")))
 
     def refresh() -> None:
-        while watch.read():
-            live.show()
+        live.show()
         output.set_text(widgets.visible(read_tail(folder / LOG) or speech("none_yet")))
         state, job = _state(place, folder, state_of(folder)), place.jobs.find(folder)
         has_model = model_of(folder) is not None
@@ -115,8 +108,8 @@ def run_page(place: Place, folder: Path, speech: Language) -> None:
 class LiveRun:
     """The part of a page that follows the events of a run: progress, curves, the newest sample."""
 
-    def __init__(self, watch: Watch, speech: Language) -> None:
-        self.watch, self.speech = watch, speech
+    def __init__(self, folder: Path, speech: web.Language) -> None:
+        self.watch, self.speech = Watch(folder), speech
         self.progress = web.paragraph("", "quiet")
         web.heading(speech("curves"))
         self.curves = web.markup("")
@@ -125,14 +118,65 @@ class LiveRun:
         self.sample = web.attributed(web.said(speech("none_yet"), "said limited"), tabindex="0")
 
     def show(self) -> None:
-        if step := self.watch.last("step"):
-            name, event = step
-            values = {key: widgets.figure(event.get(key)) for key in ("step", "steps", "loss")}
-            self.progress.set_text(self.speech("progress", stage=name, **values))
-        stages = self.watch.stages()
-        self.curves.set_content(widgets.charts(stages, x_label=self.speech("step")))
-        if sample := self.watch.last("sample"):
-            name, event = sample
-            self.where.set_text(self.speech("sample_at", stage=name, step=event.get("step")))
-            asked = f"{event['prompt']}\n⟫ " if event.get("prompt") else ""
-            self.sample.set_text(widgets.visible(f"{asked}{event.get('text')}"))
+        """Shows what is new."""
+        while self.watch.read():
+            if step := self.watch.last("step"):
+                name, event = step
+                values = {key: widgets.figure(event.get(key)) for key in ("step", "steps", "loss")}
+                self.progress.set_text(self.speech("progress", stage=name, **values))
+            stages = self.watch.stages()
+            self.curves.set_content(widgets.charts(stages, x_label=self.speech("step")))
+            if sample := self.watch.last("sample"):
+                name, event = sample
+                self.where.set_text(self.speech("sample_at", stage=name, step=event.get("step")))
+                asked = f"{event['prompt']}\n⟫ " if event.get("prompt") else ""
+                self.sample.set_text(widgets.visible(f"{asked}{event.get('text')}"))
+
+
+def follow(place: Place, folder: Path, speech: web.Language) -> None:
+    """One visitor's view of a teaching: the plan, then the live curve and samples, then the chat."""
+    state = web.attributed(web.paragraph(""), role="status")
+    problem = web.alert()
+    planned = web.markup("")
+    talk = ui.element("section")
+    live = LiveRun(folder, speech)
+    with ui.element("details"):
+        web.paragraph(speech("output"), tag="summary")
+        output = web.said("", "said code")
+    report = web.markup(web.filled("report", speech, run=folder.name))
+    panels: list[Panel] = []
+
+    def refresh() -> None:
+        live.show()
+        output.set_text(widgets.visible(read_tail(folder / LOG)))
+        plan = _plan(live.watch)
+        planned.set_content(_shown(plan, speech) if plan else "")
+        if not panels and model_of(folder) is not None:
+            with talk:
+                web.heading(speech("chat"))
+                panels.append(Panel(place.voices, speech, folder.name, ""))
+        state.set_text(speech("demo_ready") if panels else "" if plan else speech("demo_wait"))
+        job, is_done = place.jobs.find(folder), (folder / "report.html").exists()
+        report.set_visibility(is_done)
+        if job is not None and job.code and not is_done:
+            problem.set_text(speech("demo_failed"))
+
+    refresh()
+    ui.timer(SECONDS, refresh)
+
+
+def _plan(watch: Watch) -> Json | None:
+    """As it was told in the events, else as the config had it from the first."""
+    if found := watch.last("plan"):
+        return found[1]
+    config: Json = {} if watch.last("stage") is None else read_config(watch.folder)["config"]
+    return config.get("plan")
+
+
+def _shown(plan: Json, speech: web.Language) -> str:
+    parameters, bits = (widgets.number(plan.get(name)) or 0.0 for name in ("parameters", "bits_per_byte"))
+    stages: Json = plan.get("seconds") or {}
+    seconds = widgets.number(stages.get("pretrain")) or 0.0
+    size = "large" if parameters >= LARGE else "small"
+    about = {"parameters": parameters, "bits": bits, "seconds": seconds, "steps": plan.get("steps")}
+    return web.filled("plan", speech, size=size, **about)

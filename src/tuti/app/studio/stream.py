@@ -5,13 +5,12 @@ import time
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from tuti.run import UserError, finished
 from tuti.run.directory import events_in, read_config, read_object
+from tuti.run.lineage import Json
 from tuti.ui import number
 
-Json = dict[str, Any]
 QUIET = 60.0
 """Seconds after which a run that writes nothing is taken to be left."""
 STEP = 2 << 20
@@ -30,11 +29,8 @@ class Tail:
     def read(self) -> bool:
         """Takes what was appended; whether there was anything."""
         try:
-            size = self.path.stat().st_size
-            if size < self.offset:  # begun anew
+            if self.path.stat().st_size < self.offset:  # begun anew
                 self.offset, self.rest, self.events = 0, b"", []
-            if size == self.offset:
-                return False
             with open(self.path, "rb") as file:
                 file.seek(self.offset)
                 found = file.read(STEP)
@@ -43,7 +39,7 @@ class Tail:
         self.offset += len(found)
         *lines, self.rest = (self.rest + found).split(b"\n")
         self.events += events_in(lines)
-        return True
+        return bool(found)
 
 
 class Watch:
@@ -79,11 +75,6 @@ class Listed:
     stage: str
     state: str
     changed: float
-
-    @property
-    def name(self) -> str:
-        """The folder's name: how pages address it."""
-        return self.folder.name
 
     @property
     def when(self) -> str:

@@ -1,22 +1,56 @@
-"""The frame of every page, and the few NiceGUI calls that need care: the one place that wraps them."""
+"""The frame of every page, its words in English and Persian, and the few NiceGUI calls that need care."""
 
 import copy
+import tomllib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlencode
 
+from fastapi import Depends
 from nicegui import ui
 
 from tuti import ui as widgets
-from tuti.app.studio.strings import LANGUAGES, Language
+from tuti.pipelines.report import abilities
 from tuti.run import UserError
 from tuti.ui.template import templates
 
-LAYOUT = Path(__file__).with_name("studio.css").read_text("utf-8")
-_PAGES = templates(Path(__file__).parent)
+_HERE = Path(__file__).parent
+_PAGES = templates(_HERE)
+LAYOUT = (_HERE / "studio.css").read_text("utf-8")
 E = TypeVar("E", bound=ui.element)
+
+
+@dataclass(frozen=True)
+class Language:
+    """One language of the interface."""
+
+    code: str
+    strings: dict[str, str]
+
+    def __call__(self, key: str, **values: object) -> str:
+        """The string of this name, its places filled."""
+        return self.strings[key].format(**values)
+
+
+_SAID: dict[str, dict[str, str]] = tomllib.loads((_HERE / "strings.toml").read_text("utf-8"))
+for _size, _parameters in (("small", 1), ("large", 10**9)):  # whose English is the report's
+    for _what, _told in zip(("can", "cannot"), abilities(_parameters), strict=True):
+        _SAID[f"what_{_size}_{_what}"]["en"] = _told
+LANGUAGES = {
+    code: Language(code, {name: said[code] for name, said in _SAID.items()}) for code in ("en", "fa")
+}
+
+
+def language(lang: str = "en") -> Language:
+    """The language of this code, English for any other."""
+    return LANGUAGES.get(lang, LANGUAGES["en"])
+
+
+Speech = Annotated[Language, Depends(language)]
+"""The language that a page's address asks for"""
 
 
 def address(path: str, language: Language, /, **query: str) -> str:
@@ -84,6 +118,15 @@ def button(text: str, action: Callable[[], Any] | None, *, flat: bool = False) -
 def alert() -> ui.label:
     """Where an error is told; empty until then, read out when it comes."""
     return attributed(said("", "alert"), role="alert")
+
+
+@contextmanager
+def telling(language: Language, place: ui.label | None = None) -> Generator[None]:
+    """Shows an error that ends what is inside; in an alert of its own if there is no place for it."""
+    try:
+        yield
+    except (UserError, OSError) as error:
+        tell(alert() if place is None else place, error, language)
 
 
 def tell(place: ui.label, error: Exception, language: Language) -> None:

@@ -23,13 +23,15 @@ from tuti.app.studio import stream
 from tuti.app.studio.fields import build, fields_of, inside, parse
 from tuti.app.studio.form import _run_name
 from tuti.app.studio.jobs import LOG, Job, Jobs, read_tail
-from tuti.app.studio.strings import ENGLISH, LANGUAGES, PERSIAN
-from tuti.app.studio.voices import RunVoices
+from tuti.app.studio.voices import Voices
+from tuti.app.studio.web import LANGUAGES
 from tuti.app.tests.wordy import ENGLISH as SPOKEN_ENGLISH
 from tuti.app.tests.wordy import PERSIAN as SPOKEN_PERSIAN
 from tuti.app.tests.wordy import save_wordy
 from tuti.infer import load_model
 from tuti.run import Run, RunOptions, UserError, atomic_link
+
+ENGLISH, PERSIAN = (LANGUAGES[code].strings for code in ("en", "fa"))
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def test_runs_are_addressed_by_name_alone(tmp_path: Path) -> None:
     for name in ("..", ".", "", "good/..", "../out", "/etc", "a\0", "link", "absent"):
         with pytest.raises(UserError):
             stream.find_run(runs, name)
-    assert [run.name for run in stream.list_runs(runs)] in (["good", "link"], ["link", "good"])
+    assert [run.folder.name for run in stream.list_runs(runs)] in (["good", "link"], ["link", "good"])
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "a b", "<b>"])
@@ -271,9 +273,9 @@ def test_jobs_are_few_and_end_with_the_server(
 SERVE_DEMO = """
 import sys
 from pathlib import Path
-from tuti.app.studio import serve_demo
+from tuti.app.serve import Demo, demo
 sys.executable = sys.argv[2]
-serve_demo(Path(sys.argv[1]), 0)
+demo(Demo(out=Path(sys.argv[1]), port=0))
 """
 
 
@@ -314,7 +316,7 @@ def test_a_model_promoted_later_speaks_from_then_on(tmp_path: Path) -> None:
     for name, text in (("one", SPOKEN_PERSIAN), ("two", SPOKEN_ENGLISH)):
         save_wordy(tmp_path / "made", name, text, ends=True)
     run = Run.create("tests", "job", None, RunOptions(out=tmp_path / "runs" / "job"))
-    voices = RunVoices(tmp_path / "runs")
+    voices = Voices(tmp_path / "runs", {})
     assert voices.names() == []
 
     async def said() -> str:
@@ -363,7 +365,6 @@ def test_both_languages_say_the_same_things() -> None:
         )
         assert re.search("[\u0600-\u06ff]", PERSIAN[name]), name
         assert not re.search("[يك]", PERSIAN[name]), f"{name}: Arabic letters in Persian"
-    assert LANGUAGES["fa"].direction == "rtl"
 
 
 def test_every_string_that_a_page_asks_for_exists() -> None:

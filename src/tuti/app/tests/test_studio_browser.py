@@ -40,8 +40,8 @@ serve(Serve(port=0, runs=Path(sys.argv[1])))
 DEMO = """
 import sys
 from pathlib import Path
-from tuti.app.studio import serve_demo
-serve_demo(Path(sys.argv[1]), 0)
+from tuti.app.serve import Demo, demo
+demo(Demo(out=Path(sys.argv[1]), port=0))
 """
 DIRECTION = "element => getComputedStyle(element).direction"
 WAIT = 30_000

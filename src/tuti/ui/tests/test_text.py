@@ -3,15 +3,14 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuti.ui import block, escape, facts, figure, folded, inline, page, paragraph, section, table
-from tuti.ui.page import STYLE
+from tuti.ui import STYLE, Section, block, escape, facts, figure, folded, inline, page, paragraph, table
 from tuti.ui.tests.reading import Reader
 
 HOSTILE = "<script>alert(1)</script>\" ' onload=x </pre></td> &lt; \u202egnp.exe \u2066\x00\ud800"
 
 
 def test_markup_in_a_text_stays_text() -> None:
-    shown = Reader(page(HOSTILE, paragraph(HOSTILE), [section("a", HOSTILE, block(HOSTILE))]))
+    shown = Reader(page(HOSTILE, paragraph(HOSTILE), [Section("a", HOSTILE, block(HOSTILE))]))
     shown.check_alone()
     assert "<script>alert(1)</script>" in "".join(shown.text)
 
@@ -77,7 +76,7 @@ def test_the_style_sheet_works_in_both_directions_and_loads_nothing() -> None:
 
 def test_a_page_right_to_left() -> None:
     read = Reader(
-        page("عنوان", "", [section("a", "بخش", paragraph("x"))], language="fa", direction="rtl")
+        page("عنوان", "", [Section("a", "بخش", paragraph("x"))], language="fa", direction="rtl")
     )
     assert read.named("html") == [{"lang": "fa", "dir": "rtl"}]
     assert read.named("main")[0]["id"] == "content"
@@ -87,5 +86,5 @@ def test_a_page_right_to_left() -> None:
 
 
 def test_empty_sections_are_left_out() -> None:
-    made = page("t", "", [section("a", "A"), section("b", "B", paragraph("x"))])
+    made = page("t", "", [Section("a", "A"), Section("b", "B", paragraph("x"))])
     assert 'id="a"' not in made and 'id="b"' in made
