@@ -5,13 +5,9 @@ over the weights, reads a chunk of waiting prompts (of one that is long, or some
 that a long prompt delays the others by that and no more. Prompts take turns, the least recently
 served first.
 
-The cache's slots are numbered so that answers under way hold 0 … ready - 1 and prompts being read
-follow: the decoding step reads its keys in place, and whoever leaves is replaced by the last.
-
-Memory is limited in tokens that all texts hold together, in pages. A request enters when there is room
-for what it says; when answers have grown beyond the limit, the youngest goes back into the queue and is
-later read again. What room is left, up to a quarter of the limit, holds the beginnings of texts
-(prefixes.py): a prompt is read from where it departs from what was read before.
+Memory is limited (slots.py). A request enters when there is room for what it says; when answers have grown
+beyond the limit, the youngest goes back into the queue and is later read again. A prompt is read from where
+it departs from what was read before.
 
 What one request gets does not depend on its company, nor on what was read before: its draws come from
 its own source, and on a CPU a token gets the same bits in any batch, after any beginning and behind any
@@ -27,16 +23,16 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterable, Sequence
-from functools import partial
 from itertools import accumulate
 
 import torch
 
 from tuti.infer.generate import Model, Token
 from tuti.infer.grammar import constrain
-from tuti.infer.prefixes import PAGE, Prefixes
+from tuti.infer.prefixes import PAGE
 from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket
 from tuti.infer.sampling import Sampling, sample, top_logprobs
+from tuti.infer.slots import Slots
 from tuti.infer.speculative import Draft, Text
 from tuti.infer.spelling import Spelling
 from tuti.run import UserError
@@ -65,19 +61,12 @@ class Engine:
         `draft`: guesses how answers go on; it knows as many texts as there are slots.
         """
         self.model, self.tokenizer, self.chunk, self._draft = model, tokenizer, chunk, draft
-        one = model.cache(1, 1)
-        affordable = memory // one.bytes
-        fits = affordable if one.grows else affordable // (slots + 1)
-        self.length = min(length or max(1, fits), model.config.context)
-        self._most_tokens = max(affordable, _paged(self.length + 1))
-        self._prefixes = Prefixes(model.cache(max(1, self._most_tokens // 4 // PAGE), PAGE))
+        self._slots = Slots(model, slots, length, memory)
+        self.length = self._slots.length
         self.counters = Counters()
         self._spelling = Spelling(tokenizer, model.config.vocab)
-        self._cache = model.cache(slots + 1, self.length)  # one spare, to exchange two slots
-        self._slots, self.most_waiting = slots, waiting
+        self.most_waiting = waiting
         self._queue: deque[Ticket] = deque()
-        self._live: list[Ticket] = []  # by slot
-        self._ready = 0
         self._turn = 0  # chunks read
         self._out: list[tuple[Ticket, Event]] = []
         self._changed = threading.Condition()
@@ -152,7 +141,7 @@ class Engine:
     def _run(self) -> None:
         while not self._closed:
             with self._changed:
-                if not (self._queue or self._live):
+                if not (self._queue or self._slots.live):
                     self._changed.wait(IDLE_SECONDS)
             start = time.monotonic()
             try:
@@ -163,20 +152,17 @@ class Engine:
             self._deliver()
             self.counters.busy_seconds += time.monotonic() - start
         with self._changed:
-            self._live += self._queue
+            waiting = [*self._queue]
             self._queue.clear()
-        self._fail()
+        self._fail(waiting)
         self._deliver()
 
-    def _fail(self) -> None:
-        for slot, ticket in enumerate(self._live):
+    def _fail(self, waiting: Sequence[Ticket] = ()) -> None:
+        for ticket in [*self._slots.live, *waiting]:
             self.counters.failed += 1
             ticket.done = True
             self._out.append((ticket, Finish("error")))
-            if slot < self._slots:
-                self._cache.free(slot)
-        self._prefixes.shrink(0)
-        self._live, self._ready = [], 0
+        self._slots.clear()
 
     def _step(self) -> None:
         self._leave()
@@ -185,74 +171,34 @@ class Engine:
             self.counters.cancelled += len(self._queue) - len(staying)
             self._queue = deque(staying)
             self._make_room()
-            self.counters.running = len(self._live)
+            self.counters.running = len(self._slots.live)
             self.counters.waiting = len(self._queue)
-        if not self._live:
+        if not self._slots.live:
             return
         self.counters.steps += 1
         reading: list[Ticket] = []
         rows = 0
-        for ticket in sorted(self._live[self._ready :], key=lambda ticket: ticket.turn):
+        for ticket in sorted(self._slots.reading, key=lambda ticket: ticket.turn):
             if rows >= self.chunk:
                 break
             if not (ticket.request.score or ticket.read % PAGE):  # a score needs every logit
-                self._recall(ticket)
+                found = self._slots.recall(ticket)
+                self.counters.cached_tokens += 0 if ticket.made else found
             reading.append(ticket)
             rows += len(self._part(ticket))
-        self._guess(self._live[: self._ready])
-        self._pass([*self._live[: self._ready], *reading])
+        self._guess(self._slots.answering)
+        self._pass([*self._slots.answering, *reading])
         self._leave()
-        self.counters.running = len(self._live)
+        self.counters.running = len(self._slots.live)
 
     def _make_room(self) -> None:
-        """Admits who waits while memory lasts, sets the youngest back (no score: it would be told twice)."""
-        held, room = self._held(), self._most_tokens
-        while held > room:
-            slots = [slot for slot, ticket in enumerate(self._live) if not ticket.request.score]
-            if not slots or len(self._live) == 1:
-                break
-            slot = max(slots, key=lambda slot: self._live[slot].number)
-            ticket = self._live[slot]
-            held -= _paged(len(ticket.ids))
-            self._remove(slot)
-            ticket.read = 0
+        """Admits who waits while memory lasts; where answers outgrew it, the youngest waits again."""
+        while (ticket := self._slots.evict()) is not None:
             self._queue.appendleft(ticket)
             self.counters.preempted += 1
-        while self._queue and len(self._live) < self._slots:
-            held += _paged(len(self._queue[0].ids))
-            if held > room:
-                break
-            self._live.append(self._queue.popleft())
-        self._prefixes.shrink(self._room_beside(self._held()))
-
-    def _room_beside(self, held: int) -> int:
-        """Tokens of texts that may be known beside those that live ones hold.
-
-        A quarter of all: what a server takes should be known after its first minutes, not after hours.
-        """
-        return min(self._most_tokens - held, self._most_tokens // 4)
-
-    def _held(self) -> int:
-        """Tokens that the live texts have room for."""
-        return sum(_paged(len(ticket.ids)) for ticket in self._live)
-
-    def _recall(self, ticket: Ticket) -> None:
-        """Puts what is known of the text into its slot.
-
-        Two tokens at least are read: one alone would be computed as an answer's, with other bits.
-        """
-        slot, before = self._live.index(ticket), ticket.read
-        for page in self._prefixes.find(ticket.ids[:-2])[before // PAGE :]:
-            self._cache.append(slot, page)
-        ticket.read = self._cache.lengths[slot]
-        self.counters.cached_tokens += 0 if ticket.made else ticket.read - before
-
-    def _keep(self, slot: int, held: int) -> None:
-        """What the slot holds will be known, as far as there is room beside `held` tokens."""
-        ticket, cache = self._live[slot], self._cache
-        if not ticket.request.score:
-            ids = ticket.ids[: cache.lengths[slot]]
-            self._prefixes.keep(ids, self._room_beside(held), partial(cache.held, slot))
+        while self._queue and self._slots.admit(self._queue[0]):
+            self._queue.popleft()
+        self._slots.fit()
 
     def _part(self, ticket: Ticket) -> list[int]:
         """What of it the next pass reads: up to a multiple of the chunk, wherever it begins, and guesses."""
@@ -275,9 +221,10 @@ class Engine:
     def _pass(self, tickets: Sequence[Ticket]) -> None:
         """A chunk of each prompt and the last token of each answer go in; who can answers."""
         parts = [self._part(ticket) for ticket in tickets]
-        window = self._cache.window(list(map(self._live.index, tickets)), list(map(len, parts)))
+        cache = self._slots.cache
+        window = cache.window(list(map(self._slots.live.index, tickets)), list(map(len, parts)))
         ids = torch.tensor([part + [0] * (window.time - len(part)) for part in parts])
-        hidden = self.model(ids.to(self._cache.store.device), cache=window)
+        hidden = self.model(ids.to(cache.store.device), cache=window)
         answering: list[Ticket] = []
         last: list[torch.Tensor] = []
         for ticket, part, states in zip(tickets, parts, hidden, strict=True):
@@ -301,15 +248,15 @@ class Engine:
         for ticket in tickets:
             ticket.guessed = []
             ticket.read = len(ticket.ids) - 1
-            self._cache.truncate(self._live.index(ticket), ticket.read)
+            self._slots.cache.truncate(self._slots.live.index(ticket), ticket.read)
 
     def _read(self, ticket: Ticket, hidden: torch.Tensor) -> bool:
         """These tokens are in the cache; whether the answer's next one can be drawn now."""
         first, ticket.read = ticket.read == 0, ticket.read + len(hidden)
-        slot = self._live.index(ticket)
-        if slot < self._ready:
+        slot = self._slots.live.index(ticket)
+        if slot < self._slots.ready:
             return True
-        self._keep(slot, self._held())
+        self._slots.keep(slot)
         self._turn += 1
         ticket.turn = self._turn
         self.counters.prompt_tokens += len(hidden)
@@ -320,8 +267,7 @@ class Engine:
         if ticket.request.sampling.max_tokens == 0:
             self._finish(ticket, Finish("length"))
             return False
-        self._swap(slot, self._ready)
-        self._ready += 1
+        self._slots.answer(slot)
         return True
 
     def _choose(self, tickets: Sequence[Ticket], logits: torch.Tensor) -> list[int]:
@@ -373,34 +319,13 @@ class Engine:
 
     def _leave(self) -> None:
         """Frees the slots of who is done or has gone."""
-        for slot in reversed(range(len(self._live))):
-            ticket = self._live[slot]
+        for slot in reversed(range(len(self._slots.live))):
+            ticket = self._slots.live[slot]
             if not (ticket.done or ticket.cancelled):
                 continue
             if not ticket.done:
                 self.counters.cancelled += 1
-            self._remove(slot)
-
-    def _remove(self, slot: int) -> None:
-        """Takes a ticket out of its slot and closes the gap."""
-        self._keep(slot, self._held() - _paged(len(self._live[slot].ids)))
-        self._cache.free(slot)
-        if slot < self._ready:  # the last of those under way takes the place
-            self._ready -= 1
-            self._swap(slot, self._ready)
-            slot = self._ready
-        self._swap(slot, len(self._live) - 1)
-        self._live.pop()
-
-    def _swap(self, a: int, b: int) -> None:
-        """Exchanges two live slots; an empty one needs no copy."""
-        if a == b:
-            return
-        cache, live, spare = self._cache, self._live, self._slots
-        cache.move(a, spare)
-        cache.move(b, a)
-        cache.move(spare, b)
-        live[a], live[b] = live[b], live[a]
+            self._slots.remove(slot)
 
     def _deliver(self) -> None:
         """Hands out the step's events, with one call to each event loop."""
@@ -423,8 +348,3 @@ def _put_all(events: Iterable[tuple[Ticket, Event]]) -> None:
 
 def _judged(token: Token, logprobs: torch.Tensor, count: int) -> Token:
     return Token(token.id, token.text, float(logprobs[token.id]), top_logprobs(logprobs, count))
-
-
-def _paged(tokens: int) -> int:
-    """In whole pages."""
-    return -(-tokens // PAGE) * PAGE

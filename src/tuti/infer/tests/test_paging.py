@@ -112,8 +112,8 @@ def test_five_hundred_requests_leave_nothing_behind(engines) -> None:
     held, whole = [0], engine._pass
 
     def watched(tickets) -> None:
-        live = sum(-(-len(ticket.ids) // PAGE) * PAGE for ticket in engine._live)
-        held.append(live + engine._prefixes.tokens)
+        live = sum(-(-len(ticket.ids) // PAGE) * PAGE for ticket in engine._slots.live)
+        held.append(live + engine._slots.known.tokens)
         whole(tickets)
 
     engine._pass = watched  # type: ignore[method-assign]
@@ -132,9 +132,10 @@ def test_five_hundred_requests_leave_nothing_behind(engines) -> None:
     while engine.counters.running or engine.counters.waiting:
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    assert engine._cache.lengths == [0] * 7 and not engine._live and not engine._ready
+    slots = engine._slots
+    assert slots.cache.lengths == [0] * 7 and not slots.live and not slots.ready
     c = engine.counters
     assert c.finished + c.cancelled >= 500 and c.failed == 0 and c.cached_tokens > 0
-    assert 0 < max(held) <= engine._most_tokens
-    engine._prefixes.shrink(0)
-    assert engine._prefixes.tokens == 0
+    assert 0 < max(held) <= slots.most_tokens
+    slots.known.shrink(0)
+    assert slots.known.tokens == 0

@@ -103,11 +103,11 @@ def english() -> PackedDecoder:
 
 def test_an_engine_takes_right_guesses_for_several_answers_at_once() -> None:
     engine = Engine(english(), TOKENIZER, slots=3, draft=DraftModel(english(), texts=3))
-    rules = [Sampling(seed=seed, temperature=0.3, max_tokens=40) for seed in range(3)]
-    engine.complete_all([Request(PROMPT, rule) for rule in rules])
+    rule = Sampling(temperature=0, max_tokens=40)
+    engine.complete_all([Request(PROMPT[:n], rule) for n in (9, 20, 30)])
     engine.close()
     counters = engine.counters
-    assert counters.right_guesses == counters.guessed_tokens > 80 and counters.steps < 15
+    assert counters.right_guesses == counters.guessed_tokens > 80 and counters.steps < 12
 
 
 def test_right_guesses_save_passes() -> None:
