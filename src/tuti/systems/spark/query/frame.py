@@ -159,12 +159,12 @@ class Frame:
         """The same rows, kept by the executors once they have been computed."""
         return self.over(plan.Cache((self.node,), uuid.uuid4().hex))
 
-    def batches(self) -> Iterator[Batch]:
-        """All rows, computed now and read from disk as they are asked for."""
+    def batches(self, limit: int = -1) -> Iterator[Batch]:
+        """All rows, or some more than so many, computed now and read from disk as they are asked for."""
         with TemporaryDirectory(dir=self.session.scratch) as scratch:
-            job = self.session.run(self.node, "collect", Path(scratch))
-            for task in range(job.last.tasks):
-                with pa.OSFile(str(job.result(task)), "rb") as file, ipc.open_stream(file) as stream:
+            job = self.session.run(self.node, "collect", Path(scratch), limit)
+            for path in filter(Path.exists, map(job.result, range(job.last.tasks))):
+                with pa.OSFile(str(path), "rb") as file, ipc.open_stream(file) as stream:
                     yield from stream
 
     def collect(self) -> Table:
@@ -179,20 +179,7 @@ class Frame:
 
     def take(self, count: int) -> list[Row]:
         """The first rows; no more partitions are computed than it takes, four times as many each time."""
-        found, begin, end = list[Row](), 0, 1
-        with (
-            TemporaryDirectory(dir=self.session.scratch) as scratch,
-            self.session.job(self.node, "collect", Path(scratch), count) as job,
-        ):
-            while begin < job.last.tasks and len(found) < count:
-                tasks = range(begin, min(end, job.last.tasks))
-                job.run(tasks)
-                for task in tasks:
-                    found += ipc.open_stream(str(job.result(task))).read_all().to_pylist()
-                begin, end = end, 4 * end
-            self.session.report = job.report
-            self.session.ended(job)
-        return found[:count]
+        return table_of(list(self.batches(count)), self.node.schema).slice(0, count).to_pylist()
 
     def save(self, folder: Path) -> None:
         """Parquet files, one for each partition: all of them or, on any failure, none."""

@@ -23,7 +23,7 @@ from tuti.systems.spark.engine import Frame, Session, col
 from tuti.systems.spark.engine.hashing import hash_column, hash_rows
 from tuti.systems.spark.engine.memory import REGION, Claim, Pool
 from tuti.systems.spark.engine.operators import bounds_of, ordered, ranges_of
-from tuti.systems.spark.query.sources import lines_of
+from tuti.systems.spark.engine.session import lines_of
 
 WORDS = pa.schema([("word", pa.string())])
 
