@@ -132,7 +132,7 @@ class Store:
         for block in sorted(own, key=lambda block: block.used):
             if freed >= wanted:
                 break
-            block.path = str(shutil.move(block.path, self.disk))
+            block.path = str(shutil.move(block.path, self.disk / Path(block.path).name))
             freed, block.size = freed + block.size, 0
         return freed
 

@@ -141,7 +141,7 @@ class Job(AbstractContextManager["Job"]):
     def _fork(self, number: int) -> Worker:
         ours, theirs = multiprocessing.Pipe()
         folder = Path(tempfile.mkdtemp(prefix=f"executor-{number}-", dir=self.scratch))
-        store = Store(number, self.session.blocks, self.session.shared, folder)
+        store = Store(number, self.session.blocks, self.session.shared, self.session.scratch)
         used = sum(b.size for b in store.blocks.values() if b.keeper == number)
         pool = Pool(self.session.pool, store.evict, storage=used)
         others = [ours, *(worker.connection for worker in self.workers)]

@@ -198,6 +198,16 @@ def test_a_lost_cache_is_computed_again(tmp_path: Path) -> None:
         assert kept.count() == 1000
 
 
+def test_a_cache_that_went_to_disk_is_there_for_the_next_action() -> None:
+    chance = np.random.default_rng(0)
+    table = pa.table({"n": range(60_000), "text": [chance.bytes(200).hex() for _ in range(60_000)]})
+    with Session(executors=2, memory="490m", partitions=3) as session:
+        kept = session.table(table, 5).repartition("n").cache()
+        for _ in range(2):
+            assert kept.collect().sort_by("n").equals(table)
+            assert 0 in [block.size for block in session.blocks.values()]
+
+
 ALONE = """
 import os
 import time
