@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 import zstandard
 
@@ -312,7 +312,10 @@ def read_log(path: Path) -> list[Facts]:
 
 def _events(files: Iterable[Path]) -> Iterator[Event]:
     for path in files:
-        with _opened(path) as file:
+        raw: Any = open(path, "rb")
+        if path.suffix == ".zstd":  # Spark compresses its logs so unless told otherwise
+            raw = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
+        with io.TextIOWrapper(raw, encoding="utf-8", errors="replace") as file:
             try:
                 for line in file:
                     found = json.loads(line)
@@ -320,11 +323,3 @@ def _events(files: Iterable[Path]) -> Iterator[Event]:
                         yield cast(Event, found)
             except (ValueError, zstandard.ZstdError):  # a log that was cut short, or no log at all
                 return
-
-
-def _opened(path: Path) -> TextIO:
-    """Spark compresses its logs with zstd unless told otherwise."""
-    if path.suffix != ".zstd":
-        return open(path, encoding="utf-8", errors="replace")
-    raw = zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), read_across_frames=True, closefd=True)
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="replace")

@@ -242,12 +242,9 @@ def predictions(facts: Facts) -> Iterator[Prediction]:
         share = stage.share * guess
         told = len(stage.tasks) == count
         total = int(stage.total(lambda task: task.shuffled)) if told else 0
-        yield Prediction(stage.number, guess, total, int(share), stage.largest * told, _note(stage))
-
-
-def _note(stage: Stage) -> str:
-    notes = [note for note, kinds in SUPPOSED.items() if any(s.startswith(kinds) for s in stage.steps)]
-    return "; ".join([*notes, *["largest: at least, as if keys were even"] * stage.even])
+        notes = [note for note, kinds in SUPPOSED.items() if any(s.startswith(kinds) for s in stage.steps)]
+        note = "; ".join([*notes, *["largest: at least, as if keys were even"] * stage.even])
+        yield Prediction(stage.number, guess, total, int(share), stage.largest * told, note)
 
 
 class Follower:

@@ -124,16 +124,12 @@ class Told:
             times = {"sum": f"{sum(seconds):.2f}", "median": f"{statistics.median(seconds):.2f}"}
             longest = self("seconds", longest=f"{max(seconds):.2f}", **times)
             lines = [self("tasks", tasks=tasks, rows=rows), longest]
+            moved = self("moved", size=self.size(stage.total(lambda task: task.shuffled)))
+            leaves = [f"{moved} · {stage.line}" if stage.line else moved, stage.wide] if stage.wide else []
             reads = [places[need] for need in stage.needs if places.get(need, place) < place]
             name = self("stage", number=stage.number)
             mark = self("slowest") if place == slowest else ""
-            yield ui.Box(name, lines, self._leaves(stage), reads, mark)
-
-    def _leaves(self, stage: Stage) -> list[str]:
-        if not stage.wide:
-            return []
-        moved = self("moved", size=self.size(stage.total(lambda task: task.shuffled)))
-        return [f"{moved} · {stage.line}" if stage.line else moved, stage.wide]
+            yield ui.Box(name, lines, leaves, reads, mark)
 
     def _predicted(self, facts: Facts) -> str:
         rows = [

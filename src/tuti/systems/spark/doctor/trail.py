@@ -23,8 +23,6 @@ KINDS = ("DataFrame", "GroupedData", "DataFrameWriter")
 LATEST = 200
 """Calls of a frame that are remembered"""
 WINDOW = "PARTITION BY"
-_at_work: list[str] = []
-"""The method that is at work, if one is: a method that calls others is one call"""
 GROUPS = ("groupBy", "groupby", "cube", "rollup", "distinct", "dropDuplicates", "drop_duplicates")
 WIDE = {
     "REPARTITION": {"repartition", "repartitionByRange", "repartitionById", "sql"},
@@ -33,6 +31,8 @@ WIDE = {
     "SinglePartition": {"agg", "count", "limit", "offset", "head", "take", "first", "show", "sql"},
 }
 """What is written of an exchange → the methods that ask for it"""
+_at_work: list[str] = []
+"""The method that is at work, if one is: a method that calls others is one call"""
 
 
 def made_by(trail: Sequence[Call], exchange: str) -> str:
@@ -73,11 +73,6 @@ def _line() -> str:
     return ""
 
 
-def _trail(value: Any) -> list[Call]:
-    known = cast("dict[str, Any]", getattr(value, "__dict__", {}))  # a frame has any attribute one asks for
-    return known.get("_tuti_trail", [])
-
-
 def _texts(values: Sequence[Any]) -> Iterator[str]:
     """What a call was given, as far as it names columns or counts."""
     for value in values:
@@ -97,7 +92,8 @@ def _wrapped(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         if _at_work or not (line := _line()):
             return method(this, *given, **named)
         values = [*given, *named.values()]
-        before = [one for value in (this, *values) for one in _trail(value)]
+        known: list[Any] = [getattr(v, "__dict__", {}) for v in (this, *values)]  # a frame has any attribute
+        before = [one for about in known for one in about.get("_tuti_trail", [])]
         trail = [*before, (name, list(_texts(values)), line)][-LATEST:]
         _at_work.append(name)
         try:

@@ -68,8 +68,11 @@ class Work:
             return self._counted(shuffle.read(self.outputs[number], number, index))
         if isinstance(node, plan.Scan):
             return self._counted(node.read(node.items[index], node.schema.names))
+        if isinstance(node, plan.Union) and node.aligned:
+            return itertools.chain.from_iterable(self.rows(inner, index) for inner in node.inputs)
         if isinstance(node, plan.Union):
-            return self._union(node, index)
+            places = [(inner, number) for inner in node.inputs for number in range(partitions(inner))]
+            return self.rows(*places[index])
         if isinstance(node, plan.Cache):
             name = f"{node.name}-{index}"
             return self.store.read(name) or self.store.write(
@@ -94,15 +97,6 @@ class Work:
             return group(pieces(below), grouping(node.of), self.means)
         assert isinstance(node, plan.Sort)
         return operators.sort(pieces(below), node.by, node.schema, self.means)
-
-    def _union(self, node: plan.Union, index: int) -> Iterator[Batch]:
-        if node.aligned:
-            return itertools.chain.from_iterable(self.rows(inner, index) for inner in node.inputs)
-        for inner in node.inputs:
-            if index < partitions(inner):
-                return self.rows(inner, index)
-            index -= partitions(inner)
-        raise IndexError(index)
 
     def _counted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:

@@ -41,24 +41,6 @@ class Replan(Exception):
     """A cached partition that the plan relied on is gone."""
 
 
-def failure(reply: Order, stage: Stage) -> Exception:
-    """What a task ended with, as it would have been raised here."""
-    if "hint" in reply:
-        return UserError(reply["error"], hint=reply["hint"])
-    if reply.get("errno") in FULL:
-        return OSError(reply["errno"], reply["error"])
-    told = f"task {reply['task']} of stage {stage.number} failed: {reply['error']}\n{reply.get('trace', '')}"
-    return UserError(told.rstrip(), hint=f"the stage: {'; '.join(stage.steps())}")
-
-
-def die_with(driver: int) -> None:
-    """Ends this executor with its driver, even one that is killed: else it would write into a resumed run."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != driver:
-        os._exit(1)
-
-
 @dataclass
 class Worker:
     """The driver's end of an executor."""
@@ -148,7 +130,11 @@ class Job(AbstractContextManager["Job"]):
         driver = os.getpid()
 
         def main() -> None:
-            die_with(driver)
+            # it ends with its driver, even one that is killed: else it would write into a resumed run
+            if sys.platform == "linux":
+                ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+            if os.getppid() != driver:
+                os._exit(1)
             for connection in others:  # else a driver that dies would not be noticed
                 connection.close()
             pa.set_cpu_count(1)
@@ -206,8 +192,13 @@ class Job(AbstractContextManager["Job"]):
                 raise Replan
             self.outputs[lost][of] = None
             self._again(doing, "its input was lost again and again")
+        elif "hint" in reply:
+            raise UserError(reply["error"], hint=reply["hint"])
+        elif reply.get("errno") in FULL:
+            raise OSError(reply["errno"], reply["error"])
         elif "error" in reply:
-            raise failure(reply, self.stages[stage])
+            told = f"task {task} of stage {stage} failed: {reply['error']}\n{reply.get('trace', '')}"
+            raise UserError(told.rstrip(), hint=f"the stage: {'; '.join(self.stages[stage].steps())}")
         elif what == "sample":
             self.sampled.add((stage, task))
         else:

@@ -21,14 +21,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def calling_line() -> str:
-    """FILE:LINE of the first caller outside of this package's plans."""
-    frame, here = inspect.currentframe(), str(Path(__file__).parent)
-    while frame is not None and frame.f_code.co_filename.startswith(here):
-        frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else ""
-
-
 @dataclass(frozen=True, eq=False)
 class Frame:
     """Rows that are described, not computed. Every method but the last six gives another frame."""
@@ -37,8 +29,12 @@ class Frame:
     node: plan.Node = field(repr=False)
 
     def over(self, node: plan.Node) -> "Frame":
-        """The frame of a step over this one; the step remembers the line that asked for it."""
-        return Frame(self.session, replace(node, line=calling_line()))
+        """The frame of a step over this one; the step remembers the FILE:LINE that asked for it."""
+        frame, here = inspect.currentframe(), str(Path(__file__).parent)
+        while frame is not None and frame.f_code.co_filename.startswith(here):
+            frame = frame.f_back
+        line = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else ""
+        return Frame(self.session, replace(node, line=line))
 
     def check_columns(self, *names: str) -> None:
         """Refuses names that are no columns."""
