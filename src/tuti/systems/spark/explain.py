@@ -12,12 +12,10 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from tuti.run import UserError
+from tuti.run import UserError, read_rows
 from tuti.systems.spark.doctor.advice import advice, size
 from tuti.systems.spark.doctor.event_log import read_log
-from tuti.systems.spark.doctor.facts import Facts, Stage, facts_in, read_facts
-from tuti.systems.spark.doctor.levels import Level
-from tuti.systems.spark.doctor.predict import predictions
+from tuti.systems.spark.doctor.facts import Facts, Level, Stage, facts_from, facts_in, predictions
 from tuti.systems.spark.java import find_java
 
 LOGGED: dict[str, str] = tomllib.loads(Path(__file__).with_name("explain.toml").read_text("utf-8"))
@@ -75,7 +73,7 @@ def run_program(program: Path, *arguments: str) -> list[Facts]:
             named["JAVA_HOME"] = str(java[0])
         command = [sys.executable, "-m", "tuti.systems.spark.doctor.trail", str(program), *arguments]
         done = subprocess.run(command, env={**os.environ, **named}, stderr=subprocess.PIPE, text=True)
-        found = read_facts(ours) if ours.exists() else []
+        found = list(map(facts_from, read_rows(ours))) if ours.exists() else []
         for log in sorted(logs.iterdir()):
             found += read_log(log)
         if done.returncode:

@@ -6,22 +6,23 @@ A log is JSON, a line an event; one that was cut short is read as far as it goes
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 import zstandard
 
 from tuti.run import UserError
-from tuti.systems.spark.doctor.facts import Facts, Stage, Task
-from tuti.systems.spark.doctor.levels import bytes_of, levels_of_spark, pool_of
+from tuti.systems.spark.doctor.facts import Facts, Level, Stage, Task
 from tuti.systems.spark.doctor.trail import Call, made_by, read
 from tuti.systems.spark.query.rewritten import rewritten
 
 Event = dict[str, Any]
-Most = dict[tuple[str, str], int]
-"""(driver or executor, metric) → the most of it"""
+Peaks = dict[tuple[str, str], int]
+"""(driver or executor, Spark's name of a metric) → the most of it"""
+MB = 2**20
+SIZES = {"b": 1, "k": 2**10, "m": MB, "g": 2**30, "t": 2**40}
 PYTHON = {"BatchEvalPython": "Python UDF", "ArrowEvalPython": "Python UDF over Arrow"}
 WRAPPERS = ("WholeStageCodegen", "InputAdapter", "ColumnarToRow", "AdaptiveSparkPlan", "ShuffleQueryStage")
 PASSING = ("Project", "Filter", "Sort", "HashAggregate", "ObjectHashAggregate", "AQEShuffleRead", *WRAPPERS)
@@ -43,41 +44,40 @@ class Group:
     """The calls that it came from, of a program that `trail.py` ran"""
     cached: tuple[int, int] = (0, 0)
     """Bytes of cached tables in memory and on disk when it ended"""
+    broadcast: int = 0
+    """Bytes of the largest table that was sent to every executor"""
 
 
 @dataclass
 class Log:
-    """What has been read so far."""
+    """What has been read so far. Events of the kind X are read by the method `on_X`."""
 
     settings: dict[str, str] = field(default_factory=dict[str, str])
     groups: dict[str, Group] = field(default_factory=dict[str, Group])
     stages: dict[int, Event] = field(default_factory=dict[int, Event])
     tasks: dict[int, list[Event]] = field(default_factory=dict[int, list[Event]])
-    metrics: dict[int, str] = field(default_factory=dict[int, str])
-    """Accumulator → the operator and figure that it counts"""
     moves: dict[int, str] = field(default_factory=dict[int, str])
-    """Accumulator → the exchange, or the Python step, that it belongs to, as the plan writes it"""
-    broadcast: dict[str, int] = field(default_factory=dict[str, int])
+    """Accumulator of bytes → the exchange, or the Python step, that it belongs to, as the plan writes it"""
     cores: int = 0
-    jobs: dict[int, str] = field(default_factory=dict[int, str])
+    jobs: dict[int, Group] = field(default_factory=dict[int, Group])
     blocks: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """Of each cached block: bytes in memory, bytes on disk"""
-    peaks: dict[int, Most] = field(default_factory=dict[int, Most])
+    peaks: dict[int, Peaks] = field(default_factory=dict[int, Peaks])
     """Of each stage, by driver or executor and metric: the most of it"""
 
     def take(self, event: Event) -> None:
         """One event; those of other kinds are passed over."""
         kind = str(event.get("Event", "")).rpartition(".")[2].removeprefix("SparkListener")
-        if kind in READERS:
-            READERS[kind](self, event)
+        if reader := getattr(self, f"on_{kind}", None):
+            reader(event)
 
-    def environment_update(self, event: Event) -> None:
+    def on_EnvironmentUpdate(self, event: Event) -> None:
         self.settings |= event["Spark Properties"]
 
-    def executor_added(self, event: Event) -> None:
+    def on_ExecutorAdded(self, event: Event) -> None:
         self.cores += event["Executor Info"]["Total Cores"]
 
-    def job_start(self, event: Event) -> None:
+    def on_JobStart(self, event: Event) -> None:
         about: dict[str, str] = event.get("Properties") or {}
         query = about.get("spark.sql.execution.id")
         name = f"query {query}" if query is not None else f"job {event['Job ID']}"
@@ -86,41 +86,41 @@ class Log:
         group.what = group.what or last["Stage Name"].partition(" at ")[0]
         group.call, _, line = about.get("callSite.short", "").partition(" at ")
         group.line = group.line or short(line)
-        self.jobs[event["Job ID"]] = name
+        self.jobs[event["Job ID"]] = group
         group.stages += [one for one in event["Stage IDs"] if one not in group.stages]
 
-    def job_end(self, event: Event) -> None:
+    def on_JobEnd(self, event: Event) -> None:
         memory, disk = (sum(block[way] for block in self.blocks.values()) for way in (0, 1))
-        self.groups[self.jobs[event["Job ID"]]].cached = (memory, disk)
+        self.jobs[event["Job ID"]].cached = (memory, disk)
 
-    def stage_completed(self, event: Event) -> None:
+    def on_StageCompleted(self, event: Event) -> None:
         self.stages[event["Stage Info"]["Stage ID"]] = event["Stage Info"]
 
-    def task_end(self, event: Event) -> None:
+    def on_TaskEnd(self, event: Event) -> None:
         if event.get("Task Metrics"):
             self.tasks.setdefault(event["Stage ID"], []).append(event)
             executor = event.get("Task Info", {}).get("Executor ID", "")
             self._peaks(event["Stage ID"], executor, event.get("Task Executor Metrics") or {})
 
-    def stage_executor_metrics(self, event: Event) -> None:
+    def on_StageExecutorMetrics(self, event: Event) -> None:
         self._peaks(event["Stage ID"], event["Executor ID"], event["Executor Metrics"])
 
     def _peaks(self, stage: int, executor: str, metrics: dict[str, int]) -> None:
         known = self.peaks.setdefault(stage, {})
         for metric, value in metrics.items():
             key = ("driver" if executor == "driver" else "executor", metric)
-            known[key] = max(value, known.get(key, -1))
+            known[key] = max(value, known.get(key, 0))
 
-    def block_updated(self, event: Event) -> None:
+    def on_BlockUpdated(self, event: Event) -> None:
         about = event["Block Updated Info"]
         if about["Block ID"].startswith("rdd_"):
             self.blocks[about["Block ID"]] = (about["Memory Size"], about["Disk Size"])
 
-    def unpersist_rdd(self, event: Event) -> None:
+    def on_UnpersistRDD(self, event: Event) -> None:
         mine = f"rdd_{event['RDD ID']}_"
         self.blocks = {name: sizes for name, sizes in self.blocks.items() if not name.startswith(mine)}
 
-    def sql_execution_start(self, event: Event) -> None:
+    def on_SQLExecutionStart(self, event: Event) -> None:
         group = self.groups.setdefault(f"query {event['executionId']}", Group())
         group.what, _, line = event["description"].partition(" at ")
         group.line = short(line)
@@ -130,103 +130,108 @@ class Log:
         group.needless = list(needless(event["sparkPlanInfo"]))
         group.rewritten = optimised_in(event.get("physicalPlanDescription", ""))
 
-    def sql_adaptive_execution_update(self, event: Event) -> None:
+    def on_SQLAdaptiveExecutionUpdate(self, event: Event) -> None:
         self._plan(event["sparkPlanInfo"])
 
     def _plan(self, node: Event) -> None:
         for metric in node["metrics"]:
-            self.metrics[metric["accumulatorId"]] = f"{node['nodeName']}: {metric['name']}"
-            if node["nodeName"] in PYTHON or "shuffle bytes written" in metric["name"]:
+            if node["nodeName"] in PYTHON or metric["name"] in ("shuffle bytes written", "data size"):
                 self.moves[metric["accumulatorId"]] = node["simpleString"]
         for inner in node["children"]:
             self._plan(inner)
 
-    def driver_accum_updates(self, event: Event) -> None:
+    def on_DriverAccumUpdates(self, event: Event) -> None:
         for number, value in event["accumUpdates"]:
-            if self.metrics.get(number) == "BroadcastExchange: data size":
-                name = f"query {event['executionId']}"
-                self.broadcast[name] = max(value, self.broadcast.get(name, 0))
+            if self.moves.get(number, "").startswith("BroadcastExchange"):
+                group = self.groups.setdefault(f"query {event['executionId']}", Group())
+                group.broadcast = max(value, group.broadcast)
 
-    def facts(self) -> list[Facts]:
+    def facts(self) -> Iterator[Facts]:
         """One for each query or action that ran tasks."""
-        found: list[Facts] = []
-        driver = bytes_of(self.settings.get("spark.driver.memory", "1g"))
-        memory = bytes_of(self.settings.get("spark.executor.memory", "1g"))
-        if self.settings.get("spark.master", "").startswith("local"):
-            memory = driver  # one process is both
-        for name, group in self.groups.items():
-            stages = _measured([self._stage(n, group) for n in group.stages if n in self.tasks])
+        for group in self.groups.values():
+            stages: list[Stage] = []
+            for number in filter(self.tasks.__contains__, group.stages):
+                stages.append(self._stage(number, group, first=not any(stage.wide for stage in stages)))
             if not stages:
                 continue
             brought = group.call.startswith(("collect", "toPandas", "toArrow"))
-            results = [task for number in group.stages[-1:] for task in self.tasks.get(number, [])]
-            collected = sum(task["Task Metrics"]["Result Size"] for task in results if brought)
-            found.append(
-                Facts(
-                    f"{group.what} ({group.line})" if group.line else group.what, stages, self.cores or 1,
-                    pool_of(self.settings, memory), collected, driver, *group.cached,
-                    self.broadcast.get(name, 0), levels_of_spark(self.settings, self._most(group)),
-                    group.rewritten,
-                )
+            results = self.tasks.get(group.stages[-1], []) if brought else []
+            collected = sum(task["Task Metrics"]["Result Size"] for task in results)
+            levels = levels_of_spark(self.settings, self._most(group))
+            caps = {level.name: level.cap for level in levels}
+            yield Facts(
+                f"{group.what} ({group.line})" if group.line else group.what, list(_measured(stages)),
+                self.cores or 1, caps["executor: execution"], collected, levels[0].cap, *group.cached,
+                group.broadcast, levels, group.rewritten,
             )
-        return found
 
-    def _most(self, group: Group) -> Most:
+    def _most(self, group: Group) -> Peaks:
         """The peaks of a group's stages, of processes that a poll caught."""
-        found: Most = {}
-        for number in group.stages:
-            for key, value in self.peaks.get(number, {}).items():
-                found[key] = max(value, found.get(key, 0))
+        known = [self.peaks.get(number, {}) for number in group.stages]
+        found = {key: max(most.get(key, 0) for most in known) for key in set[tuple[str, str]]().union(*known)}
         polled = {who for (who, metric), value in found.items() if metric == "JVMHeapMemory" and value}
         return {key: value for key, value in found.items() if key[0] in polled}
 
-    def _stage(self, number: int, group: Group) -> Stage:
-        about = self.stages.get(number, {"RDD Info": [], "Stage Name": ""})
+    def _stage(self, number: int, group: Group, first: bool) -> Stage:
+        """A stage that ran tasks; `first`: no earlier one of the group ended in a shuffle."""
+        about = self.stages.get(number, {"RDD Info": []})
         scopes = [json.loads(rdd["Scope"])["name"] for rdd in about["RDD Info"] if rdd.get("Scope")]
         steps = list(dict.fromkeys(reversed(scopes)))
         tasks = [_task(event) for event in self.tasks[number]]
-        counted = [one["ID"] for one in about.get("Accumulables", [])]
+        counted = (one["ID"] for one in about.get("Accumulables", []))
         texts = [self.moves[key] for key in counted if key in self.moves]
         shuffled = any(task.shuffled for task in tasks)
         written = next((text for text in texts if shuffled and text.startswith("Exchange")), "")
         calls = {name: text for text in texts if (name := text.partition(" ")[0]) in PYTHON}
-        functions = [
-            f"{PYTHON[step]} ({made_by(group.trail, calls.get(step, '')) or group.line})"
-            for step in steps
-            if step in PYTHON
-        ]
-        first = shuffled and "Exchange" in steps and number == self._first_wide(group)
-        lines = {text: made_by(group.trail, text) for text in group.needless if first}
+        asked = {s: made_by(group.trail, calls.get(s, "")) or group.line for s in steps if s in PYTHON}
+        functions = [f"{PYTHON[step]} ({line})" for step, line in asked.items()]
+        idle = group.needless if first and shuffled and "Exchange" in steps else []
+        lines = {text: made_by(group.trail, text) for text in idle}
         moved = [f"{text} ({line})" if line else text for text, line in lines.items()]
         needs, planned = about.get("Parent IDs", []), about.get("Number of Tasks", len(tasks))
         wide = (plain(written) or "exchange") if shuffled else ""
         line = made_by(group.trail, written) or group.line
         return Stage(number, steps, wide, line, tasks, "", functions, moved, needs, planned)
 
-    def _first_wide(self, group: Group) -> int:
-        """The first stage that writes a shuffle."""
-        for number in group.stages:
-            written = [t["Task Metrics"]["Shuffle Write Metrics"] for t in self.tasks.get(number, [])]
-            if any(one["Shuffle Bytes Written"] for one in written):
-                return number
-        return -1
+
+def levels_of_spark(settings: Mapping[str, str], peaks: Peaks) -> list[Level]:
+    """Memory by level, from Spark's settings and the metrics in its log (peaks between polls are missed).
+
+    By its "Memory Management Overview": of a heap 300 MB are reserved; of the rest .6 is shared by execution
+    and storage, half of which is safe for storage, and the remainder is the user's.
+    """
+    local = settings.get("spark.master", "").startswith("local")
+    driver = bytes_of(settings.get("spark.driver.memory", "1g"))
+    heap = driver if local else bytes_of(settings.get("spark.executor.memory", "1g"))
+    where, reserved = "driver" if local else "executor", 300 * MB
+    pool = int(float(settings.get("spark.memory.fraction", ".6")) * max(0, heap - reserved))
+    factor = float(settings.get("spark.executor.memoryOverheadFactor", ".1"))
+    asked = settings.get("spark.executor.memoryOverhead")
+    overhead = bytes_of(asked) if asked else max(int(factor * heap), 384 * MB)
+    safe = float(settings.get("spark.memory.storageFraction", ".5"))
+    workers = bytes_of(settings.get("spark.executor.pyspark.memory", "0"))
+
+    def used(who: str, metric: str) -> int:
+        return peaks.get((who, metric), -1)
+
+    of = "driver and executor" if local else "driver"
+    executor = [] if local else [Level("executor: heap", heap, used(where, "JVMHeapMemory"))]
+    return [
+        Level(f"{of}: heap", driver, used("driver", "JVMHeapMemory")), *executor,
+        Level("executor: reserved", reserved), Level("executor: user", max(0, heap - reserved - pool)),
+        Level("executor: execution", pool, used(where, "OnHeapExecutionMemory")),
+        Level("executor: storage", pool, used(where, "OnHeapStorageMemory"), int(safe * pool)),
+        Level("executor: overhead", 0 if local else overhead, used(where, "JVMOffHeapMemory")),
+        Level("Python workers", workers, used(where, "ProcessTreePythonRSSMemory")),
+    ]
 
 
-READERS: dict[str, Callable[[Log, Event], None]] = {
-    "EnvironmentUpdate": Log.environment_update,
-    "ExecutorAdded": Log.executor_added,
-    "JobStart": Log.job_start,
-    "JobEnd": Log.job_end,
-    "StageCompleted": Log.stage_completed,
-    "TaskEnd": Log.task_end,
-    "StageExecutorMetrics": Log.stage_executor_metrics,
-    "BlockUpdated": Log.block_updated,
-    "UnpersistRDD": Log.unpersist_rdd,
-    "SQLExecutionStart": Log.sql_execution_start,
-    "SQLAdaptiveExecutionUpdate": Log.sql_adaptive_execution_update,
-    "DriverAccumUpdates": Log.driver_accum_updates,
-}
-"""What is done with each kind of event"""
+def bytes_of(text: str) -> int:
+    """`1g`, `512mb`, or a number of megabytes, as Spark reads settings of memory."""
+    plain = text.strip().lower()
+    plain = plain[:-1] if plain[-2:-1].isalpha() else plain
+    unit = SIZES[plain[-1]] if plain[-1:].isalpha() else MB
+    return int(plain.rstrip("bkmgt")) * unit
 
 
 def short(line: str) -> str:
@@ -265,16 +270,14 @@ def _task(event: Event) -> Task:
     )
 
 
-def _measured(stages: list[Stage]) -> list[Stage]:
+def _measured(stages: list[Stage]) -> Iterator[Stage]:
     """With the largest partition of each shuffle, where one stage reads it and nothing else."""
     alone = {stage.needs[0]: stage for stage in stages if len(stage.needs) == 1}
-    found: list[Stage] = []
     for stage in stages:
         if (reads := alone.get(stage.number)) and stage.wide:
             largest = max(task.read for task in reads.tasks)
             stage = replace(stage, largest=largest, share=1 / len(reads.tasks), even=True)
-        found.append(stage)
-    return found
+        yield stage
 
 
 def optimised_in(text: str) -> list[str]:
@@ -297,7 +300,7 @@ def read_log(path: Path) -> list[Facts]:
             at = f"event {number}, {event['Event']!r},"
             log.take(event)
         at = at and "the whole of it"
-        found = log.facts()
+        found = list(log.facts())
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         what = f"{path}: {at} is not as Spark writes it, or what it needs is missing ({error!r})"
         raise UserError(what, hint="the log is damaged, or of a Spark older than 3") from error
@@ -309,7 +312,10 @@ def read_log(path: Path) -> list[Facts]:
 
 def _events(files: Iterable[Path]) -> Iterator[Event]:
     for path in files:
-        with _opened(path) as file:
+        raw: Any = open(path, "rb")
+        if path.suffix == ".zstd":  # Spark compresses its logs so unless told otherwise
+            raw = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
+        with io.TextIOWrapper(raw, encoding="utf-8", errors="replace") as file:
             try:
                 for line in file:
                     found = json.loads(line)
@@ -317,11 +323,3 @@ def _events(files: Iterable[Path]) -> Iterator[Event]:
                         yield cast(Event, found)
             except (ValueError, zstandard.ZstdError):  # a log that was cut short, or no log at all
                 return
-
-
-def _opened(path: Path) -> TextIO:
-    """Spark compresses its logs with zstd unless told otherwise."""
-    if path.suffix != ".zstd":
-        return open(path, encoding="utf-8", errors="replace")
-    raw = zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), read_across_frames=True, closefd=True)
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="replace")

@@ -4,24 +4,33 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from tuti.run import atomic_write, read_events, read_rows
-from tuti.systems.spark.doctor.levels import Level, levels_of
+from tuti.run import atomic_write, read_events
+from tuti.run.machine import peak_memory_bytes
+from tuti.systems.spark.engine.memory import REGION
 from tuti.systems.spark.engine.scheduler import Job
+from tuti.systems.spark.engine.session import FRACTION, RESERVED
 from tuti.systems.spark.query import stages as plan_stages
 from tuti.systems.spark.query.optimise import optimise
 from tuti.systems.spark.query.plan import Exchange, Filter, Map, Node, Partial, Select, Sort, drawn
 from tuti.systems.spark.query.rewritten import rewritten
 
 AT_WORK = "job-at-work.json"
+TOLD = ("seconds", "read", "bytes", "spilled", "peak", "read_bytes", "rows")
+"""What an executor tells of a task, in the order of the fields of `Task`"""
 PASSING = (Select, Filter, Sort, Partial)
 """Steps that do not care where a row lies"""
+SUPPOSED = {
+    "groups as many as in the first task": ("partly", "HashAggregate", "ObjectHashAggregate", "Partial"),
+    "what passes as in the first task": ("filter", "map", "Filter", "MapIn", "Generate", "WholeStageCodegen"),
+}
+"""What is supposed of steps that bring rows together before a shuffle, and that leave out or make rows"""
 INDEX = 1_000_000
 """Places in the indices of a shuffle that are read to find its largest partition; of larger ones, none"""
 
@@ -84,6 +93,19 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Level:
+    """A region of memory: what it may hold and what it held at most, in bytes."""
+
+    name: str
+    cap: int
+    """0: it has none of its own"""
+    used: int = -1
+    """-1: not measured by itself"""
+    safe: int = 0
+    """Of storage: what execution may not take back"""
+
+
+@dataclass(frozen=True)
 class Facts:
     """A job that ran."""
 
@@ -110,17 +132,33 @@ class Facts:
     """What the optimiser changed in the plan"""
 
 
-def facts_of(job: Job, driver: int = 0) -> Facts:
-    """The facts of a job of our engine; `driver`: the bytes that its driver may hold."""
-    kept = list(job.blocks.values())
+def facts_of(job: Job) -> Facts:
+    """The facts of a job of our engine."""
+    kept = list(job.session.blocks.values())
     paths = [job.result(task) for task in range(job.last.tasks)] if job.what == "collect" else []
     return Facts(
-        job.what, [_stage(job, stage) for stage in job.stages], job.executors, job.memory,
-        sum(path.stat().st_size for path in paths if path.exists()), driver,
-        sum(block.size for block in kept),
-        sum(Path(block.path).stat().st_size for block in kept if not block.size), levels=levels_of(job),
-        rewritten=rewritten(drawn(job.asked), drawn(optimise(job.asked))) if job.asked else [],
+        job.what, [_stage(job, stage) for stage in job.stages], job.session.executors, job.session.pool,
+        sum(path.stat().st_size for path in paths if path.exists()), cached=sum(block.size for block in kept),
+        evicted=sum(Path(block.path).stat().st_size for block in kept if not block.size),
+        levels=levels_of(job), rewritten=rewritten(drawn(job.asked), drawn(optimise(job.asked))),
     )
+
+
+def levels_of(job: Job) -> list[Level]:
+    """Our engine: the driver, the largest of the executors, and the regions of its pool.
+
+    Pages that an executor shares with the driver since it was forked count in both.
+    """
+    pool = job.session.pool
+    share = int(pool / FRACTION)
+    most = {name: max((done[name] for done in job.report), default=0) for name in ("rss", "held", "storage")}
+    return [
+        Level("driver: process", RESERVED + share, peak_memory_bytes()),
+        Level("executor: process (Python itself)", RESERVED + share, most["rss"]),
+        Level("executor: reserved", RESERVED), Level("executor: user", share - pool),
+        Level("executor: execution", pool, most["held"]),
+        Level("executor: storage", pool, most["storage"], int(REGION * pool)),
+    ]
 
 
 def _stage(job: Job, stage: plan_stages.Stage) -> Stage:
@@ -129,7 +167,8 @@ def _stage(job: Job, stage: plan_stages.Stage) -> Stage:
     moved = isinstance(root, Exchange) and all(isinstance(s, (Exchange, *PASSING)) for s in steps)
     return Stage(
         stage.number, stage.steps(), str(root) if isinstance(root, Exchange) else "", root.line,
-        [_task(order) for order in done], " and ".join(f"{read} ({read.line})" for read in stage.needs),
+        [Task(*(order.get(key, 0) for key in TOLD)) for order in done],
+        " and ".join(f"{read} ({read.line})" for read in stage.needs),
         [f"{step} ({step.line})" for step in steps if isinstance(step, Map) and step.by_row],
         [f"{read} ({read.line})" for read in stage.needs if read.asked and moved],
         sorted(stage.needs.values()), stage.tasks,
@@ -153,26 +192,10 @@ def _largest(done: list[dict[str, Any]], count: int) -> tuple[int, float]:
     return max(sizes), share
 
 
-def _task(done: dict[str, Any]) -> Task:
-    spilled, peak, size, made = done["spilled"], done["peak"], done["read_bytes"], done["rows"]
-    return Task(done["seconds"], done["read"], done.get("bytes", 0), spilled, peak, size, made)
-
-
 def within(node: Node) -> list[Node]:
     """The steps of a stage."""
     below = [inner for inner in node.inputs if not isinstance(inner, Exchange)]
     return [*(step for inner in below for step in within(inner)), node]
-
-
-def write_facts(facts: Facts, path: Path) -> None:
-    """Appends a job to a file."""
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(facts), ensure_ascii=False) + "\n")
-
-
-def read_facts(path: Path) -> list[Facts]:
-    """The jobs that were written to a file, one JSON line each."""
-    return list(map(facts_from, read_rows(path)))
 
 
 def facts_in(folder: Path) -> list[Facts]:
@@ -182,6 +205,46 @@ def facts_in(folder: Path) -> list[Facts]:
 
 facts_from = TypeAdapter(Facts).validate_python
 """What `dataclasses.asdict` made of facts; those of earlier versions lack some"""
+
+
+class Prediction(NamedTuple):
+    """Of one stage's shuffle and its largest partition: predicted and measured bytes (0: not known)."""
+
+    stage: int
+    predicted: int
+    measured: int
+    largest_predicted: int
+    largest_measured: int
+    note: str
+    """In which way it is only a bound, or leans on the first task"""
+
+    @property
+    def ratio(self) -> float:
+        """Predicted ÷ measured."""
+        return self.predicted / max(1, self.measured)
+
+
+def predictions(facts: Facts) -> Iterator[Prediction]:
+    """How much each stage of several tasks will shuffle, told when the first has ended, and how much it did.
+
+    The first task is the sample. What it wrote grows with the rows that are known to come: those that earlier
+    stages wrote, or, at the leaves, as many times as there are tasks.
+    """
+    written = {s.number: int(s.total(lambda task: task.made)) for s in facts.stages}
+    for stage in facts.stages:
+        count = stage.planned or len(stage.tasks)
+        if not stage.wide or not stage.tasks or count < 2:
+            continue
+        first = stage.tasks[0]
+        come = sum(written.get(number, 0) for number in stage.needs)
+        times = max(1.0, come / first.rows) if come and first.rows else count
+        guess = int(first.shuffled * times)
+        share = stage.share * guess
+        told = len(stage.tasks) == count
+        total = int(stage.total(lambda task: task.shuffled)) if told else 0
+        notes = [note for note, kinds in SUPPOSED.items() if any(s.startswith(kinds) for s in stage.steps)]
+        note = "; ".join([*notes, *["largest: at least, as if keys were even"] * stage.even])
+        yield Prediction(stage.number, guess, total, int(share), stage.largest * told, note)
 
 
 class Follower:

@@ -16,8 +16,7 @@ from tuti.run import UserError
 from tuti.run.directory import read_config
 from tuti.systems.spark.doctor.advice import advice, size
 from tuti.systems.spark.doctor.event_log import read_log
-from tuti.systems.spark.doctor.facts import Facts, Stage, at_work, facts_in
-from tuti.systems.spark.doctor.predict import predictions
+from tuti.systems.spark.doctor.facts import Facts, Stage, at_work, facts_in, predictions
 
 _TABLES = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text("utf-8"))
 PHRASES = {name: (str(both["en"]), str(both["fa"])) for name, both in _TABLES["phrases"].items()}
@@ -107,36 +106,30 @@ class Told:
         said = "".join(f"<li>{ui.inline(line)}</li>" for line in found)
         return "\n".join([
             f'<h2 dir="auto">{ui.escape(title)}</h2>', '<div class="charts">',
-            ui.graph(self._boxes(facts), title=self("stages"), direction=self.direction),
+            ui.graph(list(self._boxes(facts)), title=self("stages"), direction=self.direction),
             ui.bars(list(self._bars(facts)), title=self("memory"), direction=self.direction), "</div>",
             f"<h3>{self('advice')}</h3><ul>{said}</ul>" if said else well, self._predicted(facts),
             ui.folded(self("rewritten"), ui.block(changed, "code")) if changed else "",
             ui.folded(self("steps"), "".join(map(self._steps, facts.stages))),
         ])
 
-    def _boxes(self, facts: Facts) -> list[ui.Box]:
+    def _boxes(self, facts: Facts) -> Iterator[ui.Box]:
         places = {stage.number: place for place, stage in enumerate(facts.stages)}
         costs = [stage.total(lambda task: task.seconds) for stage in facts.stages]
         slowest = costs.index(max(costs)) if len(costs) > 1 and max(costs) > 0 else -1
-        made: list[ui.Box] = []
         for place, stage in enumerate(facts.stages):
             seconds = [task.seconds for task in stage.tasks] or [0.0]
             rows, done = f"{stage.total(lambda task: task.rows):,.0f}", len(stage.tasks)
             tasks = f"{done}/{stage.planned}" if done < stage.planned else str(done)
             times = {"sum": f"{sum(seconds):.2f}", "median": f"{statistics.median(seconds):.2f}"}
-            lines = [self("tasks", tasks=tasks, rows=rows)]
-            lines.append(self("seconds", longest=f"{max(seconds):.2f}", **times))
+            longest = self("seconds", longest=f"{max(seconds):.2f}", **times)
+            lines = [self("tasks", tasks=tasks, rows=rows), longest]
+            moved = self("moved", size=self.size(stage.total(lambda task: task.shuffled)))
+            leaves = [f"{moved} · {stage.line}" if stage.line else moved, stage.wide] if stage.wide else []
             reads = [places[need] for need in stage.needs if places.get(need, place) < place]
             name = self("stage", number=stage.number)
             mark = self("slowest") if place == slowest else ""
-            made.append(ui.Box(name, lines, self._leaves(stage), reads, mark))
-        return made
-
-    def _leaves(self, stage: Stage) -> list[str]:
-        if not stage.wide:
-            return []
-        moved = self("moved", size=self.size(stage.total(lambda task: task.shuffled)))
-        return [f"{moved} · {stage.line}" if stage.line else moved, stage.wide]
+            yield ui.Box(name, lines, leaves, reads, mark)
 
     def _predicted(self, facts: Facts) -> str:
         rows = [

@@ -12,8 +12,9 @@ import json
 import re
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from traceback import walk_stack
 from typing import Any, cast
 
 Call = tuple[str, list[str], str]
@@ -30,6 +31,8 @@ WIDE = {
     "SinglePartition": {"agg", "count", "limit", "offset", "head", "take", "first", "show", "sql"},
 }
 """What is written of an exchange → the methods that ask for it"""
+_at_work: list[str] = []
+"""The method that is at work, if one is: a method that calls others is one call"""
 
 
 def made_by(trail: Sequence[Call], exchange: str) -> str:
@@ -63,77 +66,63 @@ def _words(texts: Sequence[str]) -> set[str]:
 
 def _line() -> str:
     """FILE:LINE of the program's frame that is at work."""
-    frame = inspect.currentframe()
-    while frame:
+    for frame, line in walk_stack(inspect.currentframe()):
         path = Path(frame.f_code.co_filename)
         if path != Path(__file__) and not {"pyspark", "py4j"} & set(path.parts):
-            return f"{path.name}:{frame.f_lineno}"
-        frame = frame.f_back
+            return f"{path.name}:{line}"
     return ""
 
 
-def _trail(value: Any) -> list[Call]:
-    known: object = getattr(value, "__dict__", None)  # a frame has any attribute that one asks for
-    return cast("dict[str, Any]", known).get("_tuti_trail", []) if isinstance(known, dict) else []
-
-
-def _texts(values: Sequence[Any]) -> list[str]:
+def _texts(values: Sequence[Any]) -> Iterator[str]:
     """What a call was given, as far as it names columns or counts."""
-    found: list[str] = []
     for value in values:
         if isinstance(value, list | tuple):
-            found += _texts(cast("Sequence[Any]", value))
+            yield from _texts(cast("Sequence[Any]", value))
         elif isinstance(value, str | int):
-            found.append(str(value)[:500])
+            yield str(value)[:500]
         elif type(value).__name__ == "Column":
-            found.append(str(value)[8:-2][:500])
-    return found
+            yield str(value)[8:-2][:500]
 
 
-class Watch:
-    """Wraps the methods of PySpark's classes."""
+def _wrapped(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method; what it makes knows which calls it came from."""
 
-    def __init__(self) -> None:
-        self.inside = False
-        """A method that calls others is one call"""
+    @functools.wraps(method)
+    def call(this: Any, *given: Any, **named: Any) -> Any:
+        if _at_work or not (line := _line()):
+            return method(this, *given, **named)
+        values = [*given, *named.values()]
+        known: list[Any] = [getattr(v, "__dict__", {}) for v in (this, *values)]  # a frame has any attribute
+        before = [one for about in known for one in about.get("_tuti_trail", [])]
+        trail = [*before, (name, list(_texts(values)), line)][-LATEST:]
+        _at_work.append(name)
+        try:
+            _say(f"{name} at {line}", json.dumps(trail))
+            made = method(this, *given, **named)
+        finally:
+            _at_work.clear()
+        if type(made).__name__ in KINDS:
+            made._tuti_trail = trail
+        return made
 
-    def wrapped(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        """The method; what it makes knows which calls it came from."""
+    return call
 
-        @functools.wraps(method)
-        def call(this: Any, *given: Any, **named: Any) -> Any:
-            if self.inside or not (line := _line()):
-                return method(this, *given, **named)
-            values = [*given, *named.values()]
-            before = [one for value in (this, *values) for one in _trail(value)]
-            trail = [*before, (name, _texts(values), line)][-LATEST:]
-            self.inside = True
-            try:
-                _say(f"{name} at {line}", json.dumps(trail))
-                made = method(this, *given, **named)
-            finally:
-                self.inside = False
-            if type(made).__name__ in KINDS:
-                made._tuti_trail = trail
-            return made
 
-        return call
+def watch() -> None:
+    """Wraps the methods of PySpark's classes: from here on, calls are remembered."""
+    from pyspark.sql import DataFrameWriter, SparkSession
+    from pyspark.sql.classic.dataframe import DataFrame
+    from pyspark.sql.group import GroupedData
 
-    def begin(self) -> None:
-        """From here on, calls are remembered."""
-        from pyspark.sql import DataFrameWriter, SparkSession
-        from pyspark.sql.classic.dataframe import DataFrame
-        from pyspark.sql.group import GroupedData
-
-        for kind in (DataFrame, GroupedData, DataFrameWriter):
-            for name, found in list(vars(kind).items()):
-                if name.startswith("_") or name in ("sparkSession", "schema", "columns", "dtypes"):
-                    continue
-                if isinstance(found, property):
-                    setattr(kind, name, property(self.wrapped(name, cast(Any, found.fget))))
-                elif callable(found):
-                    setattr(kind, name, self.wrapped(name, found))
-        SparkSession.sql = self.wrapped("sql", SparkSession.sql)
+    for kind in (DataFrame, GroupedData, DataFrameWriter):
+        for name, found in list(vars(kind).items()):
+            if name.startswith("_") or name in ("sparkSession", "schema", "columns", "dtypes"):
+                continue
+            if isinstance(found, property):
+                setattr(kind, name, property(_wrapped(name, cast(Any, found.fget))))
+            elif callable(found):
+                setattr(kind, name, _wrapped(name, found))
+    SparkSession.sql = _wrapped("sql", SparkSession.sql)
 
 
 def _say(short: str, long: str) -> None:
@@ -164,7 +153,7 @@ def main() -> None:
     if program.endswith(".sql"):
         return run_sql(Path(program))
     if "pyspark" in Path(program).read_text(encoding="utf-8", errors="replace"):
-        Watch().begin()
+        watch()
     sys.path[0] = str(Path(program).resolve().parent)
     runpy.run_path(program, run_name="__main__")
 

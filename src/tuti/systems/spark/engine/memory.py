@@ -3,11 +3,19 @@
 As in Spark (its tuning guide, "Memory Management Overview"): storage may use whatever execution does not;
 execution may take that back by evicting blocks, down to storage's own region; storage never evicts
 execution. Whoever is refused spills to disk: nothing is ever granted beyond the cap.
+Cached partitions are Arrow files that every executor maps, in memory while there is room, else on disk.
 """
 
-from collections.abc import Callable
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuti.systems.spark.query.arrow import Batch, Schema, ipc, pa
 
 REGION = 0.5
 """Share of the pool in which cached blocks are safe from execution"""
@@ -31,14 +39,12 @@ class Pool:
         granted = self._room(size, evictable=self.storage - int(REGION * self.cap))
         self.execution += size * granted
         self.held = max(self.held, self.execution)
-        self.peak = max(self.peak, self.execution + self.storage)
         return granted
 
     def take_storage(self, size: int) -> bool:
         """Bytes for a cached block; False: keep it on disk."""
         granted = self._room(size, evictable=self.storage)
         self.storage += size * granted
-        self.peak = max(self.peak, self.execution + self.storage)
         return granted
 
     def _room(self, size: int, evictable: int) -> bool:
@@ -46,14 +52,16 @@ class Pool:
         if free < size <= free + evictable:
             freed = self.evict(size - free)
             self.storage, free = self.storage - freed, free + freed
+        self.peak = max(self.peak, self.cap - free + size * (free >= size))
         return free >= size
 
 
+@dataclass
 class Claim(AbstractContextManager["Claim"]):
     """What one operator holds of a pool; it lets go of everything when the operator ends."""
 
-    def __init__(self, pool: Pool) -> None:
-        self.pool, self.held = pool, 0
+    pool: Pool
+    held: int = 0
 
     def grow(self, size: int) -> bool:
         """Asks for more; False: spill."""
@@ -68,3 +76,68 @@ class Claim(AbstractContextManager["Claim"]):
 
     def __exit__(self, *_: object) -> None:
         self.clear()
+
+
+@dataclass
+class Block:
+    """A cached partition; it is lost with the executor that keeps it."""
+
+    path: str
+    size: int
+    """Bytes in memory; 0: it lies on disk"""
+    keeper: int
+    used: float
+
+
+@dataclass
+class Store:
+    """The blocks as one executor sees them; it answers for those that it keeps itself."""
+
+    keeper: int
+    blocks: dict[str, Block]
+    memory: Path
+    disk: Path
+
+    def read(self, name: str) -> Iterator[Batch] | None:
+        """A block's batches; None where there is no such block (any longer)."""
+        block = self.blocks.get(name)
+        if block is None or not os.path.exists(block.path):
+            return None
+        block.used = time.monotonic()
+        return _streams(pa.memory_map(block.path))
+
+    def write(self, name: str, batches: Iterable[Batch], schema: Schema, pool: Pool) -> Iterator[Batch]:
+        """Keeps a partition and reads it back: in memory if the pool grants all of it, else on disk."""
+        folder, taken = self.memory, 0
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f".{name}-{os.getpid()}"
+        stream = ipc.new_stream(str(partial), schema)
+        for batch in batches:
+            if folder == self.memory and not pool.take_storage(batch.nbytes):
+                stream.close()  # the rest goes to disk, after what there is
+                pool.storage, taken, folder = pool.storage - taken, 0, self.disk
+                partial = Path(shutil.move(partial, folder / partial.name))
+                stream = ipc.new_stream(pa.OSFile(str(partial), "ab"), schema)
+            taken += batch.nbytes * (folder == self.memory)
+            stream.write_batch(batch)
+        stream.close()
+        os.replace(partial, folder / name)
+        self.blocks[name] = Block(str(folder / name), taken, self.keeper, time.monotonic())
+        return _streams(pa.memory_map(str(folder / name)))
+
+    def evict(self, wanted: int) -> int:
+        """Moves own blocks from memory to disk, the least recently used first; returns bytes freed."""
+        own = [block for block in self.blocks.values() if block.size and block.keeper == self.keeper]
+        freed = 0
+        for block in sorted(own, key=lambda block: block.used):
+            if freed >= wanted:
+                break
+            block.path = str(shutil.move(block.path, self.disk / Path(block.path).name))
+            freed, block.size = freed + block.size, 0
+        return freed
+
+
+def _streams(file: Any) -> Iterator[Batch]:
+    """The rows of one Arrow stream, or of several, one after the other."""
+    while file.tell() < file.size():
+        yield from ipc.open_stream(file)

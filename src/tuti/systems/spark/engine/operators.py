@@ -15,15 +15,17 @@ import numpy as np
 
 from tuti.systems.spark.engine.hashing import hash_rows
 from tuti.systems.spark.engine.memory import Claim, Pool
-from tuti.systems.spark.engine.shuffle import Places, parted, read_once
-from tuti.systems.spark.query.arrow import Batch, Schema, Table, one_batch, pa, pc, pieces, size_of, table_of
+from tuti.systems.spark.engine.shuffle import LIGHTLY, Places
+from tuti.systems.spark.query.arrow import BYTES, ROWS, Batch, Schema, Table, pa, pc, pieces, table_of
 from tuti.systems.spark.query.grouping import Grouping
-from tuti.systems.spark.query.joining import joined
 from tuti.systems.spark.query.plan import By, Join
 
 PARTS = 16
 DEEPEST = 6
 """Partings of partings: 16^6 parts; what is too large then has one key, and is held all the same"""
+MATCHES = 500_000
+"""Matches of a join found at a time, but for those of one row"""
+JOINS = {"left": "left outer", "semi": "left semi", "anti": "left anti", "inner": "inner"}
 
 
 @dataclass
@@ -37,9 +39,26 @@ class Means:
 
     def aside(self, rows: Iterable[Batch], parts: Callable[[Batch], Places]) -> dict[int, Iterator[Batch]]:
         """Puts rows on disk by the part of each; each part's are read back when they are asked for."""
-        paths = parted(self.scratch / f"aside-{next(self.names)}", rows, parts)
-        self.spilled += sum(path.stat().st_size for path in paths.values())
-        return {part: pieces(read_once(path)) for part, path in paths.items()}
+        folder = self.scratch / f"aside-{next(self.names)}"
+        folder.mkdir(parents=True)
+        streams: dict[int, Any] = {}
+        for batch in rows:
+            of = parts(batch)
+            for part in map(int, np.unique(of)):
+                if part not in streams:
+                    streams[part] = pa.ipc.new_stream(str(folder / str(part)), batch.schema, options=LIGHTLY)
+                streams[part].write_batch(batch.take(pa.array(np.flatnonzero(of == part))))
+        for stream in streams.values():
+            stream.close()
+        self.spilled += sum(path.stat().st_size for path in folder.iterdir())
+        return {part: pieces(_read_once(folder / str(part))) for part in sorted(streams)}
+
+
+def _read_once(path: Path) -> Iterator[Batch]:
+    """The rows of a file, which is gone when they have been read."""
+    with pa.OSFile(str(path), "rb") as file, pa.ipc.open_stream(file) as stream:
+        yield from stream
+    path.unlink()
 
 
 def by_hash(keys: Iterable[str], depth: int) -> Callable[[Batch], Places]:
@@ -52,16 +71,16 @@ def group_partly(batches: Iterable[Batch], how: Grouping, means: Means) -> Itera
     held: list[Batch] = []
     with Claim(means.pool) as claim:
         for batch in batches:
-            fresh = one_batch(how.begun(table_of([batch], batch.schema)).to_batches(), how.figures)
-            if not claim.grow(2 * size_of(fresh)):
+            fresh = how.begun(table_of([batch], batch.schema))
+            if not claim.grow(2 * fresh.nbytes):
                 yield from held
                 held = []
                 claim.clear()
-            held.append(fresh)
-            if len(held) == 32:
+            held += fresh.to_batches()
+            if len(held) >= 32:
                 held = how.merge(held)
                 claim.clear()
-                claim.grow(2 * size_of(held[0]))
+                claim.grow(2 * held[0].nbytes)
         yield from how.merge(held) if held else []
 
 
@@ -72,10 +91,10 @@ def group_finally(batches: Iterable[Batch], how: Grouping, means: Means, depth: 
     with Claim(means.pool) as claim:
         for batch in waiting:
             held.append(batch)
-            if not claim.grow(2 * size_of(batch)):
+            if not claim.grow(2 * batch.nbytes):
                 held = how.merge(held)
                 claim.clear()
-                if not claim.grow(4 * size_of(held[0])) and how.keys and depth < DEEPEST:
+                if not claim.grow(4 * held[0].nbytes) and how.keys and depth < DEEPEST:
                     break
         else:
             yield from how.done(how.merged(table_of(held, how.figures))).to_batches()
@@ -91,7 +110,7 @@ def _held(waiting: Iterator[Batch], claim: Claim, times: int, depth: int) -> tup
     held: list[Batch] = []
     for batch in waiting:
         held.append(batch)
-        if not claim.grow(times * size_of(batch)) and depth < DEEPEST:
+        if not claim.grow(times * batch.nbytes) and depth < DEEPEST:
             return held, False
     return held, True
 
@@ -110,6 +129,53 @@ def join(
     held.clear()
     for number, part in means.aside(left, by_hash(node.on, depth)).items():
         yield from join(part, others.get(number, ()), node, means, depth + 1)
+
+
+def joined(batches: Iterable[Batch], right: Table, node: Join) -> Iterator[Batch]:
+    """The joined rows of batches of the left side, which go past the right one, which is held.
+
+    Row numbers are matched first, then the rows that these name are taken. One key with many rows on both
+    sides has the product of them as matches; so they are found and taken a few at a time.
+    """
+    keys = list(node.on)
+    counts = right.select(keys).group_by(keys, use_threads=False).aggregate([([], "count_all")])
+    most = pc.max(counts["count_all"]).as_py() or 0
+    others = _numbered(right, keys, "\0right")
+    for batch in batches:
+        left = table_of([batch], node.inputs[0].schema)
+        numbers = _numbered(left, keys, "\0left")
+        many = node.how in ("inner", "left") and most * len(left) > MATCHES
+        for part in _parts(numbers, counts, keys) if many else [numbers]:
+            found = part.join(others, keys, join_type=JOINS[node.how], use_threads=False)
+            yield from _taken(left, right, found, node)
+
+
+def _numbered(table: Table, keys: list[str], name: str) -> Table:
+    return table.select(keys).append_column(name, pa.array(np.arange(len(table))))
+
+
+def _parts(left: Table, counts: Table, keys: list[str]) -> Iterator[Table]:
+    """Rows that stand together and have about `MATCHES` matches together."""
+    found = left.join(counts, keys, join_type="inner", use_threads=False)
+    matches = np.zeros(len(left), np.int64)
+    matches[found["\0left"].to_numpy()] = found["count_all"].to_numpy()
+    part = np.cumsum(matches) // MATCHES
+    starts = np.flatnonzero(np.diff(part, prepend=-1))
+    for start, end in zip(starts, [*starts[1:], len(left)], strict=True):
+        yield left.slice(start, end - start)
+
+
+def _taken(left: Table, right: Table, found: Table, node: Join) -> Iterator[Batch]:
+    """The rows of both sides that are named: columns of any type may go along."""
+    names = node.schema.names[: left.num_columns]
+    width = sum(side.nbytes // max(1, len(side)) for side in (left, right))
+    step = max(1, min(ROWS, BYTES // max(1, width)))
+    for start in range(0, len(found), step):
+        piece = found.slice(start, step)
+        columns = left.select(names).take(piece["\0left"]).columns
+        if node.how in ("inner", "left"):
+            columns += right.drop_columns(list(node.on)).take(piece["\0right"]).columns
+        yield from pa.table(columns, schema=node.schema).to_batches()
 
 
 def ordered(table: Table, by: By) -> Table:

@@ -12,22 +12,25 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuti.run import UserError
-from tuti.systems.spark.engine.blocks import Block, Store
-from tuti.systems.spark.engine.executor import Executor
-from tuti.systems.spark.engine.memory import Pool
+from tuti.systems.spark.engine.executor import serve
+from tuti.systems.spark.engine.memory import Block, Pool, Store
 from tuti.systems.spark.engine.operators import bounds_of
 from tuti.systems.spark.query.arrow import ipc, pa
-from tuti.systems.spark.query.plan import Exchange, Node, Ranged
+from tuti.systems.spark.query.plan import Exchange, Node
 from tuti.systems.spark.query.stages import Stage
+
+if TYPE_CHECKING:
+    from tuti.systems.spark.engine.session import Session
 
 ATTEMPTS = 4
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -36,24 +39,6 @@ Order = dict[str, Any]
 
 class Replan(Exception):
     """A cached partition that the plan relied on is gone."""
-
-
-def failure(reply: Order, stage: Stage) -> Exception:
-    """What a task ended with, as it would have been raised here."""
-    if "hint" in reply:
-        return UserError(reply["error"], hint=reply["hint"])
-    if reply.get("errno") in FULL:
-        return OSError(reply["errno"], reply["error"])
-    told = f"task {reply['task']} of stage {stage.number} failed: {reply['error']}\n{reply.get('trace', '')}"
-    return UserError(told.rstrip(), hint=f"the stage: {'; '.join(stage.steps())}")
-
-
-def die_with(driver: int) -> None:
-    """Ends this executor with its driver, even one that is killed: else it would write into a resumed run."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != driver:
-        os._exit(1)
 
 
 @dataclass
@@ -71,30 +56,22 @@ class Worker:
 class Job(AbstractContextManager["Job"]):
     """One action: its stages, its executors, and what is done so far."""
 
-    stages: list[Stage]
-    executors: int
-    memory: int
-    """Bytes of each executor's pool"""
-    scratch: Path
-    shared: Path
-    """Where cached blocks in memory lie"""
-    blocks: dict[str, Block]
+    session: "Session"
+    asked: Node
+    """The plan before it was optimised"""
     what: str
+    scratch: Path
     limit: int = -1
-    told: Callable[["Job"], None] = lambda job: None
-    """Called when a task has ended"""
+    """Rows that are enough (-1: all)"""
     report: list[Order] = field(default_factory=list[Order])
     """What each task that ended did"""
-    asked: Node | None = None
-    """The plan before it was optimised"""
 
     def __post_init__(self) -> None:
+        self.stages = self.session.stages(self.asked)
         self.outputs: dict[int, list[Path | None]] = {s.number: [None] * s.tasks for s in self.stages}
-        self.bounds: dict[int, Path] = {}
         self.sampled: set[tuple[int, int]] = set()
         self.failures: Counter[tuple[int, int, str]] = Counter()
         self.workers: list[Worker] = []
-        self.forked = 0
         self.last = self.stages[-1]
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -113,10 +90,20 @@ class Job(AbstractContextManager["Job"]):
         """Where the result stage's task writes."""
         return self.scratch / f"part-{task:05d}.{'parquet' if self.what == 'save' else 'arrows'}"
 
-    def run(self, wanted: Sequence[int]) -> None:
+    def run(self) -> None:
+        """Has the last stage's tasks done; with a limit as few as it takes, four times as many each time."""
+        begin, end = 0, self.last.tasks if self.limit < 0 else 1
+        while begin < self.last.tasks:
+            rows = sum(done["rows"] for done in self.report if done["stage"] == self.last.number)
+            if 0 <= self.limit <= rows:
+                break
+            self._do(range(begin, min(end, self.last.tasks)))
+            begin, end = end, 4 * end
+
+    def _do(self, wanted: Sequence[int]) -> None:
         """Has these tasks of the last stage done, and whatever they need."""
         while any(self.outputs[self.last.number][t] is None for t in wanted):
-            while len(self.workers) < self.executors:
+            while len(self.workers) < self.session.executors:
                 self.workers.append(self._fork(len(self.workers)))
             for worker in self.workers:
                 if worker.doing is None and (order := next(self._open(wanted), None)):
@@ -135,23 +122,24 @@ class Job(AbstractContextManager["Job"]):
 
     def _fork(self, number: int) -> Worker:
         ours, theirs = multiprocessing.Pipe()
-        self.forked += 1
-        folder = self.scratch / f"executor-{number}-{self.forked}"
-        store = Store(number, self.blocks, self.shared, folder)
-        used = sum(b.size for b in self.blocks.values() if b.keeper == number)
-        executor = Executor(self.stages, store, Pool(self.memory, store.evict, storage=used), folder)
+        folder = Path(tempfile.mkdtemp(prefix=f"executor-{number}-", dir=self.scratch))
+        store = Store(number, self.session.blocks, self.session.shared, self.session.scratch)
+        used = sum(b.size for b in store.blocks.values() if b.keeper == number)
+        pool = Pool(self.session.pool, store.evict, storage=used)
         others = [ours, *(worker.connection for worker in self.workers)]
-
         driver = os.getpid()
 
         def main() -> None:
-            die_with(driver)
+            # it ends with its driver, even one that is killed: else it would write into a resumed run
+            if sys.platform == "linux":
+                ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+            if os.getppid() != driver:
+                os._exit(1)
             for connection in others:  # else a driver that dies would not be noticed
                 connection.close()
             pa.set_cpu_count(1)
-            executor.serve(theirs)
+            serve(theirs, self.stages, store, pool, folder)
 
-        folder.mkdir(parents=True)
         process = multiprocessing.get_context("fork").Process(target=main, daemon=True)
         process.start()
         theirs.close()
@@ -167,52 +155,56 @@ class Job(AbstractContextManager["Job"]):
                 continue
             what, tasks = (self.what, wanted) if stage is self.last else ("shuffle", range(stage.tasks))
             todo = [t for t in tasks if self.outputs[number][t] is None]
-            if todo and isinstance(root, Exchange) and isinstance(root.layout, Ranged):
-                todo, what = self._sampling(stage, todo)
+            if todo and isinstance(root, Exchange) and root.layout.by:
+                todo, what = self._sampling(stage, root, todo)
             for task in todo:
                 if (number, task, what) not in running:
                     order: Order = {"stage": number, "task": task, "what": what, "limit": self.limit}
                     order["to"] = str(self._sample(number, task) if what == "sample" else self.result(task))
-                    order["bounds"] = str(self.bounds.get(number, ""))
+                    order["bounds"] = str(self.scratch / f"bounds-{number}")
                     order["outputs"] = {need: list(map(str, found)) for need, found in inputs.items()}
                     yield order
 
     def _sample(self, stage: int, task: int) -> Path:
         return self.scratch / f"sample-{stage}-{task}"
 
-    def _sampling(self, stage: Stage, todo: list[int]) -> tuple[list[int], str]:
+    def _sampling(self, stage: Stage, root: Exchange, todo: list[int]) -> tuple[list[int], str]:
         """A sort's rows can be sent when the bounds of its ranges are known: all partitions are sampled."""
-        number, root = stage.number, stage.root
-        unknown = [task for task in range(stage.tasks) if (number, task) not in self.sampled]
-        if number in self.bounds or unknown:
-            return (todo, "shuffle") if number in self.bounds else (unknown, "sample")
-        assert isinstance(root, Exchange) and isinstance(root.layout, Ranged)
+        number, path = stage.number, self.scratch / f"bounds-{stage.number}"
+        if path.exists():
+            return todo, "shuffle"
+        if unknown := [task for task in range(stage.tasks) if (number, task) not in self.sampled]:
+            return unknown, "sample"
         paths = [str(self._sample(number, task)) for task in range(stage.tasks)]
         rows = pa.concat_tables([ipc.open_stream(path).read_all() for path in paths])
         bounds = bounds_of(rows, root.layout.by, root.count)
-        self.bounds[number] = self.scratch / f"bounds-{number}"
-        with ipc.new_stream(str(self.bounds[number]), bounds.schema) as stream:
+        with ipc.new_stream(str(path), bounds.schema) as stream:
             stream.write_table(bounds)
         return todo, "shuffle"
 
     def _note(self, worker: Worker, reply: Order) -> None:
         stage, task, what = doing = worker.doing or (-1, -1, "")
         worker.doing = None
-        self.blocks |= {name: Block(**block) for name, block in reply["blocks"].items()}
+        self.session.blocks |= {name: Block(**block) for name, block in reply["blocks"].items()}
         if "lost" in reply:
             lost, of = reply["lost"]
             if lost < 0:
                 raise Replan
             self.outputs[lost][of] = None
             self._again(doing, "its input was lost again and again")
+        elif "hint" in reply:
+            raise UserError(reply["error"], hint=reply["hint"])
+        elif reply.get("errno") in FULL:
+            raise OSError(reply["errno"], reply["error"])
         elif "error" in reply:
-            raise failure(reply, self.stages[stage])
+            told = f"task {task} of stage {stage} failed: {reply['error']}\n{reply.get('trace', '')}"
+            raise UserError(told.rstrip(), hint=f"the stage: {'; '.join(self.stages[stage].steps())}")
         elif what == "sample":
             self.sampled.add((stage, task))
         else:
             self.outputs[stage][task] = Path(reply.get("folder", self.scratch))
             self.report.append(reply | {"what": what, "executor": worker.number})
-            self.told(self)
+            self.session.told(self)
 
     def _again(self, doing: tuple[int, int, str], why: str) -> None:
         self.failures[doing] += 1
@@ -231,9 +223,9 @@ class Job(AbstractContextManager["Job"]):
             for task, folder in enumerate(folders):
                 if folder is not None and worker.folder in folder.parents:
                     folders[task] = None
-        for name in [name for name, block in self.blocks.items() if block.keeper == worker.number]:
-            Path(self.blocks.pop(name).path).unlink(missing_ok=True)
-        self.workers = [other for other in self.workers if other is not worker]
-        self.workers.insert(worker.number, self._fork(worker.number))
+        blocks = self.session.blocks
+        for name in [name for name, block in blocks.items() if block.keeper == worker.number]:
+            Path(blocks.pop(name).path).unlink(missing_ok=True)
+        self.workers[worker.number] = self._fork(worker.number)
         if doing is not None:
             self._again(doing, "its executor died")

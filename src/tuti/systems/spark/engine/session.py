@@ -5,26 +5,28 @@ with Session(executors=2, memory="1g") as session:
     words.filter(col("n") > 9).sort("n", down=True).take(10)
 """
 
+import json
 import os
 import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from tuti.run import UserError
-from tuti.systems.spark.engine.blocks import Block
+from tuti.systems.spark.engine.memory import Block
 from tuti.systems.spark.engine.scheduler import Job, Order, Replan
-from tuti.systems.spark.query import sources
-from tuti.systems.spark.query.arrow import Batch, Schema, Table, pa
+from tuti.systems.spark.query.arrow import LINE, Array, Batch, Schema, Table, pa, pc, pieces, pq
 from tuti.systems.spark.query.frame import Frame
 from tuti.systems.spark.query.optimise import optimise
-from tuti.systems.spark.query.plan import Cache, Node, Scan
-from tuti.systems.spark.query.stages import Stage, cut, partitions, with_exchanges
+from tuti.systems.spark.query.plan import Node, Scan
+from tuti.systems.spark.query.stages import Stage, cut, with_exchanges
 
 RESERVED = 150_000_000
 """Bytes of a process that nobody counts: Python, Arrow, a batch or two on their way"""
@@ -87,56 +89,78 @@ class Session(AbstractContextManager["Session"]):
     def items(
         self, items: Iterable[Any], read: Callable[[Any, Sequence[str]], Iterator[Batch]], schema: Schema,
         label: str = "items",
-    ) -> "Frame":
-        """A partition for each item; `read(item, columns)` makes its batches."""
+    ) -> Frame:
+        """A partition for each item; `read(item, columns)` makes its batches, once a task asks for them."""
         return Frame(self, Scan((), tuple(items), read, label, made=schema.remove_metadata()))
 
-    def table(self, table: Table, partitions: int = 0) -> "Frame":
-        """A table that the driver holds, in as many partitions."""
-        return Frame(self, sources.of_table(table, partitions or self.partitions))
+    def table(self, table: Table, partitions: int = 0) -> Frame:
+        """A table that the driver holds, in as many partitions of nearly one size."""
+        count = partitions or self.partitions
+        ends = [len(table) * n // count for n in range(count + 1)]
+        return self.items(
+            pairwise(ends), lambda span, columns: pieces(table.select(columns)[slice(*span)].to_batches()),
+            table.schema, "table",
+        )
 
-    def parquet(self, paths: Sequence[Path]) -> "Frame":
+    def parquet(self, paths: Sequence[Path]) -> Frame:
         """A partition for each file; only columns that are asked for are read."""
-        return Frame(self, sources.of_parquet(paths))
+        if not paths:
+            hint = "a folder's: sorted(Path(folder).glob('*.parquet'))"
+            raise UserError("no parquet files to read", hint)
+        return self.items(
+            paths, lambda path, columns: pq.ParquetFile(path).iter_batches(columns=columns),
+            pq.read_schema(paths[0]), f"{len(paths)} parquet files",
+        )
 
-    def text(self, paths: Sequence[Path], block: int = 4_000_000) -> "Frame":
+    def text(self, paths: Sequence[Path], block: int = 4_000_000) -> Frame:
         """Lines of files as the column `line`, a partition for each `block` of bytes of a file."""
-        return Frame(self, sources.of_text(paths, block))
+        spans = [(path, start) for path in paths for start in range(0, max(1, path.stat().st_size), block)]
+        return self.items(
+            spans, lambda at, _: pieces(pa.table([lines_of(at[0], at[1], block)], schema=LINE).to_batches()),
+            LINE, f"{len(paths)} text files",
+        )
 
     def stages(self, node: Node) -> list[Stage]:
         """The stages of a plan, without those behind caches that are whole."""
         whole, _ = with_exchanges(optimise(node), self.partitions)
-        return cut(whole, self._kept)
+        return cut(whole, self.blocks)
 
-    def _kept(self, node: Cache) -> bool:
-        return all(f"{node.name}-{index}" in self.blocks for index in range(partitions(node)))
-
-    def job(self, node: Node, what: str, scratch: Path, limit: int = -1) -> Job:
-        """A job that computes a plan."""
-        scratch.mkdir(parents=True, exist_ok=True)
-        stages = self.stages(node)
-        means = (self.executors, self.pool, scratch, self.shared, self.blocks)
-        return Job(stages, *means, what, limit, self.told, asked=node)
-
-    def run(self, node: Node, what: str, scratch: Path) -> Job:
-        """All partitions of a plan; once more from the start where a cached one was lost."""
+    def run(self, node: Node, what: str, scratch: Path, limit: int = -1) -> Job:
+        """The rows of a plan, or as many; once more from the start where a cached partition was lost."""
         while True:
-            with self.job(node, what, scratch) as job:
+            scratch.mkdir(parents=True, exist_ok=True)
+            with Job(self, node, what, scratch, limit) as job:
                 self.report = job.report
                 try:
-                    job.run(range(job.last.tasks))
+                    job.run()
                     self.ended(job)
                     return job
                 except Replan:
                     shutil.rmtree(scratch)
 
 
+def lines_of(path: Path, start: int, block: int) -> Array:
+    """The lines that begin in [start, start + block) of a file; bytes that are not UTF-8 become U+FFFD."""
+    with open(path, "rb") as file:
+        if start:
+            file.seek(start - 1)
+            file.readline()  # it began before
+        data = file.read(max(0, start + block - file.tell()))
+        if data and not data.endswith(b"\n"):
+            data += file.readline()
+    if not data:
+        return pa.array([], pa.string())
+    text = data.removesuffix(b"\n").decode("utf-8", "replace")
+    return pc.utf8_rtrim(pc.split_pattern(pa.array([text]), "\n").flatten(), "\r")
+
+
 def _written(job: Job) -> None:
     """What became of a job, for `tuti spark explain`, where that has started this program."""
     if path := os.environ.get("TUTI_SPARK_FACTS"):
-        from tuti.systems.spark.doctor.facts import facts_of, write_facts
+        from tuti.systems.spark.doctor.facts import facts_of
 
-        write_facts(facts_of(job), Path(path))
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(facts_of(job)), ensure_ascii=False) + "\n")
 
 
 def _in_memory(size: int) -> Path | None:

@@ -7,14 +7,15 @@ renaming: an output without an index does not exist. It lies in the folder of th
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuti.systems.spark.engine.memory import Claim, Pool
-from tuti.systems.spark.query.arrow import Batch, Schema, ipc, one_batch, pa, size_of
+from tuti.systems.spark.query.arrow import Batch, Schema, ipc, one_batch, pa
 
 Places = NDArray[np.int64]
 LIGHTLY = ipc.IpcWriteOptions(compression="lz4")
@@ -22,60 +23,53 @@ LIGHTLY = ipc.IpcWriteOptions(compression="lz4")
 
 
 class Lost(Exception):
-    """An output that should be there is not: its partition must be computed again."""
-
-    def __init__(self, stage: int, task: int) -> None:
-        super().__init__(f"output {task} of stage {stage} is lost")
-        self.stage, self.task = stage, task
+    """The output of a task (its stage, its number) is not there: its partition must be computed again."""
 
 
-class Writer:
-    """Rows on their way to `count` targets, gathered in memory and written in runs."""
+def write(
+    path: Path, batches: Iterable[Batch], places: Callable[[Batch], Places], count: int, schema: Schema,
+    pool: Pool,
+) -> tuple[int, int]:
+    """Writes rows by the target of each, of `count`, in runs of as many as fit in memory; (rows, bytes).
 
-    def __init__(self, folder: Path, task: int, count: int, schema: Schema, pool: Pool) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path, self.count, self.schema = folder / f"{task}.arrows", count, schema
-        self.partial = folder / f".{task}-{os.getpid()}"
-        self.file = open(self.partial, "wb")
-        self.claim = Claim(pool)
-        self.held: list[tuple[Batch, Places]] = []
-        self.runs: list[list[int]] = []
+    `places`: [rows] the target of each row of a batch.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial, rows = path.with_name(f".{path.name}-{os.getpid()}"), 0
+    held: list[tuple[Batch, Places]] = []
+    runs: list[list[int]] = []
+    with open(partial, "wb") as file, Claim(pool) as claim:
+        for batch in batches:
+            size = 2 * batch.nbytes  # as much again when they are put in order
+            if not claim.grow(size) and held:
+                runs.append(_write_run(file, held, count, schema))
+                held.clear()
+                claim.clear()
+                claim.grow(size)
+            held.append((batch, places(batch)))
+            rows += batch.num_rows
+        if held:
+            runs.append(_write_run(file, held, count, schema))
+        written = file.tell()
+    os.replace(partial, path)
+    partial.write_text(json.dumps(runs))
+    os.replace(partial, path.with_suffix(".json"))
+    return rows, written
 
-    def add(self, batch: Batch, places: Places) -> None:
-        """Takes rows and the target of each."""
-        size = 2 * size_of(batch)  # as much again when they are put in order
-        if not self.claim.grow(size):
-            self.flush()
-            self.claim.grow(size)
-        self.held.append((batch, places))
 
-    def flush(self) -> None:
-        """Writes a run: the rows held, in the order of their targets."""
-        if not self.held:
-            return
-        places = np.concatenate([places for _, places in self.held])
-        order = np.argsort(places, kind="stable")
-        rows = one_batch([batch for batch, _ in self.held], self.schema).take(pa.array(order))
-        ends = np.searchsorted(places[order], np.arange(self.count + 1))
-        offsets = [self.file.tell()]
-        for start, end in zip(ends, ends[1:], strict=False):
-            if end > start:
-                with ipc.new_stream(self.file, self.schema, options=LIGHTLY) as stream:
-                    stream.write_batch(rows.slice(start, end - start))
-            offsets.append(self.file.tell())
-        self.runs.append(offsets)
-        self.held = []
-        self.claim.clear()
-
-    def close(self) -> int:
-        """Writes what is left and makes the output be; returns its bytes."""
-        self.flush()
-        size = self.file.tell()
-        self.file.close()
-        os.replace(self.partial, self.path)
-        self.partial.write_text(json.dumps(self.runs))
-        os.replace(self.partial, self.path.with_suffix(".json"))
-        return size
+def _write_run(file: BinaryIO, held: list[tuple[Batch, Places]], count: int, schema: Schema) -> list[int]:
+    """Writes the rows held, in the order of their targets; returns where those of each begin, and the end."""
+    places = np.concatenate([places for _, places in held])
+    order = np.argsort(places, kind="stable")
+    rows = one_batch([batch for batch, _ in held], schema).take(pa.array(order))
+    ends = np.searchsorted(places[order], np.arange(count + 1))
+    offsets = [file.tell()]
+    for start, end in pairwise(ends):
+        if end > start:
+            with ipc.new_stream(file, schema, options=LIGHTLY) as stream:
+                stream.write_batch(rows.slice(start, end - start))
+        offsets.append(file.tell())
+    return offsets
 
 
 def read(folders: Sequence[Path], stage: int, target: int) -> Iterator[Batch]:
@@ -91,25 +85,3 @@ def read(folders: Sequence[Path], stage: int, target: int) -> Iterator[Batch]:
                             yield from stream
         except (OSError, ValueError) as error:
             raise Lost(stage, task) from error
-
-
-def parted(folder: Path, rows: Iterable[Batch], parts: Callable[[Batch], Places]) -> dict[int, Path]:
-    """A file for each part of rows that do not fit in memory at once."""
-    folder.mkdir(parents=True)
-    streams: dict[int, Any] = {}
-    for batch in rows:
-        of = parts(batch)
-        for part in map(int, np.unique(of)):
-            if part not in streams:
-                streams[part] = ipc.new_stream(str(folder / str(part)), batch.schema, options=LIGHTLY)
-            streams[part].write_batch(batch.take(pa.array(np.flatnonzero(of == part))))
-    for stream in streams.values():
-        stream.close()
-    return {part: folder / str(part) for part in sorted(streams)}
-
-
-def read_once(path: Path) -> Iterator[Batch]:
-    """The rows of a file, which is gone when they have been read."""
-    with pa.OSFile(str(path), "rb") as file, ipc.open_stream(file) as stream:
-        yield from stream
-    path.unlink()

@@ -20,24 +20,15 @@ ArrowType: TypeAlias = Any
 LINE = pa.schema([("line", pa.string())])
 ROWS, BYTES = 16_384, 4_000_000
 """A batch has about this many at most; a longer row is a batch of its own"""
+table_of = pa.Table.from_batches
+"""Batches as a table; nothing is copied"""
 
 
 def one_batch(batches: Sequence[Batch], schema: Schema) -> Batch:
     """The rows of several batches as one."""
     whole = table_of(batches, schema).combine_chunks().to_batches()
     assert len(whole) < 2, "more bytes than one Arrow array of strings can hold"
-    none = [pa.array([], field.type) for field in schema]
-    return whole[0] if whole else pa.RecordBatch.from_arrays(none, schema=schema)
-
-
-def table_of(batches: Sequence[Batch], schema: Schema) -> Table:
-    """Batches as a table; nothing is copied."""
-    return pa.Table.from_batches(list(batches), schema)
-
-
-def size_of(rows: Batch | Table) -> int:
-    """Bytes of these rows, not of what lies beside them in shared buffers."""
-    return int(rows.nbytes)
+    return whole[0] if whole else pa.RecordBatch.from_pylist([], schema)
 
 
 def pieces(batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -45,10 +36,10 @@ def pieces(batches: Iterable[Batch]) -> Iterator[Batch]:
     held: list[Batch] = []
     rows = size = 0
     for batch in batches:
-        step = max(1, min(ROWS, batch.num_rows * BYTES // max(1, size_of(batch))))
+        step = max(1, min(ROWS, batch.num_rows * BYTES // max(1, batch.nbytes)))  # of these rows alone
         for start in range(0, batch.num_rows, step):
             held.append(batch.slice(start, step))
-            rows, size = rows + len(held[-1]), size + size_of(held[-1])
+            rows, size = rows + len(held[-1]), size + held[-1].nbytes
             if size >= BYTES or rows >= ROWS:
                 yield one_batch(held, batch.schema)
                 held, rows, size = [], 0, 0

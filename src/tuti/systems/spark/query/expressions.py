@@ -6,7 +6,6 @@ Null is unknown, as in SQL: null & False is False. Whole numbers that overflow a
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from tuti.systems.spark.query.arrow import Array, ArrowType, Batch, Schema, one_batch, pa, pc
 
@@ -43,12 +42,8 @@ class Column:
     __ge__ = _operator("greater_equal")
     __and__ = _operator("and_kleene")
     __or__ = _operator("or_kleene")
-
-    def __eq__(self, other: Any) -> "Column":  # type: ignore[override]  # an expression, as in SQL
-        return self.call("equal", other)
-
-    def __ne__(self, other: Any) -> "Column":  # type: ignore[override]
-        return self.call("not_equal", other)
+    __eq__ = _operator("equal")  # type: ignore[assignment]  # an expression, as in SQL
+    __ne__ = _operator("not_equal")  # type: ignore[assignment]
 
     def __invert__(self) -> "Column":
         return self.call("invert")

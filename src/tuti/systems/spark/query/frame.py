@@ -21,14 +21,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def calling_line() -> str:
-    """FILE:LINE of the first caller outside of this package's plans."""
-    frame, here = inspect.currentframe(), str(Path(__file__).parent)
-    while frame is not None and frame.f_code.co_filename.startswith(here):
-        frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else ""
-
-
 @dataclass(frozen=True, eq=False)
 class Frame:
     """Rows that are described, not computed. Every method but the last six gives another frame."""
@@ -37,8 +29,12 @@ class Frame:
     node: plan.Node = field(repr=False)
 
     def over(self, node: plan.Node) -> "Frame":
-        """The frame of a step over this one; the step remembers the line that asked for it."""
-        return Frame(self.session, replace(node, line=calling_line()))
+        """The frame of a step over this one; the step remembers the FILE:LINE that asked for it."""
+        frame, here = inspect.currentframe(), str(Path(__file__).parent)
+        while frame is not None and frame.f_code.co_filename.startswith(here):
+            frame = frame.f_back
+        line = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else ""
+        return Frame(self.session, replace(node, line=line))
 
     def check_columns(self, *names: str) -> None:
         """Refuses names that are no columns."""
@@ -159,12 +155,12 @@ class Frame:
         """The same rows, kept by the executors once they have been computed."""
         return self.over(plan.Cache((self.node,), uuid.uuid4().hex))
 
-    def batches(self) -> Iterator[Batch]:
-        """All rows, computed now and read from disk as they are asked for."""
+    def batches(self, limit: int = -1) -> Iterator[Batch]:
+        """All rows, or some more than so many, computed now and read from disk as they are asked for."""
         with TemporaryDirectory(dir=self.session.scratch) as scratch:
-            job = self.session.run(self.node, "collect", Path(scratch))
-            for task in range(job.last.tasks):
-                with pa.OSFile(str(job.result(task)), "rb") as file, ipc.open_stream(file) as stream:
+            job = self.session.run(self.node, "collect", Path(scratch), limit)
+            for path in filter(Path.exists, map(job.result, range(job.last.tasks))):
+                with pa.OSFile(str(path), "rb") as file, ipc.open_stream(file) as stream:
                     yield from stream
 
     def collect(self) -> Table:
@@ -179,20 +175,7 @@ class Frame:
 
     def take(self, count: int) -> list[Row]:
         """The first rows; no more partitions are computed than it takes, four times as many each time."""
-        found, begin, end = list[Row](), 0, 1
-        with (
-            TemporaryDirectory(dir=self.session.scratch) as scratch,
-            self.session.job(self.node, "collect", Path(scratch), count) as job,
-        ):
-            while begin < job.last.tasks and len(found) < count:
-                tasks = range(begin, min(end, job.last.tasks))
-                job.run(tasks)
-                for task in tasks:
-                    found += ipc.open_stream(str(job.result(task))).read_all().to_pylist()
-                begin, end = end, 4 * end
-            self.session.report = job.report
-            self.session.ended(job)
-        return found[:count]
+        return table_of(list(self.batches(count)), self.node.schema).slice(0, count).to_pylist()
 
     def save(self, folder: Path) -> None:
         """Parquet files, one for each partition: all of them or, on any failure, none."""

@@ -43,14 +43,14 @@ def grouping(node: Group) -> Grouping:
     keys, below = list(node.keys), node.inputs[0].schema
     fields = [below.field(key) for key in keys]
     first: list[Any] = []
+    second: list[Any] = []
     for m in node.measures:
-        for number, (how, _) in enumerate(PARTIAL[m.how]):
+        for number, (how, again) in enumerate(PARTIAL[m.how]):
             kind = pa.int64() if how == "count" else node.schema.field(m.name).type
             fields.append(pa.field(f"{m.name}/{number}", kind))
             first.append(([], "count_all") if m.column is None else (m.column, how))
+            second.append((f"{m.name}/{number}", again))
     figures = pa.schema(fields)
-    again = [how for m in node.measures for _, how in PARTIAL[m.how]]
-    second = list(zip(figures.names[len(keys) :], again, strict=True))
 
     def grouped(table: Table, wanted: list[Any]) -> Table:
         table = _roomy(table, {column for column, how in wanted if how == "sum"})
@@ -58,9 +58,8 @@ def grouping(node: Group) -> Grouping:
         try:
             return found.rename_columns(figures.names).cast(figures)
         except pa.ArrowInvalid as error:
-            raise UserError(
-                "a sum does not fit in 64 bits", hint="sum a column times 1.0, if digits may be lost"
-            ) from error
+            hint = "sum a column times 1.0, if digits may be lost"
+            raise UserError("a sum does not fit in 64 bits", hint) from error
 
     def done(table: Table) -> Table:
         columns = [table[key] for key in keys]

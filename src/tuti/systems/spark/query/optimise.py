@@ -19,7 +19,7 @@ Names = frozenset[str]
 def optimise(node: Node) -> Node:
     """An equal plan that is cheaper to run."""
     names = tuple(node.schema.names)
-    lighter = without_idle_sorts(without_idle_distincts(filters_down(undoubled(node))))
+    lighter = without_idle_sorts(filters_down(without_idle_distincts(node)))
     return only(pruned(lighter, frozenset(names)), names)
 
 
@@ -32,23 +32,14 @@ def without_idle_sorts(node: Node, idle: bool = False) -> Node:
     """Drops sorts of one row, and those whose order is lost: below a join, another sort, or figures that
     do not depend on it.
     """
-    if isinstance(node, Sort) and (idle or one_row(node)):
+    if isinstance(node, Sort) and (idle or Names() in distinct_keys(node)):
         return without_idle_sorts(node.inputs[0], idle)
     lost = isinstance(node, (Join, Sort, Spread)) or (idle and isinstance(node, (Select, Filter)))
     if isinstance(node, Group):
-        below = node.inputs[0].schema
-        lost = node.fold is None and not any(
-            m.how in ("sum", "mean") and pa.types.is_floating(below.field(m.column).type)
-            for m in node.measures
-        )
+        summed = [m.column for m in node.measures if m.how in ("sum", "mean")]
+        kinds = [node.inputs[0].schema.field(name).type for name in summed]
+        lost = node.fold is None and not any(map(pa.types.is_floating, kinds))
     return over(node, (without_idle_sorts(inner, lost) for inner in node.inputs))
-
-
-def one_row(node: Node) -> bool:
-    """Whether the plan tells that there is one row at most: the figures of all rows."""
-    if isinstance(node, Group):
-        return not node.keys or one_row(node.inputs[0])
-    return isinstance(node, (Select, Filter, Sort)) and one_row(node.inputs[0])
 
 
 def filters_down(node: Node, held: Iterable[Column] = ()) -> Node:
@@ -89,21 +80,17 @@ def ignores_doubles(node: Node) -> TypeGuard[Group]:
     return all(m.how in ("min", "max") for m in node.measures)
 
 
-def undoubled(node: Node) -> Node:
-    """Reads rows once that were to be read twice for nothing: a union of rows with themselves."""
-    below = node.inputs
-    if ignores_doubles(node) and isinstance(below[0], Union):
-        below = tuple(dict.fromkeys(below[0].inputs))
-        below = below if len(below) == 1 else node.inputs
-    return over(node, map(undoubled, below))
-
-
 def without_idle_distincts(node: Node) -> Node:
-    """Drops a distinct over rows that differ already, and one that another distinct makes needless."""
-    node = over(node, map(without_idle_distincts, node.inputs))
+    """Drops a distinct over rows that differ already, and one that another distinct makes needless.
+
+    Rows that were to be read twice for nothing, a union of rows with themselves, are read once.
+    """
     if not ignores_doubles(node):
-        return node
+        return over(node, map(without_idle_distincts, node.inputs))
     below = node.inputs[0]
+    if isinstance(below, Union) and len(set(below.inputs)) == 1:
+        below = below.inputs[0]
+    below = without_idle_distincts(below)
     if not node.measures and any(known <= set(node.keys) for known in distinct_keys(below)):
         return only(below, node.keys)
     return over(node, [_with_doubles(below)])
@@ -113,15 +100,15 @@ def _with_doubles(node: Node) -> Node:
     """Rows for a step to which doubles are no matter: a distinct that makes them is left out."""
     if isinstance(node, Group) and not node.measures:
         return only(node.inputs[0], node.keys)
-    if isinstance(node, Select):
+    if isinstance(node, (Select, Filter)):
         return over(node, [_with_doubles(node.inputs[0])])
     return node
 
 
 def distinct_keys(node: Node) -> list[Names]:
-    """Sets of columns in which no two rows agree, as far as the plan tells."""
+    """Sets of columns in which no two rows agree, as far as it is told (no column: of one row at most)."""
     if isinstance(node, Group):
-        return [frozenset(node.keys)]
+        return [Names() if Names() in distinct_keys(node.inputs[0]) else frozenset(node.keys)]
     if isinstance(node, (Filter, Sort, Spread)):
         return distinct_keys(node.inputs[0])
     if isinstance(node, Select):

@@ -8,7 +8,7 @@ exchange, and what is done after it.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple, dataclass_transform
 
 from tuti.systems.spark.query.arrow import Batch, Schema, pa
 from tuti.systems.spark.query.expressions import Column, type_of
@@ -20,9 +20,10 @@ Function = Callable[[Iterator[Batch]], Iterator[Batch]]
 """From the batches of a partition to others"""
 
 
+@dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(field,))
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A step; its rows have the columns of its (first) input unless it says otherwise."""
+    """A step, frozen; its rows have the columns of its (first) input unless it says otherwise."""
 
     inputs: tuple["Node", ...]
     line: str = field(default="", kw_only=True, repr=False)
@@ -31,6 +32,9 @@ class Node:
     """Its columns, where nothing below tells them"""
     shown: ClassVar[str] = ""
     """The step (0) in words, as a pattern for `format`"""
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, eq=False)(cls)
 
     @cached_property
     def schema(self) -> Schema:
@@ -41,7 +45,6 @@ class Node:
         return self.shown.format(self)
 
 
-@dataclass(frozen=True, eq=False)
 class Scan(Node):
     """Partitions from outside: `read(item, columns)` makes the batches of one, of the columns `made`."""
 
@@ -53,7 +56,6 @@ class Scan(Node):
         return f"scan {self.label} [{', '.join(self.schema.names)}]"
 
 
-@dataclass(frozen=True, eq=False)
 class Select(Node):
     """New columns, each an expression over the old ones."""
 
@@ -69,7 +71,6 @@ class Select(Node):
         return f"select {', '.join(named)}"
 
 
-@dataclass(frozen=True, eq=False)
 class Filter(Node):
     """The rows for which a condition holds (not those for which it is unknown)."""
 
@@ -77,7 +78,6 @@ class Filter(Node):
     shown = "filter {0.condition}"
 
 
-@dataclass(frozen=True, eq=False)
 class Map(Node):
     """A function over the batches of a partition. The plan cannot see into it."""
 
@@ -88,7 +88,6 @@ class Map(Node):
     shown = "{0.label}"
 
 
-@dataclass(frozen=True, eq=False)
 class Union(Node):
     """The partitions of several frames, one after the other."""
 
@@ -99,7 +98,6 @@ class Union(Node):
         return f"union of {len(self.inputs)}" + ", partition by partition" * self.aligned
 
 
-@dataclass(frozen=True, eq=False)
 class Cache(Node):
     """Kept by the executors once it is computed, until the session ends."""
 
@@ -107,8 +105,7 @@ class Cache(Node):
     shown = "cache {0.name}"
 
 
-@dataclass(frozen=True)
-class Measure:
+class Measure(NamedTuple):
     """A figure of a group: sum, count, min, max or mean of a column (no column: rows are counted)."""
 
     name: str
@@ -116,7 +113,6 @@ class Measure:
     column: str | None
 
 
-@dataclass(frozen=True, eq=False)
 class Group(Node):
     """One row for each group of equal keys; without measures, the distinct keys.
 
@@ -145,7 +141,6 @@ def _type_of_measure(measure: Measure, schema: Schema) -> Any:
     return pa.int64() if measure.how == "sum" else kind
 
 
-@dataclass(frozen=True, eq=False)
 class Join(Node):
     """Rows of two sides with equal keys, which stand first; null equals nothing."""
 
@@ -163,7 +158,6 @@ class Join(Node):
         return f"join {self.how} on [{', '.join(self.on)}]"
 
 
-@dataclass(frozen=True, eq=False)
 class Sort(Node):
     """Partitions in order, and rows in order within; nulls count as the smallest."""
 
@@ -176,7 +170,6 @@ class Sort(Node):
         return f"sort {'within partitions ' * self.within}by {names}"
 
 
-@dataclass(frozen=True, eq=False)
 class Spread(Node):
     """Rows with equal keys in one partition of `count` (0: the session's number)."""
 
@@ -187,38 +180,29 @@ class Spread(Node):
         return f"repartition by [{', '.join(self.keys)}]"
 
 
-@dataclass(frozen=True)
-class Hashed:
-    """Rows with equal keys lie in one partition (no keys: all rows)."""
+class Layout(NamedTuple):
+    """How rows are spread over partitions: those with equal keys lie in one (no keys: all rows)."""
 
     keys: frozenset[str]
+    by: By = ()
+    """The order of which partitions are ranges, if they are"""
 
     def __str__(self) -> str:
+        if self.by:
+            return f"range of [{', '.join(name for name, _ in self.by)}]"
         return f"hash of [{', '.join(sorted(self.keys))}]" if self.keys else "all to one"
 
 
-@dataclass(frozen=True)
-class Ranged:
-    """Partitions are ranges of an order."""
-
-    by: By
-
-    def __str__(self) -> str:
-        return f"range of [{', '.join(name for name, _ in self.by)}]"
-
-
-@dataclass(frozen=True, eq=False)
 class Exchange(Node):
     """A shuffle into `count` partitions."""
 
-    layout: Hashed | Ranged
+    layout: Layout
     count: int
     asked: bool = False
     """Asked for as such, not needed by a step"""
     shown = "exchange by {0.layout} into {0.count}"
 
 
-@dataclass(frozen=True, eq=False)
 class Partial(Node):
     """Groups within a partition, before the shuffle: most of the work, and few rows left to move."""
 
@@ -226,7 +210,6 @@ class Partial(Node):
     shown = "partly {0.of}"
 
 
-@dataclass(frozen=True, eq=False)
 class Final(Node):
     """Groups of groups."""
 

@@ -6,8 +6,8 @@ Plans are trees as lines, what is read below what reads it, as `plan.drawn` and 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from difflib import SequenceMatcher
+from typing import NamedTuple
 
 LINES, WIDTH, LONG = 40, 160, 1_000_000
 """Of lines that differ, at most so many, so wide; and pairs of lines beyond which plans are not compared"""
@@ -17,8 +17,7 @@ NAMES = ("SubqueryAlias", "View", "OverwriteBy", "AppendData", "InsertInto")
 """Lines of Spark's plans that compute no rows"""
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A line of a plan, and the kinds of the steps above it."""
 
     text: str
@@ -39,23 +38,22 @@ class Step:
         return [part + ")" * (part.count("(") - part.count(")")) for part in bare if part]
 
 
-def steps(lines: Sequence[str]) -> list[Step]:
+def steps(lines: Sequence[str]) -> Iterator[Step]:
     """The steps of a drawn plan; numbers that Spark gives to columns are taken off."""
-    found: list[Step] = []
     path: list[tuple[int, str]] = []
     for line in lines:
         text = re.sub(r"#\d+L?", "", line.lstrip(" :+-")).strip()
         if text and not text.startswith(NAMES):
             depth = len(line) - len(line.lstrip(" :+-"))
             path = [one for one in path if one[0] < depth]
-            found.append(Step(text, tuple(kind for _, kind in path)))
-            path.append((depth, found[-1].kind))
-    return found
+            step = Step(text, tuple(kind for _, kind in path))
+            path.append((depth, step.kind))
+            yield step
 
 
 def rewritten(before: Sequence[str], after: Sequence[str]) -> list[str]:
     """Sentences, then lines that went (-) and came (+); nothing for a plan that was left as it is."""
-    old, new = steps(before), steps(after)
+    old, new = list(steps(before)), list(steps(after))
     if len(old) * len(new) > LONG:
         return []
     texts = [[step.text for step in plan] for plan in (old, new)]

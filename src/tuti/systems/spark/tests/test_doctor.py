@@ -4,6 +4,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from tuti.run import UserError
 from tuti.systems.spark.doctor.advice import advice
-from tuti.systems.spark.doctor.event_log import READERS, read_log
+from tuti.systems.spark.doctor.event_log import Log, read_log
 from tuti.systems.spark.doctor.facts import Facts, facts_from, facts_of
 from tuti.systems.spark.engine import Frame, Session, col
 from tuti.systems.spark.explain import Explain, explain, told
@@ -27,7 +28,7 @@ def ran(job: Job, size: int, memory: str = "2g", partitions: int = 8) -> list[Fa
     """What is known of a program's jobs."""
     found: list[Facts] = []
     with Session(executors=2, memory=memory, partitions=partitions) as session:
-        session.ended = lambda done: found.append(facts_of(done, driver=256 * 2**20))
+        session.ended = lambda done: found.append(replace(facts_of(done), driver=256 * 2**20))
         job(session, size)
     return found
 
@@ -128,8 +129,6 @@ def test_a_clean_job_is_left_alone(job: Job) -> None:
 
 def test_facts_survive_their_file_and_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     [facts] = ran(aggregated, 10_000)
-    from dataclasses import asdict
-
     again = facts_from(json.loads(json.dumps(asdict(facts))))
     assert again == facts
     text = "\n".join(told(1, facts))
@@ -183,8 +182,11 @@ VALUE = st.none() | st.integers(-9, 9) | st.text(max_size=4) | st.just({}) | st.
 KEYS = ["Job ID", "Stage ID", "Stage Infos", "Stage IDs", "Properties", "Task Metrics", "Stage Info"]
 
 
+KINDS = [name.removeprefix("on_") for name in vars(Log) if name.startswith("on_")]
+
+
 @settings(deadline=None)
-@given(st.sampled_from([*READERS, "plan", "facts"]), st.dictionaries(st.sampled_from(KEYS), VALUE))
+@given(st.sampled_from([*KINDS, "plan", "facts"]), st.dictionaries(st.sampled_from(KEYS), VALUE))
 def test_any_event_is_read_or_refused_with_a_hint(kind: str, fields: dict[str, object]) -> None:
     with tempfile.NamedTemporaryFile("w") as file:
         file.write(json.dumps({"Event": f"SparkListener{kind}", **fields}))

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from tuti.systems.spark.doctor.advice import advice
-from tuti.systems.spark.doctor.facts import Facts
-from tuti.systems.spark.doctor.levels import MB, Level
-from tuti.systems.spark.doctor.predict import predictions
+from tuti.systems.spark.doctor.event_log import MB
+from tuti.systems.spark.doctor.facts import Facts, Level, predictions
 from tuti.systems.spark.explain import run_program, told
 
 PROGRAM = Path(__file__).with_name("faults_on_spark.py")

@@ -23,7 +23,7 @@ from tuti.systems.spark.engine import Frame, Session, col
 from tuti.systems.spark.engine.hashing import hash_column, hash_rows
 from tuti.systems.spark.engine.memory import REGION, Claim, Pool
 from tuti.systems.spark.engine.operators import bounds_of, ordered, ranges_of
-from tuti.systems.spark.query.sources import lines_of
+from tuti.systems.spark.engine.session import lines_of
 
 WORDS = pa.schema([("word", pa.string())])
 
@@ -196,6 +196,16 @@ def test_a_lost_cache_is_computed_again(tmp_path: Path) -> None:
         for block in session.blocks.values():
             Path(block.path).unlink()
         assert kept.count() == 1000
+
+
+def test_a_cache_that_went_to_disk_is_there_for_the_next_action() -> None:
+    chance = np.random.default_rng(0)
+    table = pa.table({"n": range(60_000), "text": [chance.bytes(200).hex() for _ in range(60_000)]})
+    with Session(executors=2, memory="490m", partitions=3) as session:
+        kept = session.table(table, 5).repartition("n").cache()
+        for _ in range(2):
+            assert kept.collect().sort_by("n").equals(table)
+            assert 0 in [block.size for block in session.blocks.values()]
 
 
 ALONE = """

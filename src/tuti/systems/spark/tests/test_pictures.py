@@ -11,11 +11,9 @@ import pyarrow as pa
 import pytest
 
 from tuti.run import Run, RunOptions
-from tuti.systems.spark.doctor.event_log import optimised_in
-from tuti.systems.spark.doctor.facts import AT_WORK, Facts, Follower, facts_from, facts_of
-from tuti.systems.spark.doctor.levels import MB, bytes_of, levels_of_spark
+from tuti.systems.spark.doctor.event_log import MB, bytes_of, levels_of_spark, optimised_in
+from tuti.systems.spark.doctor.facts import AT_WORK, Facts, Follower, facts_from, facts_of, predictions
 from tuti.systems.spark.doctor.picture import NAMES, PHRASES, page
-from tuti.systems.spark.doctor.predict import predictions
 from tuti.systems.spark.engine import Frame, Job, Session, col
 from tuti.systems.spark.explain import told
 from tuti.systems.spark.query.rewritten import rewritten

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuti.systems.spark.engine import Frame, Session, col
-from tuti.systems.spark.query import joining
+from tuti.systems.spark.engine import Frame, Session, col, operators
 
 ROWS = 24_000
 
@@ -80,15 +79,15 @@ def test_matches_are_those_of_two_loops(data: st.DataObject) -> None:
     left, right = data.draw(keys), data.draw(keys)
     how = data.draw(st.sampled_from(["inner", "left", "semi", "anti"]))
     with Session(executors=1, memory="600m") as session, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(joining, "MOST", data.draw(st.integers(1, 30)))
-        patch.setattr(joining, "ROWS", data.draw(st.integers(1, 5)))
+        patch.setattr(operators, "MATCHES", data.draw(st.integers(1, 30)))
+        patch.setattr(operators, "ROWS", data.draw(st.integers(1, 5)))
         sides = [
             pa.table({"k": pa.array(k, pa.int64()), name: pa.array(range(len(k)), pa.int64())})
             for k, name in ((left, "a"), (right, "b"))
         ]
         frames = [session.table(side, 1) for side in sides]
         node: Any = frames[0].join(frames[1], "k", how=how).node
-        parts = joining.joined(sides[0].to_batches(), sides[1], node)
+        parts = operators.joined(sides[0].to_batches(), sides[1], node)
         found = [row for part in parts for row in part.to_pylist()]
     wanted: list[tuple[Any, ...]] = []
     for a, one in enumerate(left):
