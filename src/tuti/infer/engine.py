@@ -94,7 +94,7 @@ class Engine:
         ticket = Ticket(request, self.tokenizer, inbox)
         with self._changed:
             assert not self._closed, "the engine is closed"
-            if len(self._queue) >= self.most_waiting:
+            if sum(not one.cancelled for one in self._queue) >= self.most_waiting:
                 self.counters.rejected += 1
                 raise Busy(self._patience())
             self.counters.requests += 1
