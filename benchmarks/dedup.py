@@ -105,9 +105,9 @@ def jaccard(one: list[str], other: list[str]) -> float:
 
 def ours(scratch: Path) -> set[str]:
     """The ids that stay."""
-    from tuti.systems.spark.drop_near import drop_near
     from tuti.systems.spark.engine import Session
     from tuti.systems.spark.engine_local import LocalEngine
+    from tuti.systems.spark.near import drop_near
     from tuti.systems.spark.tally import Tally
 
     with Session(executors=2, memory="3g", partitions=8, folder=scratch) as session:

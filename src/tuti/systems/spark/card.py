@@ -1,6 +1,5 @@
 """View `tuti spark card`: what a corpus holds and what was left out of it, as Markdown."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from tuti.run import find_artifact
+from tuti.run import find_artifact, read_json
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class DataCard:
 def card(config: DataCard) -> None:
     """Counts, scripts, and drops by rule with examples."""
     folder = find_artifact(preparation(config.run), "Documents")
-    stats, drops = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("stats", "drops"))
+    stats, drops = (read_json(folder / f"{name}.json") for name in ("stats", "drops"))
     print("\n".join(_lines(stats, drops)))
 
 

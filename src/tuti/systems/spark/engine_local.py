@@ -1,10 +1,11 @@
 """The preparation on our own engine: processes on this machine, without a JVM."""
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tuti.systems.spark.engine import Frame, Session
-from tuti.systems.spark.frames import COUNTS, LINES, Count, Function, Pairs, lines_of, pairs_in
+from tuti.systems.spark.frames import COUNTS, LINES, Count, Function, Pairs, pairs_in
 from tuti.systems.spark.query.arrow import LINE, Batch, pa
 from tuti.systems.spark.walk import Source
 
@@ -15,19 +16,19 @@ class LocalEngine:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def listed(self, lines: Sequence[tuple[str, int]]) -> Frame:
+    def listed(self, files: Sequence[Source]) -> Frame:
         """As many partitions as a shuffle makes, of about as much work each: the largest are dealt first."""
-        dealt: list[list[str]] = [[] for _ in range(min(self.session.partitions, len(lines)))]
+        dealt: list[list[str]] = [[] for _ in range(min(self.session.partitions, len(files)))]
         work = [0] * len(dealt)
-        for line, size in sorted(lines, key=lambda one: (-one[1], one[0])):
+        for file in sorted(files, key=lambda one: (-one.size, one.name)):
             least = work.index(min(work))
-            dealt[least].append(line)
-            work[least] += size + 1000
+            dealt[least].append(json.dumps(file))
+            work[least] += file.size + 1000
         return self.session.items(dealt, _read, LINE, "files")
 
     def read(self, sources: Sequence[Source], function: Function) -> Frame:
         """Files of this machine."""
-        return self.mapped(self.listed(lines_of(sources)), function, LINES)
+        return self.mapped(self.listed(sources), function, LINES)
 
     def mapped(self, frame: Frame, function: Function, schema: Any) -> Frame:
         return frame.map_partitions(function, schema)

@@ -4,7 +4,6 @@ Nothing is stored for it: the way of a text is a function of its file, the run's
 that stayed, so it is walked again.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -141,6 +140,6 @@ def _item(source: Source, limit: int, n: str) -> Passage | Dialogue | Skip:
         if str(number) == n:
             return item
         last = max(last, number)
-    size = os.stat(source.path).st_size
-    raise UserError(f"{source.name} has no text {n!r}: {last} in {size:,} bytes", hint="FILE#N, N from 1")
+    what = f"{source.name} has no text {n!r}: {last} in {source.size:,} bytes"
+    raise UserError(what, hint="FILE#N, N from 1")
 

@@ -181,7 +181,7 @@ def test_facts_of_earlier_versions_are_read() -> None:
         for task in stage["tasks"]:
             del task["made"]
     facts = facts_from(found)
-    assert facts.levels == [] and told(1, facts) and list(predictions(facts))
+    assert facts.levels == [] and list(told(1, facts)) and list(predictions(facts))
 
 
 @pytest.fixture(scope="module")
