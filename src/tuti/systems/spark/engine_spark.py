@@ -22,9 +22,8 @@ import psutil
 from tuti.run import UserError
 from tuti.run.machine import cores
 from tuti.systems.spark.engine.session import bytes_of
-from tuti.systems.spark.frames import COUNTS, LINES, Count, Function, Pairs
+from tuti.systems.spark.frames import COUNTS, LINES, Count, Engine, Function, Pairs
 from tuti.systems.spark.java import ready, spark_errors
-from tuti.systems.spark.query.arrow import Batch
 from tuti.systems.spark.remote import address, contents, on_disk
 from tuti.systems.spark.walk import Source
 
@@ -178,25 +177,14 @@ def shares(master: str, memory: str) -> dict[str, str]:
     return settings
 
 
-def limited(function: Function) -> Function:
-    """The function in a worker that cannot have more memory than its share."""
-
-    def run(batches: Iterator[Any]) -> Iterator[Any]:
-        if sys.platform == "linux" and (megabytes := int(os.environ.get(LIMIT, "0"))):
-            resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20, megabytes * 2**20))
-        yield from function(batches)
-
-    return run
-
-
 def threads(master: str) -> int:
     """N of local[N]."""
     wanted = master.removeprefix("local").strip("[]").partition(",")[0] or "1"
     return cores() if wanted == "*" else int(wanted)
 
 
-class SparkEngine:
-    """`frames.Engine`, see there; `pieces`: partitions (0: four a core); `remote`: addresses of sources."""
+class SparkEngine(Engine):
+    """What `Engine` does, on Spark; `pieces`: partitions (0: four a core); `remote`: addresses of sources."""
 
     def __init__(self, spark: "SparkSession", pieces: int, remote: Sequence[str] = ()) -> None:
         self.spark, self.remote = spark, remote
@@ -211,19 +199,22 @@ class SparkEngine:
         """Files of all machines at the same paths, and those that Spark's connectors reach."""
         there = dict.fromkeys(source for source in sources if address(Path(source.path)))
         here = [source for source in sources if source not in there]
-        parts = [self.mapped(self.listed(here), function, LINES)] if here else []
+        parts = [super().read(here, function)] if here else []
         if there:
-
-            def read(batches: Iterator[Batch]) -> Iterator[Batch]:
-                return function(on_disk(batches))
-
-            parts.append(self.mapped(contents(self.spark, list(there), self.remote), read, LINES))
+            files = contents(self.spark, list(there), self.remote)
+            parts.append(self.mapped(files, lambda batches: function(on_disk(batches)), LINES))
         return reduce(lambda one, other: one.union(other), parts)
 
     def mapped(self, frame: "DataFrame", function: Function, schema: Any) -> "DataFrame":
+        def limited(batches: Iterator[Any]) -> Iterator[Any]:
+            """The function in a worker that cannot have more memory than its share."""
+            if sys.platform == "linux" and (megabytes := int(os.environ.get(LIMIT, "0"))):
+                resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20, megabytes * 2**20))
+            yield from function(batches)
+
         kinds = {"int32": "int", "int64": "long", "string": "string", "binary": "binary"}
         columns = ", ".join(f"{f.name} {kinds[str(f.type)]}" for f in schema)
-        return frame.mapInArrow(limited(function), columns)
+        return frame.mapInArrow(limited, columns)
 
     def by_bucket(self, frame: "DataFrame") -> "DataFrame":
         return frame.repartition(self.pieces, "bucket").sortWithinPartitions("bucket")

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
-from tuti.systems.spark.query.arrow import Batch, pa
+from tuti.systems.spark.engine import Session
+from tuti.systems.spark.query.arrow import LINE, Batch, pa
 from tuti.systems.spark.tally import Tally, read_tally
 from tuti.systems.spark.walk import Source
 
@@ -29,36 +30,74 @@ Pairs = Iterator[tuple[int, str]]
 Count = tuple[str, int]
 """A word and how often it stands there"""
 Function = Callable[[Iterator[Batch]], Iterator[Batch]]
+Step = Callable[..., Pairs]
+"""From the batches of a partition, and what goes along to the workers, to buckets and lines"""
 
 
-class Engine(Protocol):
-    """What the chain asks of an engine."""
+class Engine:
+    """What the chain asks of an engine: here of ours, processes on this machine, without a JVM."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
 
     def listed(self, files: Sequence[Source]) -> Frame:
-        """A frame of files (column `line`, for `files_in`), spread over partitions by their sizes."""
+        """A frame of files (column `line`, for `files_in`), in as many partitions as a shuffle makes.
+
+        Each has about as much work: the largest are dealt first.
+        """
+        dealt: list[list[str]] = [[] for _ in range(min(self.session.partitions, len(files)))]
+        work = [0] * len(dealt)
+        for file in sorted(files, key=lambda one: (-one.size, one.name)):
+            least = work.index(min(work))
+            dealt[least].append(json.dumps(file))
+            work[least] += file.size + 1000
+        return self.session.items(dealt, _read, LINE, "files")
 
     def read(self, sources: Sequence[Source], function: Function) -> Frame:
         """What a function from `files_in` to LINES makes of sources."""
+        return self.mapped(self.listed(sources), function, LINES)
 
     def mapped(self, frame: Frame, function: Function, schema: Any) -> Frame:
         """A narrow step: a function over the batches of a partition."""
+        return frame.map_partitions(function, schema)
 
     def by_bucket(self, frame: Frame) -> Frame:
         """A wide step: each bucket's lines beside each other, in one partition."""
+        return frame.repartition("bucket").sort("bucket", within=True)
 
     def lines(self, frame: Frame) -> Pairs:
         """Computes a frame of buckets and lines."""
-        ...
+        return pairs_in(frame.batches())
 
     def summed(self, frame: Frame) -> Iterator[Count]:
         """Computes (word, n) summed by word, in the order of WordCounts."""
-        ...
+        total = frame.group_by("word").agg(n=("sum", "n")).sort("n", "word", down=("n",))
+        return pairs_in(total.select(*COUNTS.names).batches())
+
+    def buckets(self, folder: Path, files: str = "[0-9]*") -> Frame:
+        """The buckets (or other files) of a folder, for `paths_in`."""
+        paths = sorted(folder.resolve().glob(files))
+        return self.listed([Source(path.name, str(path), path.stat().st_size, 0) for path in paths])
+
+    def lined(self, frame: Frame, function: Step, *given: Any) -> Frame:
+        """A narrow step to buckets and lines."""
+        return self.mapped(frame, step(function, *given), LINES)
+
+    def rewrite(self, frame: Frame, function: Step, scratch: Path, total: Tally, *given: Any) -> None:
+        """Leaves in `scratch/sorted` what a step writes; only what it keeps counts as kept."""
+        folder, edits = scratch / "sorted", scratch.resolve() / "edited"
+        edits.mkdir(parents=True)
+        total.kept, total.kept_bytes = Counter(), Counter()
+        for _, line in self.lines(self.lined(frame, function, edits, *given)):
+            total.add(read_tally(line))
+        shutil.rmtree(folder, ignore_errors=True)
+        edits.rename(folder)
 
 
-def buckets_of(engine: Engine, folder: Path, files: str = "[0-9]*") -> Frame:
-    """The buckets (or other files) of a folder."""
-    paths = sorted(folder.resolve().glob(files))
-    return engine.listed([Source(path.name, str(path), path.stat().st_size, 0) for path in paths])
+def _read(lines: list[str], columns: Sequence[str]) -> Iterator[Batch]:
+    """A batch for each line, so that what follows begins with the first."""
+    for line in lines:
+        yield pa.record_batch([[line]], schema=LINE)
 
 
 def files_in(batches: Iterable[Batch]) -> Iterator[Source]:
@@ -67,12 +106,12 @@ def files_in(batches: Iterable[Batch]) -> Iterator[Source]:
 
 
 def paths_in(batches: Iterable[Batch]) -> Iterator[Path]:
-    """The files of `buckets_of`."""
+    """The files of `Engine.buckets`."""
     return (Path(file.path) for file in files_in(batches))
 
 
-def step(function: Callable[..., Pairs], *given: Any) -> Function:
-    """A function to buckets and lines as one to batches; what is `given` goes along to the workers."""
+def step(function: Step, *given: Any) -> Function:
+    """A step as a function from batches to batches; what is `given` goes along to the workers."""
 
     def stepped(batches: Iterator[Batch]) -> Iterator[Batch]:
         for buckets, lines in portions(function(batches, *given)):
@@ -82,26 +121,8 @@ def step(function: Callable[..., Pairs], *given: Any) -> Function:
     return stepped
 
 
-def lined(engine: Engine, frame: Frame, function: Callable[..., Pairs], *given: Any) -> Frame:
-    """A narrow step to buckets and lines."""
-    return engine.mapped(frame, step(function, *given), LINES)
-
-
-def rewrite(
-    engine: Engine, frame: Frame, function: Callable[..., Pairs], scratch: Path, total: Tally, *given: Any
-) -> None:
-    """Leaves in `scratch/sorted` what a step writes; only what it keeps counts as kept."""
-    folder, edits = scratch / "sorted", scratch.resolve() / "edited"
-    edits.mkdir(parents=True)
-    total.kept, total.kept_bytes = Counter(), Counter()
-    for _, line in engine.lines(lined(engine, frame, function, edits, *given)):
-        total.add(read_tally(line))
-    shutil.rmtree(folder, ignore_errors=True)
-    edits.rename(folder)
-
-
-def pairs_in(batches: Iterable[Batch]) -> Pairs:
-    """The buckets and lines of LINES."""
+def pairs_in(batches: Iterable[Batch]) -> Iterator[Any]:
+    """The rows of two columns, as those of LINES and COUNTS."""
     for batch in batches:
         yield from zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
 

@@ -18,8 +18,7 @@ import numpy as np
 from tuti.run import read_rows
 from tuti.systems.spark import frames
 from tuti.systems.spark.clean import Cleaning
-from tuti.systems.spark.near import drop_near
-from tuti.systems.spark.overlap import apart
+from tuti.systems.spark.near import apart, drop_near
 from tuti.systems.spark.paragraphs import places, repeated, without
 from tuti.systems.spark.query.arrow import Batch, pa
 from tuti.systems.spark.rows import rows_in, rows_of, unique
@@ -38,10 +37,10 @@ def gather(
     """Reads, cleans and deduplicates: leaves `scratch/sorted/<bucket>`, rows as lines, ids in order.
 
     `limit`: the longest text, in characters; `least`: the Jaccard similarity from which documents are near
-    duplicates (0: they stay); `runs`: of evaluation sets (`overlap.py`).
+    duplicates (0: they stay); `runs`: of evaluation sets (`near.py`).
     """
     total, lines = Tally(), engine.read(sources, frames.step(_read, limit, how))
-    frames.rewrite(engine, engine.by_bucket(lines), _write, scratch, total, runs)
+    engine.rewrite(engine.by_bucket(lines), _write, scratch, total, runs)
     if least:
         drop_near(engine, scratch, total, least)
     _cut_repeated(engine, scratch, total)
@@ -52,12 +51,12 @@ def _cut_repeated(engine: frames.Engine, scratch: Path, total: Tally) -> None:
     """Cuts out paragraphs that stand in another document. The cuts are few beside the corpus."""
     folder, cuts = scratch / "sorted", scratch.resolve() / "cuts"
     cuts.mkdir()
-    found = engine.by_bucket(frames.lined(engine, frames.buckets_of(engine, folder), _find))
-    repeats = engine.by_bucket(frames.lined(engine, found, _repeated))
-    list(engine.lines(frames.lined(engine, repeats, _write_cuts, cuts)))
+    found = engine.by_bucket(engine.lined(engine.buckets(folder), _find))
+    repeats = engine.by_bucket(engine.lined(found, _repeated))
+    list(engine.lines(engine.lined(repeats, _write_cuts, cuts)))
     if any(cuts.iterdir()):
-        rows = frames.lined(engine, frames.buckets_of(engine, folder), _edit, cuts)
-        frames.rewrite(engine, engine.by_bucket(rows), _write, scratch, total)
+        rows = engine.lined(engine.buckets(folder), _edit, cuts)
+        engine.rewrite(engine.by_bucket(rows), _write, scratch, total)
 
 
 def count(engine: frames.Engine, scratch: Path, documents: Path, cut: str) -> Iterator[frames.Count]:
@@ -70,7 +69,7 @@ def count(engine: frames.Engine, scratch: Path, documents: Path, cut: str) -> It
         return _count(batches, cut)
 
     places = (scratch / "sorted", "[0-9]*") if cut else (documents, "train-*.jsonl")
-    return engine.summed(engine.mapped(frames.buckets_of(engine, *places), words, frames.COUNTS))
+    return engine.summed(engine.mapped(engine.buckets(*places), words, frames.COUNTS))
 
 
 def _read(batches: Iterable[Batch], limit: int, how: Cleaning) -> frames.Pairs:

@@ -1,4 +1,6 @@
-"""Near duplicates: documents that share most of their runs of five words; all but one are dropped.
+"""Documents that share runs of words: near duplicates, of which one stays, and what is in evaluation sets.
+
+Near duplicates share most of their runs of five words.
 
     words ─ shingles ─ 112 minima ─ 14 bands of 8 ─ equal bands are candidates ─ Jaccard, exactly ─ components
 
@@ -14,11 +16,16 @@ Datasets, section 3.4). What agrees by chance is no duplicate yet: candidates ar
 What travels are numbers of documents: the bucket, and the line there. Held at once are some megabytes of
 text, the band keys of a partition, or the pairs of a bucket; in the driver, two numbers for each document
 that is like another.
+
+Texts that share a long run of words with an evaluation set go too: who learnt them was shown the answers. As
+GPT-3's appendix C has it (Brown et al. 2020): runs of 13 words, in lower case, without punctuation. An
+evaluation text that is shorter is one run, so that it is found only as a whole text.
 """
 
 import shutil
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from io import FileIO
 from itertools import groupby
 from pathlib import Path
@@ -26,16 +33,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tuti.run import UserError
 from tuti.systems.spark import frames
+from tuti.systems.spark.clean import Cleaning, clean
 from tuti.systems.spark.engine.hashing import BASE, hash_column, mixed
 from tuti.systems.spark.query.arrow import Batch, pa, pc
-from tuti.systems.spark.rows import read_row
+from tuti.systems.spark.readers import Dialogue, Passage, read
+from tuti.systems.spark.rows import Row, read_row
 from tuti.systems.spark.tally import Tally
+from tuti.systems.spark.walk import walk
 
 Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 WORDS = 5
 """Words of a shingle"""
+RUN = 13
+"""Words of a run that is shared with an evaluation set"""
 BANDS, ROWS = 14, 8
 """As FineWeb's: half of the pairs with J = .72 become candidates, .95 of those with .8, all above .9"""
 PUNCTUATION = "".join(chr(c) for c in range(33, 127) if not chr(c).isalnum()) + "،؛؟«»…“”‘’–—"
@@ -63,10 +76,9 @@ def shingles(texts: Sequence[str], size: int = WORDS) -> tuple[Hashes, Places]:
     kept = pc.greater(pc.binary_length(bare), 0).to_numpy(zero_copy_only=False)
     places = words.indices.to_numpy()
     ends = lists.offsets.to_numpy().astype(np.int64)
-    real = kept[places] if len(places) else np.zeros(0, bool)
+    real = kept[places]
     counts = np.concatenate([[0], np.cumsum(real)])[ends]
-    hashes = hash_column(bare)[places[real]] if len(places) else np.zeros(0, np.uint64)
-    return _runs(hashes, counts, size)
+    return _runs(hash_column(bare)[places[real]], counts, size)
 
 
 def _runs(words: Hashes, bounds: Places, size: int) -> tuple[Hashes, Places]:
@@ -159,21 +171,20 @@ def drop_near(engine: frames.Engine, scratch: Path, total: Tally, least: float) 
     folder, paired, sets = (scratch.resolve() / name for name in ("sorted", "paired", "sets"))
     paired.mkdir()
     sets.mkdir()
-    signed = engine.mapped(frames.buckets_of(engine, folder), _signed, KEYS)
+    signed = engine.mapped(engine.buckets(folder), _signed, KEYS)
     found = engine.by_bucket(engine.mapped(engine.by_bucket(signed), _candidates, PAIRS))
-    list(engine.lines(frames.lined(engine, found, _write_pairs, folder, paired, sets)))
+    list(engine.lines(engine.lined(found, _write_pairs, folder, paired, sets)))
     if not any(paired.iterdir()):
         return
     edges = array("q")
-    similar = frames.lined(engine, frames.buckets_of(engine, paired), _similar, sets, least)
-    for _, line in engine.lines(similar):
+    for _, line in engine.lines(engine.lined(engine.buckets(paired), _similar, sets, least)):
         edges.extend(map(int, line.split()))
     shutil.rmtree(sets)
     if not edges:
         return
     documents, first = components(np.frombuffer(edges, np.int64).reshape(-1, 2))
     np.save(dropped := paired / "dropped.npy", documents[documents != first])
-    frames.rewrite(engine, frames.buckets_of(engine, folder), _without, scratch, total, dropped)
+    engine.rewrite(engine.buckets(folder), _without, scratch, total, dropped)
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, str]]:
@@ -289,3 +300,35 @@ def _without(batches: Iterable[Batch], folder: Path, dropped: Path) -> frames.Pa
                     tally.keep(row.kind, len(row.body.encode()))
                     file.write(line.encode())
     yield frames.TALLY, tally.line()
+
+
+def runs_of(roots: Sequence[Path], how: Cleaning) -> Hashes:
+    """The hashes of all runs of evaluation sets, sorted. Memory: their texts."""
+    sources, _ = walk(roots)
+    plain = replace(how, genre="any", languages=frozenset())  # edited as the corpus is, else words differ
+    texts: list[str] = []
+    for source in sources:
+        for item in read(source, 1_000_000):
+            if isinstance(item, Passage):
+                texts.append(clean(item.text, plain).text)
+            elif isinstance(item, Dialogue):
+                texts += [clean(message["content"], plain).text for message in item.messages]
+    if not len(runs := np.unique(shingles(texts, RUN)[0])):
+        raise UserError(
+            f"no text to keep out was found in {', '.join(map(str, roots))}",
+            hint="--against takes files or folders of evaluation texts, in any format that is read",
+        )
+    return runs
+
+
+def apart(rows: Iterable[Row], runs: Hashes, tally: Tally) -> Iterator[Row]:
+    """The rows that share no run with the evaluation sets."""
+    rows = list(rows)
+    hashes, starts = shingles([row.body for row in rows], RUN)
+    found = np.concatenate([[0], np.cumsum(np.isin(hashes, runs))])
+    shared = np.diff(found[starts])
+    for row, count in zip(rows, shared, strict=True):
+        if row.kind == "document" and count:
+            tally.drop("in an evaluation set", row.name, row.n, row.body)
+        else:
+            yield row

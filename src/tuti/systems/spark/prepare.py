@@ -27,10 +27,9 @@ from tuti.systems.spark import engine_spark
 from tuti.systems.spark.clean import Choice, Cleaning, Edit, chosen
 from tuti.systems.spark.doctor.facts import Follower, facts_of
 from tuti.systems.spark.engine import Job, Session, fitting
-from tuti.systems.spark.engine_local import LocalEngine
 from tuti.systems.spark.frames import Engine
 from tuti.systems.spark.gather import count, gather
-from tuti.systems.spark.overlap import runs_of
+from tuti.systems.spark.near import runs_of
 from tuti.systems.spark.remote import address, listed
 from tuti.systems.spark.split import cut_id, sorted_rows, write_counts, write_documents
 from tuti.systems.spark.tally import LISTED, Tally
@@ -180,7 +179,7 @@ def _engine(config: Prepare, run: Run, scratch: Path, sources: Sequence[Source])
 
     size = {"executors": executors, "partitions": partitions}
     with Session(**size, memory=memory, folder=scratch, told=told, ended=ended) as session:
-        yield LocalEngine(session)
+        yield Engine(session)
 
 
 PIECE, MOST = 25_000_000, 4000

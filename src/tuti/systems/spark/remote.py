@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuti.systems.spark.java import spark_errors
 from tuti.systems.spark.query.arrow import LINE, Batch, pa
@@ -34,13 +34,16 @@ def listed(spark: "SparkSession", roots: Sequence[str], *, several: bool) -> tup
     sources, skips, taken = list[Source](), list[Skip](), set[str]()
     for root in roots:
         prefix = unused(root.rstrip("/").rpartition("/")[2] or "root", taken) + "/" if several else ""
-        for path, size, modified in sorted(_files(spark, root)):
+        hint = "give the whole address, as hdfs://HOST:8020/folder; s3a:// needs its own jar"
+        with spark_errors(f"{root} cannot be read by Spark", hint):
+            rows: list[Any] = _opened(spark, [root]).select("path", "length", "modificationTime").collect()
+        for path, size, modified in sorted(rows):
             name = prefix + _below(root, path)
             reason = "0 bytes" if not size else f"larger than {LARGEST:,} bytes" if size > LARGEST else ""
             if reason:
                 skips.append(Skip(name, 0, reason))
             else:
-                sources.append(Source(name, path, size, modified))
+                sources.append(Source(name, path, size, int(modified.timestamp() * 1e9)))
     return sources, skips
 
 
@@ -69,13 +72,6 @@ def on_disk(batches: Iterator[Batch]) -> Iterator[Batch]:
 def _opened(spark: "SparkSession", roots: Sequence[str]) -> "DataFrame":
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
     return reader.load(list(roots))
-
-
-def _files(spark: "SparkSession", root: str) -> list[tuple[str, int, int]]:
-    hint = "give the whole address, as hdfs://HOST:8020/folder; s3a:// needs its own jar"
-    with spark_errors(f"{root} cannot be read by Spark", hint):
-        rows = _opened(spark, [root]).select("path", "length", "modificationTime").collect()
-    return [(row.path, row.length, int(row.modificationTime.timestamp() * 1e9)) for row in rows]
 
 
 def _below(root: str, path: str) -> str:

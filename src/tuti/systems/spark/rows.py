@@ -63,18 +63,13 @@ def _row(name: str, item: Passage | Dialogue, how: Cleaning, tally: Tally) -> Ro
     try:
         if isinstance(item, Dialogue):
             return _dialogue(name, item, how, tally)
-        return _document(name, item, how, tally)
+        cleaned = clean(item.text, how)
+        row = None if cleaned.rule else document_row(name, item.n, cleaned.text, cleaned.language)
+        return row or tally.drop(cleaned.rule or "empty", name, item.n, item.text)
     except (OSError, MemoryError, ImportError):  # this machine's faults: on another it would be kept
         raise
     except Exception as error:  # whatever it is, it costs one document and not the job
         return tally.skip(set_aside(name, item.n, "cleaning", error))
-
-
-def _document(name: str, passage: Passage, how: Cleaning, tally: Tally) -> Row | None:
-    n, raw = passage
-    cleaned = clean(raw, how)
-    row = None if cleaned.rule else document_row(name, n, cleaned.text, cleaned.language)
-    return row or tally.drop(cleaned.rule or "empty", name, n, raw)
 
 
 def document_row(name: str, n: int, cleaned: str, language: str) -> Row | None:
