@@ -22,7 +22,7 @@ import psutil
 from tuti.run import UserError
 from tuti.run.machine import cores
 from tuti.systems.spark.engine.session import bytes_of
-from tuti.systems.spark.frames import COUNTS, LINES, Count, Engine, Function, Pairs
+from tuti.systems.spark.frames import COUNTS, Count, Engine, Function, Pairs, Step
 from tuti.systems.spark.java import ready, spark_errors
 from tuti.systems.spark.remote import address, contents, on_disk
 from tuti.systems.spark.walk import Source
@@ -195,14 +195,14 @@ class SparkEngine(Engine):
         frame = self.spark.createDataFrame([(json.dumps(file),) for file in files], "line string")
         return frame.repartition(max(1, min(self.pieces, len(files))))
 
-    def read(self, sources: Sequence[Source], function: Function) -> "DataFrame":
+    def read(self, sources: Sequence[Source], function: Step, *given: Any) -> "DataFrame":
         """Files of all machines at the same paths, and those that Spark's connectors reach."""
         there = dict.fromkeys(source for source in sources if address(Path(source.path)))
         here = [source for source in sources if source not in there]
-        parts = [super().read(here, function)] if here else []
+        parts = [super().read(here, function, *given)] if here else []
         if there:
             files = contents(self.spark, list(there), self.remote)
-            parts.append(self.mapped(files, lambda batches: function(on_disk(batches)), LINES))
+            parts.append(self.lined(files, lambda batches: function(on_disk(batches), *given)))
         return reduce(lambda one, other: one.union(other), parts)
 
     def mapped(self, frame: "DataFrame", function: Function, schema: Any) -> "DataFrame":

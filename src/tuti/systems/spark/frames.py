@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Concatenate
 
 from tuti.systems.spark.engine import Session
 from tuti.systems.spark.query.arrow import LINE, Batch, pa
@@ -30,7 +30,7 @@ Pairs = Iterator[tuple[int, str]]
 Count = tuple[str, int]
 """A word and how often it stands there"""
 Function = Callable[[Iterator[Batch]], Iterator[Batch]]
-Step = Callable[..., Pairs]
+Step = Callable[Concatenate[Iterator[Batch], ...], Pairs]
 """From the batches of a partition, and what goes along to the workers, to buckets and lines"""
 
 
@@ -53,9 +53,9 @@ class Engine:
             work[least] += file.size + 1000
         return self.session.items(dealt, _read, LINE, "files")
 
-    def read(self, sources: Sequence[Source], function: Function) -> Frame:
-        """What a function from `files_in` to LINES makes of sources."""
-        return self.mapped(self.listed(sources), function, LINES)
+    def read(self, sources: Sequence[Source], function: Step, *given: Any) -> Frame:
+        """What a step over `files_in` makes of sources."""
+        return self.lined(self.listed(sources), function, *given)
 
     def mapped(self, frame: Frame, function: Function, schema: Any) -> Frame:
         """A narrow step: a function over the batches of a partition."""
@@ -80,8 +80,14 @@ class Engine:
         return self.listed([Source(path.name, str(path), path.stat().st_size, 0) for path in paths])
 
     def lined(self, frame: Frame, function: Step, *given: Any) -> Frame:
-        """A narrow step to buckets and lines."""
-        return self.mapped(frame, step(function, *given), LINES)
+        """A narrow step to buckets and lines; what is `given` goes along to the workers."""
+
+        def step(batches: Iterator[Batch]) -> Iterator[Batch]:
+            for buckets, lines in portions(function(batches, *given)):
+                yield pa.record_batch([buckets, lines], schema=LINES)
+
+        step.__name__ = function.__name__.strip("_")  # which plans show
+        return self.mapped(frame, step, LINES)
 
     def rewrite(self, frame: Frame, function: Step, scratch: Path, total: Tally, *given: Any) -> None:
         """Leaves in `scratch/sorted` what a step writes; only what it keeps counts as kept."""
@@ -108,17 +114,6 @@ def files_in(batches: Iterable[Batch]) -> Iterator[Source]:
 def paths_in(batches: Iterable[Batch]) -> Iterator[Path]:
     """The files of `Engine.buckets`."""
     return (Path(file.path) for file in files_in(batches))
-
-
-def step(function: Step, *given: Any) -> Function:
-    """A step as a function from batches to batches; what is `given` goes along to the workers."""
-
-    def stepped(batches: Iterator[Batch]) -> Iterator[Batch]:
-        for buckets, lines in portions(function(batches, *given)):
-            yield pa.record_batch([buckets, lines], schema=LINES)
-
-    stepped.__name__ = function.__name__.strip("_")  # which plans show
-    return stepped
 
 
 def pairs_in(batches: Iterable[Batch]) -> Iterator[Any]:

@@ -39,7 +39,7 @@ def gather(
     `limit`: the longest text, in characters; `least`: the Jaccard similarity from which documents are near
     duplicates (0: they stay); `runs`: of evaluation sets (`near.py`).
     """
-    total, lines = Tally(), engine.read(sources, frames.step(_read, limit, how))
+    total, lines = Tally(), engine.read(sources, _read, limit, how)
     engine.rewrite(engine.by_bucket(lines), _write, scratch, total, runs)
     if least:
         drop_near(engine, scratch, total, least)

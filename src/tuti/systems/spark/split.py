@@ -41,10 +41,9 @@ def cut_id(rows: Iterable[Row], kind: str, total: int, count: int, share: float)
 
 
 def write_documents(scratch: Path, folder: Path, cuts: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Streams the sorted rows into their files; returns of each split what it holds.
+    """Streams the sorted rows into their files; tells what each split holds (languages: in characters).
 
-    That is how many documents and bytes, and how many characters by script and by language. Documents go into
-    `<split>-00.jsonl`, `<split>-01.jsonl`, …, each begun when the one before is full.
+    Documents go into `<split>-00.jsonl`, `<split>-01.jsonl`, …, each begun when the one before is full.
     """
     parts: dict[str, dict[str, Any]] = {
         name: {"documents": 0, "bytes": 0, "characters": Counter(), "languages": Counter()}
