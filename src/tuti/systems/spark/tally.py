@@ -1,7 +1,7 @@
 """What happened to a corpus, in numbers that add up the same in any order and any partitioning."""
 
 import heapq
-import pickle
+import json
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,7 +10,8 @@ from tuti.systems.spark.walk import Skip
 
 EXAMPLES = 5
 LISTED = 200
-Example = tuple[str, int, str]
+Example = list[Any]
+"""A file's name, the number of the text in it, and how that begins"""
 
 
 def excerpt(text: str, width: int = 120) -> str:
@@ -59,7 +60,7 @@ class Tally:
     def drop(self, rule: str, name: str, n: int, text: str) -> None:
         """One passage was dropped by a rule."""
         size = len(text.encode("utf-8", "replace"))
-        self.rules[rule].add(Rule(1, size, [(name, n, excerpt(text))]))
+        self.rules[rule].add(Rule(1, size, [[name, n, excerpt(text)]]))
 
     def skip(self, skip: Skip) -> None:
         """A file or a row was not read."""
@@ -87,7 +88,7 @@ class Tally:
 
     def line(self) -> str:
         """One line for the shuffle."""
-        return pickle.dumps(self).hex()
+        return json.dumps(self, default=vars, ensure_ascii=False)
 
     def drops(self) -> dict[str, Any]:
         """What drops.json holds."""
@@ -106,4 +107,9 @@ class Tally:
 
 def read_tally(line: str) -> Tally:
     """What `Tally.line` wrote, in whichever process."""
-    return pickle.loads(bytes.fromhex(line))
+    found: dict[str, Any] = json.loads(line)
+    for name in ("suffixes", "reasons", "kept", "kept_bytes"):
+        found[name] = Counter(found[name])
+    found["rules"] = defaultdict(Rule, {name: Rule(**rule) for name, rule in found["rules"].items()})
+    found["skipped"] = [Skip(*skip) for skip in found["skipped"]]
+    return Tally(**found)
