@@ -27,7 +27,7 @@ import labelled
 import numpy as np
 
 from tuti.run import Run, RunOptions
-from tuti.systems.spark.languages import model_file
+from tuti.systems.spark.clean import model_file
 from tuti.systems.spark.prepare import Prepare, prepare
 from tuti.systems.spark.rules import STOP_WORDS
 
@@ -108,7 +108,7 @@ def theirs(source: Path, work: Path) -> set[str]:
     work.mkdir()
     program = work / "program.py"
     program.write_text(PROGRAM)
-    stop = f"{STOP_WORDS['en']} {STOP_WORDS['fa']}"
+    stop = " ".join(sorted(STOP_WORDS["en"] | STOP_WORDS["fa"]))
     done = subprocess.run(
         [PEER, program, source, work, model_file(), stop], capture_output=True, text=True
     )

@@ -14,10 +14,8 @@ import harness
 import labelled
 
 from tuti.run.assets import fetch
-from tuti.systems.spark.clean import Cleaning, clean
-from tuti.systems.spark.languages import identify
-from tuti.systems.spark.measures import Measures
-from tuti.systems.spark.rules import RULES, broken_rules, genre_of
+from tuti.systems.spark.clean import Cleaning, clean, identify
+from tuti.systems.spark.rules import RULES, Measures, broken_rules, genre_of
 
 README = Path(__file__).parent.parent / "src" / "tuti" / "systems" / "spark" / "README.md"
 BEGIN, END = "<!-- quality: made by benchmarks/quality.py -->", "<!-- /quality -->"

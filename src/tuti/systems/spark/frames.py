@@ -1,12 +1,21 @@
-"""What the steps of a preparation stand on: what is asked of an engine, and batches of buckets and lines."""
+"""What the steps of a preparation stand on: what is asked of an engine; buckets, in batches and on disk.
+
+A bucket holds the rows whose ids begin with the same byte, one JSON line each. Whatever engine fills them,
+with any number of tasks, the files are the same.
+"""
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shutil
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Concatenate
 
-from tuti.systems.spark.query.arrow import Batch, pa
+from tuti.systems.spark.engine import Session
+from tuti.systems.spark.query.arrow import LINE, Batch, pa
+from tuti.systems.spark.tally import Tally, read_tally
 from tuti.systems.spark.walk import Source
 
 LINES = pa.schema([("bucket", pa.int32()), ("line", pa.string())])
@@ -21,79 +30,96 @@ Pairs = Iterator[tuple[int, str]]
 Count = tuple[str, int]
 """A word and how often it stands there"""
 Function = Callable[[Iterator[Batch]], Iterator[Batch]]
+Step = Callable[Concatenate[Iterator[Batch], ...], Pairs]
+"""From the batches of a partition, and what goes along to the workers, to buckets and lines"""
 
 
-class Engine(Protocol):
-    """What the chain asks of an engine."""
+class Engine:
+    """What the chain asks of an engine: here of ours, processes on this machine, without a JVM."""
 
-    def listed(self, lines: Sequence[tuple[str, int]]) -> Frame:
-        """A frame of these lines (column `line`), spread over partitions by the work that each is."""
-        ...
+    def __init__(self, session: Session) -> None:
+        self.session = session
 
-    def read(self, sources: Sequence[Source], function: Function) -> Frame:
-        """What a function from lines (`listed_in`: the fields of a Source) to LINES makes of files."""
-        ...
+    def listed(self, files: Sequence[Source]) -> Frame:
+        """A frame of files (column `line`, for `files_in`), in as many partitions as a shuffle makes.
+
+        Each has about as much work: the largest are dealt first.
+        """
+        dealt: list[list[str]] = [[] for _ in range(min(self.session.partitions, len(files)))]
+        work = [0] * len(dealt)
+        for file in sorted(files, key=lambda one: (-one.size, one.name)):
+            least = work.index(min(work))
+            dealt[least].append(json.dumps(file))
+            work[least] += file.size + 1000
+        return self.session.items(dealt, _read, LINE, "files")
+
+    def read(self, sources: Sequence[Source], function: Step, *given: Any) -> Frame:
+        """What a step over `files_in` makes of sources."""
+        return self.lined(self.listed(sources), function, *given)
 
     def mapped(self, frame: Frame, function: Function, schema: Any) -> Frame:
         """A narrow step: a function over the batches of a partition."""
-        ...
+        return frame.map_partitions(function, schema)
 
     def by_bucket(self, frame: Frame) -> Frame:
         """A wide step: each bucket's lines beside each other, in one partition."""
-        ...
+        return frame.repartition("bucket").sort("bucket", within=True)
 
     def lines(self, frame: Frame) -> Pairs:
         """Computes a frame of buckets and lines."""
-        ...
+        return pairs_in(frame.batches())
 
     def summed(self, frame: Frame) -> Iterator[Count]:
         """Computes (word, n) summed by word, in the order of WordCounts."""
-        ...
+        total = frame.group_by("word").agg(n=("sum", "n")).sort("n", "word", down=("n",))
+        return pairs_in(total.select(*COUNTS.names).batches())
+
+    def buckets(self, folder: Path, files: str = "[0-9]*") -> Frame:
+        """The buckets (or other files) of a folder, for `paths_in`."""
+        paths = sorted(folder.resolve().glob(files))
+        return self.listed([Source(path.name, str(path), path.stat().st_size, 0) for path in paths])
+
+    def lined(self, frame: Frame, function: Step, *given: Any) -> Frame:
+        """A narrow step to buckets and lines; what is `given` goes along to the workers."""
+
+        def step(batches: Iterator[Batch]) -> Iterator[Batch]:
+            for buckets, lines in portions(function(batches, *given)):
+                yield pa.record_batch([buckets, lines], schema=LINES)
+
+        step.__name__ = function.__name__.strip("_")  # which plans show
+        return self.mapped(frame, step, LINES)
+
+    def rewrite(self, frame: Frame, function: Step, scratch: Path, total: Tally, *given: Any) -> None:
+        """Leaves in `scratch/sorted` what a step writes; only what it keeps counts as kept."""
+        folder, edits = scratch / "sorted", scratch.resolve() / "edited"
+        edits.mkdir(parents=True)
+        total.kept, total.kept_bytes = Counter(), Counter()
+        for _, line in self.lines(self.lined(frame, function, edits, *given)):
+            total.add(read_tally(line))
+        shutil.rmtree(folder, ignore_errors=True)
+        edits.rename(folder)
 
 
-def buckets_of(engine: Engine, folder: Path, files: str = "[0-9]*") -> Frame:
-    """One line for each bucket (or other file) of a folder: its path."""
-    paths = sorted(folder.resolve().glob(files))
-    return engine.listed([(json.dumps(str(path)), path.stat().st_size) for path in paths])
+def _read(lines: list[str], columns: Sequence[str]) -> Iterator[Batch]:
+    """A batch for each line, so that what follows begins with the first."""
+    for line in lines:
+        yield pa.record_batch([[line]], schema=LINE)
 
 
-def lines_of(sources: Sequence[Source]) -> list[tuple[str, int]]:
-    """A line and its work for each file of this machine."""
-    full = [source._replace(path=os.path.abspath(source.path)) for source in sources]
-    return [(json.dumps([s.name, os.fsdecode(s.path), s.size, s.modified]), s.size) for s in full]
-
-
-def listed_in(batches: Iterable[Batch]) -> Iterator[Any]:
-    """What `Engine.listed` was given, as JSON."""
-    for batch in batches:
-        yield from map(json.loads, batch.column(0).to_pylist())
+def files_in(batches: Iterable[Batch]) -> Iterator[Source]:
+    """What `Engine.listed` was given."""
+    return (Source(*json.loads(line)) for batch in batches for line in batch.column(0).to_pylist())
 
 
 def paths_in(batches: Iterable[Batch]) -> Iterator[Path]:
-    """The files of `buckets_of`."""
-    return map(Path, listed_in(batches))
+    """The files of `Engine.buckets`."""
+    return (Path(file.path) for file in files_in(batches))
 
 
-def lined(engine: Engine, frame: Frame, function: Callable[..., Pairs], *given: Any) -> Frame:
-    """A narrow step to buckets and lines; what is `given` goes along to the workers."""
-
-    def step(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return batches_of(function(batches, *given))
-
-    step.__name__ = function.__name__.strip("_")  # which plans show
-    return engine.mapped(frame, step, LINES)
-
-
-def pairs_in(batches: Iterable[Batch]) -> Pairs:
-    """The buckets and lines of LINES."""
+def pairs_in(batches: Iterable[Batch]) -> Iterator[Any]:
+    """The rows of two columns, as those of LINES and COUNTS."""
     for batch in batches:
         yield from zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
-
-
-def batches_of(pairs: Pairs) -> Iterator[Batch]:
-    """Pairs as Arrow batches of bounded size."""
-    for buckets, lines in portions(pairs):
-        yield pa.record_batch([buckets, lines], schema=LINES)
 
 
 def portions(numbered: Iterable[tuple[int, str]]) -> Iterator[tuple[list[int], list[str]]]:
@@ -108,3 +134,12 @@ def portions(numbered: Iterable[tuple[int, str]]) -> Iterator[tuple[list[int], l
             numbers, texts, size = [], [], 0
     if texts:
         yield numbers, texts
+
+
+@contextmanager
+def whole(path: Path) -> Generator[BinaryIO]:
+    """A file that is there whole or not at all (a worker may be tried twice, or two at once)."""
+    partial = path.with_name(f".{path.name}-{os.getpid()}")
+    with open(partial, "wb") as file:
+        yield file
+    os.replace(partial, path)

@@ -8,22 +8,21 @@ and a last one takes the edited documents to their new buckets. Source, run and 
 the same paths by all workers.
 """
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+
 from tuti.run import read_rows
 from tuti.systems.spark import frames
-from tuti.systems.spark.buckets import edited, iterate_lines, sort_bucket, whole
 from tuti.systems.spark.clean import Cleaning
-from tuti.systems.spark.drop_near import drop_near
-from tuti.systems.spark.paragraphs import places, repeated
+from tuti.systems.spark.near import apart, drop_near
+from tuti.systems.spark.paragraphs import places, repeated, without
 from tuti.systems.spark.query.arrow import Batch, pa
-from tuti.systems.spark.rows import read_row, rows_of
-from tuti.systems.spark.tally import Tally
+from tuti.systems.spark.rows import rows_in, rows_of, unique
+from tuti.systems.spark.tally import Tally, read_tally
 from tuti.systems.spark.walk import Source
 from tuti.text import words_of
 
@@ -38,43 +37,26 @@ def gather(
     """Reads, cleans and deduplicates: leaves `scratch/sorted/<bucket>`, rows as lines, ids in order.
 
     `limit`: the longest text, in characters; `least`: the Jaccard similarity from which documents are near
-    duplicates (0: they stay); `runs`: of evaluation sets (`overlap.py`).
+    duplicates (0: they stay); `runs`: of evaluation sets (`near.py`).
     """
-    def read(batches: Iterator[Batch]) -> Iterator[Batch]:
-        return frames.batches_of(_read(batches, limit, how))
-
-    total = Tally()
-    _sort_buckets(engine, engine.read(sources, read), scratch / "sorted", total, runs)
+    total, lines = Tally(), engine.read(sources, _read, limit, how)
+    engine.rewrite(engine.by_bucket(lines), _write, scratch, total, runs)
     if least:
         drop_near(engine, scratch, total, least)
     _cut_repeated(engine, scratch, total)
     return total
 
 
-def _sort_buckets(
-    engine: frames.Engine, lines: frames.Frame, folder: Path, total: Tally, runs: Path | None = None
-) -> None:
-    """The shuffle, and one file for each bucket; only what is kept now counts as kept."""
-    folder.mkdir(parents=True)
-    total.kept = {}
-    written = frames.lined(engine, engine.by_bucket(lines), _write, folder.resolve(), runs)
-    for _, line in engine.lines(written):
-        total.add(Tally.from_json(line))
-
-
 def _cut_repeated(engine: frames.Engine, scratch: Path, total: Tally) -> None:
     """Cuts out paragraphs that stand in another document. The cuts are few beside the corpus."""
-    folder, edits, cuts = scratch / "sorted", scratch / "edited", scratch.resolve() / "cuts"
+    folder, cuts = scratch / "sorted", scratch.resolve() / "cuts"
     cuts.mkdir()
-    found = engine.by_bucket(frames.lined(engine, frames.buckets_of(engine, folder), _find))
-    repeats = engine.by_bucket(frames.lined(engine, found, _repeated))
-    list(engine.lines(frames.lined(engine, repeats, _write_cuts, cuts)))
-    if not any(cuts.iterdir()):
-        return
-    rows = frames.lined(engine, frames.buckets_of(engine, folder), _edit, cuts)
-    _sort_buckets(engine, rows, edits, total)
-    shutil.rmtree(folder)
-    edits.rename(folder)
+    found = engine.by_bucket(engine.lined(engine.buckets(folder), _find))
+    repeats = engine.by_bucket(engine.lined(found, _repeated))
+    list(engine.lines(engine.lined(repeats, _write_cuts, cuts)))
+    if any(cuts.iterdir()):
+        rows = engine.lined(engine.buckets(folder), _edit, cuts)
+        engine.rewrite(engine.by_bucket(rows), _write, scratch, total)
 
 
 def count(engine: frames.Engine, scratch: Path, documents: Path, cut: str) -> Iterator[frames.Count]:
@@ -87,31 +69,39 @@ def count(engine: frames.Engine, scratch: Path, documents: Path, cut: str) -> It
         return _count(batches, cut)
 
     places = (scratch / "sorted", "[0-9]*") if cut else (documents, "train-*.jsonl")
-    return engine.summed(engine.mapped(frames.buckets_of(engine, *places), words, frames.COUNTS))
+    return engine.summed(engine.mapped(engine.buckets(*places), words, frames.COUNTS))
 
 
 def _read(batches: Iterable[Batch], limit: int, how: Cleaning) -> frames.Pairs:
     tally = Tally()
-    for name, path, size, modified in frames.listed_in(batches):
-        for row in rows_of(Source(name, os.fsencode(path), size, modified), limit, how, tally):
+    for source in frames.files_in(batches):
+        for row in rows_of(source, limit, how, tally):
             yield row.bucket(), row.line()
-    yield frames.TALLY, tally.to_json()
+    yield frames.TALLY, tally.line()
 
 
-def _write(batches: Iterable[Batch], folder: Path, runs: Path | None) -> frames.Pairs:
+def _write(batches: Iterable[Batch], folder: Path, runs: Path | None = None) -> frames.Pairs:
     tally = Tally()
     for bucket, lines in _grouped(batches):
         if bucket == frames.TALLY:
             for line in lines:
-                tally.add(Tally.from_json(line))
+                tally.add(read_tally(line))
         else:
             sort_bucket(lines, folder / f"{bucket:03d}", tally, runs)
-    yield frames.TALLY, tally.to_json()
+    yield frames.TALLY, tally.line()
+
+
+def sort_bucket(lines: Iterator[str], path: Path, tally: Tally, runs: Path | None) -> None:
+    """Writes one bucket, sorted and deduplicated, and apart from evaluation sets (`runs`: theirs, a file)."""
+    rows = unique(lines, tally)
+    with frames.whole(path) as file:
+        for row in apart(rows, np.load(runs), tally) if runs else rows:
+            tally.keep(row.kind, len(row.body.encode()))
+            file.write((row.line() + "\n").encode())
 
 
 def _find(batches: Iterable[Batch]) -> frames.Pairs:
-    rows = (row for path in frames.paths_in(batches) for row in map(read_row, iterate_lines(path)))
-    return (place for row in rows for place in places(row))
+    return (place for path in frames.paths_in(batches) for row in rows_in(path) for place in places(row))
 
 
 def _repeated(batches: Iterable[Batch]) -> frames.Pairs:
@@ -120,7 +110,7 @@ def _repeated(batches: Iterable[Batch]) -> frames.Pairs:
 
 def _write_cuts(batches: Iterable[Batch], folder: Path) -> frames.Pairs:
     for bucket, lines in _grouped(batches):
-        with whole(folder / f"{bucket:03d}") as file:
+        with frames.whole(folder / f"{bucket:03d}") as file:
             file.writelines(f"{line}\n".encode() for line in lines)
         yield bucket, "written"
 
@@ -128,9 +118,10 @@ def _write_cuts(batches: Iterable[Batch], folder: Path) -> frames.Pairs:
 def _edit(batches: Iterable[Batch], cuts: Path) -> frames.Pairs:
     tally = Tally()
     for path in frames.paths_in(batches):
-        for row in edited(path, cuts, tally):
+        cut = cuts / path.name
+        for row in without(rows_in(path), cut.read_text().splitlines() if cut.exists() else (), tally):
             yield row.bucket(), row.line()
-    yield frames.TALLY, tally.to_json()
+    yield frames.TALLY, tally.line()
 
 
 def _grouped(batches: Iterable[Batch]) -> Iterator[tuple[int, Iterator[str]]]:
@@ -142,7 +133,8 @@ def _grouped(batches: Iterable[Batch]) -> Iterator[tuple[int, Iterator[str]]]:
 def _count(batches: Iterable[Batch], cut: str) -> Iterator[Batch]:
     total: Counter[str] = Counter()
     for path in frames.paths_in(batches):
-        for text in _train(path, cut) if cut else (row["text"] for row in read_rows(path)):
+        texts = (row.body for row in rows_in(path) if row.kind == "document" and row.id >= cut)
+        for text in texts if cut else (row["text"] for row in read_rows(path)):
             total.update(words_of(text))
             if len(total) > HELD:
                 yield from _counted(total)
@@ -150,13 +142,5 @@ def _count(batches: Iterable[Batch], cut: str) -> Iterator[Batch]:
     yield from _counted(total)
 
 
-def _train(bucket: Path, cut: str) -> Iterator[str]:
-    rows = map(read_row, iterate_lines(bucket))
-    return (row.body for row in rows if row.kind == "document" and row.id >= cut)
-
-
 def _counted(total: Counter[str]) -> Iterator[Batch]:
-    words, counts = list(total), list(total.values())
-    for start in range(0, len(words), 20_000):
-        part = slice(start, start + 20_000)
-        yield pa.record_batch([words[part], counts[part]], schema=frames.COUNTS)
+    yield from pa.table([[*total], [*total.values()]], schema=frames.COUNTS).to_batches(20_000)

@@ -1,34 +1,66 @@
 """View `tuti spark idioms`: twenty pandas idioms in pandas, PySpark and our engine, with time and memory.
 
-Each engine is a process of its own, which does what it is told and is watched from here.
+Their programs are in `idioms.toml`. Prices are quarters and everything else is whole: sums come out the same
+in whatever order they are made. Each engine is a process of its own, which is watched from here.
 """
 
 import multiprocessing
+import os
 import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import tomllib
+import zlib
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from multiprocessing.connection import Connection
+from functools import cached_property, partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Annotated, Any, cast
 
+import numpy as np
 import psutil
 from pydantic import Field
 
 from tuti.run import UserError
-from tuti.systems.spark.engine import Frame, Session
+from tuti.systems.spark.engine import Frame, Session, col
 from tuti.systems.spark.engine_spark import session
-from tuti.systems.spark.idiom_table import IDIOMS, NAMES, READING, Idiom, evaluated, tables
-from tuti.systems.spark.query.arrow import Table, pa, pq
+from tuti.systems.spark.query.arrow import Table, pa, pc, pq
 
 WORKERS, MEMORY, FILES = 2, "2g", 4
 """Tasks at once and the cap of Spark and of our engine (pandas has neither), and files of the sales"""
 Ways = tuple[Callable[[str], Any], Callable[[Any], Any], Callable[[Any], Table]]
 """Of an engine: a table by its name; all rows computed; a result as Arrow"""
+
+DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+WORDS = "Sugar tea Rice bread salt Milk oil figs Dates mint honey Plums walnuts saffron late paid gift of the"
+NAMES: dict[str, Any] = {"col": col, "pa": pa, "zlib": zlib, "Path": Path, "mkdtemp": mkdtemp, "DAYS": DAYS}
+"""What a program may name beside its tables"""
+for name, module in (("pd", "pandas"), ("F", "pyspark.sql.functions")):
+    NAMES[name] = import_module(module) if find_spec(module.partition(".")[0]) else None
+
+
+@dataclass(frozen=True)
+class Idiom:
+    """One thing that is done with tables, three times; each program is a Python expression."""
+
+    name: str
+    shape: str
+    """Narrow (no row leaves its partition) or wide (rows are shuffled), and why"""
+    pandas: str
+    spark: str
+    ours: str
+
+
+READING = Idiom("(reading alone)", "narrow: a partition for each file", "t", "t", "t")
+_LISTED = tomllib.loads(Path(__file__).with_name("idioms.toml").read_text("utf-8"))
+IDIOMS = tuple(Idiom(**{key: text.strip() for key, text in row.items()}) for row in _LISTED["idiom"])
 
 
 @dataclass(frozen=True)
@@ -88,7 +120,7 @@ def write(folder: Path, rows: int) -> None:
 
 def check(idiom: Idiom, engines: "Sequence[Engine]") -> None:
     """Refuses an idiom of which the engines make different rows (sums of this data are exact)."""
-    results = {engine.name: engine.ask("rows", idiom.name)[0] for engine in engines if not engine.absent}
+    results = {engine.name: engine.ask("rows", idiom)[0] for engine in engines if not engine.absent}
     first = next(iter(results))
     for name, rows in results.items():
         if not rows.equals(results[first]):
@@ -99,30 +131,23 @@ def measured(engine: "Engine", idiom: Idiom, repeats: int) -> str:
     """Milliseconds and megabytes."""
     if engine.absent:
         return f"{'not installed':>20}"
-    _, peak = engine.ask("memory", idiom.name)  # the warm-up, too
-    best = min(engine.ask("time", idiom.name)[0] for _ in range(repeats))
+    _, peak = engine.ask("memory", idiom)  # the warm-up, too
+    best = min(engine.ask("time", idiom)[0] for _ in range(repeats))
     return f"{best * 1e3:13,.0f} {peak / 1e6:6,.0f}"
 
 
 def _pandas(folder: Path) -> Ways:
     if NAMES["pd"] is None:
         raise UserError("pandas is not installed", hint="pip install 'tuti[spark]'")
-
-    def arrow(frame: Any) -> Table:
-        return pa.Table.from_pandas(frame, preserve_index=False)
-
+    arrow = partial(pa.Table.from_pandas, preserve_index=False)
     return lambda name: NAMES["pd"].read_parquet(folder / name), lambda frame: frame, arrow
 
 
 def _spark(folder: Path) -> Ways:
     spark = cast(Any, session(f"local[{WORKERS}]", MEMORY))
     spark.conf.set("spark.sql.shuffle.partitions", str(4 * WORKERS))  # as many as our engine has
-
-    def force(frame: Any) -> None:
-        frame.write.format("noop").mode("overwrite").save()
-
     made = {name: spark.read.parquet(str(folder / name)) for name in ("t", "shops")}
-    return made.__getitem__, force, lambda frame: frame.toArrow()
+    return made.__getitem__, lambda f: f.write.format("noop").mode("overwrite").save(), lambda f: f.toArrow()
 
 
 def _ours(folder: Path) -> Ways:
@@ -138,27 +163,25 @@ def _ours(folder: Path) -> Ways:
 ENGINES = {"pandas": _pandas, "spark": _spark, "ours": _ours}
 
 
-def work(name: str, folder: Path, pipe: Connection) -> None:
-    """What an engine's process does: as it is told, until there is nobody to tell it."""
+_MADE: list[Ways] = []
+"""In an engine's process, that engine"""
+
+
+def begin(name: str, folder: Path) -> tuple[int, str]:
+    """In an engine's process: makes it ready; the process's number, and why it cannot be, if so."""
     tempfile.tempdir = str(folder)
-    programs = {idiom.name: getattr(idiom, name) for idiom in (READING, *IDIOMS)}
     try:
-        ways = ENGINES[name](folder)
-        pipe.send("")
-        while True:
-            what, idiom = pipe.recv()
-            pipe.send(answer(programs[idiom], ways, what))
+        _MADE.append(ENGINES[name](folder))
     except UserError as error:
-        pipe.send(str(error))
-    except EOFError:
-        return
+        return os.getpid(), str(error)
+    return os.getpid(), ""
 
 
-def answer(program: str, ways: Ways, what: str) -> Any:
-    """The rows of a program, or the seconds that it takes to compute them."""
-    read, force, arrow = ways
+def answer(program: str, ways: Ways | None, what: str) -> Any:
+    """The rows of a program, or the seconds that it takes to compute them; None: on this process's engine."""
+    read, force, arrow = ways or _MADE[0]
     began = time.perf_counter()
-    found = evaluated(program, read("t"), read("shops"))
+    found = eval(program, NAMES | {"t": read("t"), "shops": read("shops")})
     if what == "rows":
         return in_order(pq.read_table(found) if isinstance(found, Path) else arrow(found))
     if not isinstance(found, Path):
@@ -174,37 +197,46 @@ def in_order(table: Table) -> Table:
     return table.select(by).cast(pa.schema(plain)).sort_by([(name, "ascending") for name in by])
 
 
-class Engine:
+@contextmanager
+def alive(name: str) -> Generator[None]:
+    """Refuses, in words, an engine whose process dies."""
+    try:
+        yield
+    except (BrokenProcessPool, psutil.NoSuchProcess):
+        hint = "fewer --rows, if memory was short"
+        raise UserError(f"the process of {name} died", hint=hint) from None
+
+
+class Engine(ProcessPoolExecutor):
     """An engine in a process of its own."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(name, folder, theirs))
-        self.process.start()
-        theirs.close()
-        self.name = name
+        super().__init__(1, multiprocessing.get_context("spawn"))
+        self.name, self.begun = name, self.submit(begin, name, folder)
 
     @cached_property
     def absent(self) -> str:
         """Why it could not start, or nothing, as soon as that is known; it has read nothing then."""
-        why = self.told()
-        self.at_start = 0 if why else self.held()
+        with alive(self.name):
+            number, why = self.begun.result()
+            self.process = psutil.Process(number)
+            self.at_start = 0 if why else self.held()
         return why
 
-    def ask(self, what: str, idiom: str) -> tuple[Any, int]:
+    def ask(self, what: str, idiom: Idiom) -> tuple[Any, int]:
         """The answer (`rows`; or seconds), and for `memory` the bytes at most above those at the start."""
         assert not self.absent
-        self.pipe.send((what, idiom))
         peak = self.at_start
-        while what == "memory" and not self.pipe.poll(0.02):
-            peak = max(peak, self.held())
-        return self.told(), peak - self.at_start
+        with alive(self.name):
+            told = self.submit(answer, getattr(idiom, self.name), None, what)
+            while what == "memory" and not wait([told], 0.02).done:
+                peak = max(peak, self.held())
+            return told.result(), peak - self.at_start
 
     def held(self) -> int:
         """Bytes of its processes; pages that they share count once, where the system says so."""
-        total, root = 0, psutil.Process(self.process.pid)
-        for process in (root, *root.children(recursive=True)):
+        total = 0
+        for process in (self.process, *self.process.children(recursive=True)):
             try:
                 info = process.memory_full_info()
             except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended meanwhile
@@ -212,17 +244,20 @@ class Engine:
             total += int(getattr(info, "pss", info.rss))
         return total
 
-    def told(self) -> Any:
-        """What its process says next."""
-        try:
-            return self.pipe.recv()
-        except (EOFError, ConnectionError):
-            hint = "fewer --rows, if memory was short"
-            raise UserError(f"the process of {self.name} died", hint=hint) from None
 
-    def __enter__(self) -> "Engine":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.pipe.close()
-        self.process.join()
+def tables(rows: int, seed: int = 0) -> dict[str, Table]:
+    """Sales (`t`), most in few shops and some without item or price; and shops, of which not all sell."""
+    draw = np.random.default_rng(seed)
+    words = np.array(WORDS.split())[draw.integers(0, len(WORDS.split()), (rows, 5))]
+    shop, item = (draw.integers(0, n, rows) ** 2 // n for n in (40, 500))  # the first ones most often
+    sales = {
+        "id": np.arange(rows),
+        "shop": [f"shop-{n}" for n in shop.tolist()],
+        "item": pa.array([f"item-{n}" for n in item.tolist()], mask=draw.random(rows) < 0.05),
+        "day": np.array(DAYS)[draw.integers(0, 7, rows)],
+        "amount": draw.integers(0, 1000, rows),
+        "price": pa.array(draw.integers(1, 400, rows) / 4, mask=draw.random(rows) < 0.1),
+        "note": pc.binary_join_element_wise(*map(pa.array, words.T), " "),
+    }
+    known = [{"shop": f"shop-{n}", "city": ("Shiraz", "Tabriz", "Yazd")[n % 3]} for n in range(0, 60, 2)]
+    return {"t": pa.table(sales), "shops": pa.Table.from_pylist(known)}

@@ -6,6 +6,8 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -89,7 +91,15 @@ def _launched(java_home: Path) -> Path:
     return home.absolute()
 
 
-def cause(error: Exception) -> str:
-    """Of an error that Spark told: the line that says what happened; the others are where in Java."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    return next((line for line in lines if "Exception" in line), lines[0])[:300]
+@contextmanager
+def spark_errors(what: str, hint: str) -> Generator[None]:
+    """Makes of an error that Spark tells one with a remedy, and with the line that says what happened."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JError, RuntimeError, OSError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        line = next((line for line in lines if "Exception" in line), lines[0])  # others: where
+        raise UserError(f"{what}: {line[:300]}", hint) from None  # its trace is Java's

@@ -11,7 +11,10 @@ PIECE = 2_000_000
 """Characters parsed at a time."""
 
 _TABLE = tomllib.loads(Path(__file__).with_name("markup.toml").read_text("utf-8"))
-_HIDDEN, _LINES, _BLOCKS = (frozenset(_TABLE[name].split()) for name in ("hidden", "lines", "blocks"))
+_HIDDEN = frozenset(_TABLE["hidden"].split())
+_BREAKS = {"br": "\n", "td": " ", "th": " "}
+_BREAKS.update(dict.fromkeys(_TABLE["blocks"].split(), "\n\n") | dict.fromkeys(_TABLE["lines"].split(), "\n"))
+"""What stands before an element and behind it"""
 _AROUND, _NAMED = (", ".join(_TABLE[name]) for name in ("around", "named"))
 _OPEN = re.compile(r"<(script|style|template|noscript)\b", re.IGNORECASE)
 LINKED = 0.6
@@ -34,15 +37,16 @@ def html_text(html: str, *, main: bool = False) -> str:
         item = stack.pop()
         if isinstance(item, str):  # the end of an element
             verbatim -= item == "pre"
-            out.append(_break(item))
+            out.append(_BREAKS.get(item, ""))
             continue
         tag = str(item.tag)
         if tag == "-text":
             text = item.text_content or ""
-            out.append(text if verbatim else _flowed(text, at_start=out[-1].endswith("\n")))
+            text = text if verbatim else _SPACES.sub(" ", text)
+            out.append(text if verbatim or not out[-1].endswith("\n") else text.removeprefix(" "))
         elif not tag.startswith(("-", "!")) and tag not in _HIDDEN:
             verbatim += tag == "pre"
-            out.append(_break(tag))
+            out.append(_BREAKS.get(tag, ""))
             stack.append("" if tag == "br" else tag)
             stack.extend(reversed(list(item.iter(include_text=True))))
     joined = re.sub(r"[ \t]+\n", "\n", "".join(out))
@@ -53,36 +57,20 @@ def without_furniture(body: LexborNode) -> None:
     """Takes out of a page what is around its text: navigation, footers, asides, forms, lists of links.
 
     By what HTML itself says (elements, ARIA roles), by the names that sites give to such parts, and by how
-    much of a block is inside links (Kohlschütter et al. 2010, Boilerplate Detection, section 4). A page that
-    is nothing else keeps what it has.
+    much of a block is inside links (Kohlschütter et al. 2010, Boilerplate Detection, section 4). What is
+    half of a page or more stays: a page that is nothing else keeps what it has.
     """
-    before = len(body.text(strip=True))
-    for node in body.css(_AROUND):
-        _take_out(node, before)
-    for node in body.css(_NAMED):  # a sidebar can be a box of text in a book
-        _take_out(node, before, LINKED / 2, links=0)
-    for node in body.css("ul, ol, dl, table, div, p, section"):
-        _take_out(node, before, LINKED, links=3)
-
-
-def _take_out(node: LexborNode, page: int, linked: float = 0.0, links: int = 0) -> None:
-    """Removes a block with such a share of its characters in links, unless it is half of the page."""
-    size, found = len(node.text(strip=True)), node.css("a")
-    inside = sum(len(link.text(strip=True)) for link in found)
-    named = node.tag in ("body", "main", "article")
-    if not named and size < 0.5 * page and len(found) >= links and inside >= linked * size:
-        node.decompose()
-
-
-def _break(tag: str) -> str:
-    if tag in _BLOCKS:
-        return "\n\n"
-    return "\n" if tag in _LINES or tag == "br" else " " if tag in ("td", "th") else ""
-
-
-def _flowed(text: str, *, at_start: bool) -> str:
-    text = _SPACES.sub(" ", text)
-    return text.removeprefix(" ") if at_start else text
+    page = len(body.text(strip=True))
+    for blocks, linked, links in (
+        (_AROUND, 0.0, 0), (_NAMED, LINKED / 2, 0),  # a sidebar can be a box of text in a book
+        ("ul, ol, dl, table, div, p, section", LINKED, 3),
+    ):
+        for node in body.css(blocks):
+            size, found = len(node.text(strip=True)), node.css("a")
+            inside = sum(len(link.text(strip=True)) for link in found)
+            named = node.tag in ("body", "main", "article")
+            if not named and size < 0.5 * page and len(found) >= links and inside >= linked * size:
+                node.decompose()
 
 
 def _cut(text: str, limit: int) -> int:

@@ -64,10 +64,8 @@ def characters(stream: BinaryIO, encoding: str, block: int = BLOCK) -> Iterator[
     inner = codecs.getincrementaldecoder(encoding)("replace")
     decoder = io.IncrementalNewlineDecoder(inner, translate=True)
     while data := stream.read(block):
-        if text := decoder.decode(data):
-            yield text
-    if text := decoder.decode(b"", final=True):
-        yield text
+        yield decoder.decode(data)
+    yield decoder.decode(b"", final=True)
 
 
 def cut_point(text: str, start: int, limit: int) -> int:

@@ -23,14 +23,13 @@ from tyro.conf import Positional
 
 from tuti.run import Run, UserError, disk_errors, hash_text
 from tuti.run.machine import cores
-from tuti.systems.spark.clean import Choice, Cleaning, Edit
+from tuti.systems.spark import engine_spark
+from tuti.systems.spark.clean import Choice, Cleaning, Edit, chosen
 from tuti.systems.spark.doctor.facts import Follower, facts_of
 from tuti.systems.spark.engine import Job, Session, fitting
-from tuti.systems.spark.engine_local import LocalEngine
 from tuti.systems.spark.frames import Engine
 from tuti.systems.spark.gather import count, gather
-from tuti.systems.spark.languages import chosen
-from tuti.systems.spark.overlap import runs_of
+from tuti.systems.spark.near import runs_of
 from tuti.systems.spark.remote import address, listed
 from tuti.systems.spark.split import cut_id, sorted_rows, write_counts, write_documents
 from tuti.systems.spark.tally import LISTED, Tally
@@ -85,16 +84,8 @@ def prepare(config: Prepare, run: Run) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         with disk_errors(scratch):
-            cut = ""
-            if not documents.exists():
-                tally = Tally()
-                for skip in skips:
-                    tally.skip(skip)
-                cut = _documents(config, run, sources, tally, scratch)
-            with (
-                run.save("words", "WordCounts") as folder,
-                _engine(config, run, scratch, pieces(config, sources)) as engine,
-            ):
+            cut = "" if documents.exists() else _documents(config, run, sources, skips, scratch)
+            with run.save("words", "WordCounts") as folder, _engine(config, run, scratch, sources) as engine:
                 counts = count(engine, scratch, documents, cut)
                 run.log("words", distinct=write_counts(folder / "counts.jsonl", counts))
     finally:
@@ -108,25 +99,24 @@ def _remote(config: Prepare) -> list[str]:
 def _listed(config: Prepare, run: Run) -> tuple[list[Source], list[Skip]]:
     """The files of this machine, and of addresses that Spark reaches."""
     remote = _remote(config)
-    here = [root for root in config.source if not address(root)]
-    sources, skips = walk(here, exclude=run.folder)
+    sources, skips = walk([root for root in config.source if not address(root)], exclude=run.folder)
     if remote and not config.master:
         raise UserError(
             f"{remote[0]} is no path of this machine; Spark reads it",
             hint="--master spark://HOST:7077, or yarn, local",
         )
     if remote:
-        from tuti.systems.spark import engine_spark
-
         spark = engine_spark.session(config.master, config.memory)
         more, passed = listed(spark, remote, several=len(config.source) > 1)
         sources, skips = sources + more, skips + passed
     return sources, skips
 
 
-def _documents(config: Prepare, run: Run, sources: Sequence[Source], tally: Tally, scratch: Path) -> str:
+def _documents(config: Prepare, run: Run, sources: list[Source], skips: list[Skip], scratch: Path) -> str:
     """Writes the Documents; returns the first id of the train split."""
-    how = config.cleaning()
+    how, tally = config.cleaning(), Tally()
+    for skip in skips:
+        tally.skip(skip)
     run.log("reading", files=len(sources), bytes=sum(source.size for source in sources))
     if not sources:
         raise UserError(f"nothing to read in {_names(config)}: {_found(tally)}", hint=_HINT)
@@ -135,12 +125,12 @@ def _documents(config: Prepare, run: Run, sources: Sequence[Source], tally: Tall
         runs.parent.mkdir(parents=True, exist_ok=True)
         np.save(runs, found := runs_of(config.against, how))
         run.log("against", runs=len(found))
-    with _engine(config, run, scratch, pieces(config, sources)) as engine:
+    with _engine(config, run, scratch, sources) as engine:
         tally.add(gather(engine, sources, scratch, config.passage, how, config.near, runs))
     _check(config, tally)
     cuts = {
-        kind: cut_id(sorted_rows(scratch), kind, size, count, config.valid_share)
-        for kind, (count, size) in tally.kept.items()
+        kind: cut_id(sorted_rows(scratch), kind, tally.kept_bytes[kind], count, config.valid_share)
+        for kind, count in tally.kept.items()
     }
     with run.save("documents", "Documents") as folder:
         splits, drops = write_documents(scratch, folder, cuts), tally.drops()
@@ -164,11 +154,10 @@ def pieces(config: Prepare, sources: Sequence[Source]) -> int:
 
 
 @contextmanager
-def _engine(config: Prepare, run: Run, scratch: Path, partitions: int) -> Generator[Engine]:
+def _engine(config: Prepare, run: Run, scratch: Path, sources: Sequence[Source]) -> Generator[Engine]:
     """The engine that was chosen."""
+    partitions = pieces(config, sources)
     if config.master:
-        from tuti.systems.spark import engine_spark
-
         spark = engine_spark.session(config.master, config.memory)
         run.show(f"prepare: on Spark {spark.version}, {config.master}")
         yield engine_spark.SparkEngine(spark, partitions, _remote(config))
@@ -190,7 +179,7 @@ def _engine(config: Prepare, run: Run, scratch: Path, partitions: int) -> Genera
 
     size = {"executors": executors, "partitions": partitions}
     with Session(**size, memory=memory, folder=scratch, told=told, ended=ended) as session:
-        yield LocalEngine(session)
+        yield Engine(session)
 
 
 PIECE, MOST = 25_000_000, 4000
@@ -215,8 +204,7 @@ def _found(tally: Tally) -> str:
 
 def _check(config: Prepare, tally: Tally) -> None:
     """Refuses a corpus of nothing or of too little, saying what was found."""
-    count, size = tally.kept.get("document", [0, 0])
-    dialogues = tally.kept.get("dialogue", [0, 0])[0]
+    count, size, dialogues = tally.kept["document"], tally.kept_bytes["document"], tally.kept["dialogue"]
     also = f" and {dialogues} dialogues" if dialogues else ""
     if not count:
         raise UserError(

@@ -1,23 +1,28 @@
 """One file → its passages, dialogues and skips, streaming; every format a corpus comes in."""
 
+import io
 import json
-import os
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from itertools import chain
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
-from tuti.systems.spark.gz import Gzip
+from warcio.archiveiterator import ArchiveIterator
+from warcio.exceptions import ArchiveLoadFailed
+
 from tuti.systems.spark.markup import html_pieces
 from tuti.systems.spark.passages import BLOCK, characters, encoding_of, is_text, lines, passages
 from tuti.systems.spark.query.arrow import pa, pq
 from tuti.systems.spark.tally import excerpt
 from tuti.systems.spark.walk import Skip, Source
-from tuti.systems.spark.warc import warc_texts
 
 LONGEST_ROW = 8_000_000
 """Characters of one JSON row, held in memory whole: as a list of lists it takes thirty bytes for each."""
+LONGEST_PAGE = 8_000_000
+"""Bytes of an archive's page; a longer one is skipped, since it must be held in memory whole"""
+PIECE = 4096
+"""Packed bytes given to zlib at a time; an error costs the repetition of one piece, byte by byte"""
 EMPTY = "row with an empty text"
 ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 Message = dict[str, str]
@@ -95,13 +100,83 @@ def _stream(source: Source, name: str, limit: int) -> Iterator["str | list[Messa
 @contextmanager
 def _open(source: Source) -> Generator[BinaryIO]:
     name = source.name.lower()
-    with open(os.fsdecode(source.path), "rb") as raw:
+    with open(source.path, "rb") as raw:
         if name.endswith(".gz"):
             yield cast(BinaryIO, Gzip(raw))
         elif name.endswith(".zst"):
             yield cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
         else:
             yield raw
+
+
+class Gzip:
+    """A gzip file that gives all it can: where it is damaged, what stands before the damage is read first.
+
+    `gzip.GzipFile` raises in the read that meets the damage, and what that read had unpacked is lost: of a
+    small file, everything.
+    """
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._parts, self._held = unpacked(raw), b""
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes, at least one before the end."""
+        self._held = self._held or next(filter(None, self._parts), b"")
+        data, self._held = self._held[:size], self._held[size:]
+        return data
+
+
+def unpacked(raw: BinaryIO) -> Iterator[bytes]:
+    """The content of a gzip file of any number of members; EOFError or zlib.error where it is damaged."""
+    member, begun = zlib.decompressobj(wbits=31), False
+    while piece := raw.read(PIECE):
+        while piece:
+            if not begun and not (piece := piece.lstrip(b"\0")):
+                break  # padding
+            before, begun = member.copy(), True
+            try:
+                yield member.decompress(piece)
+            except zlib.error:
+                for at in range(len(piece)):  # ends by the same error, later
+                    yield before.decompress(piece[at : at + 1])
+                raise
+            piece = member.unused_data
+            if member.eof:
+                member, begun = zlib.decompressobj(wbits=31), False
+    if begun:
+        raise EOFError("it ends before its end was marked")
+
+
+def warc_texts(name: str, stream: BinaryIO) -> Iterator[str | Skip]:
+    """The texts of the pages of a crawl (WARC, ISO 28500), by response; images, requests are passed over."""
+    number = 0
+    try:
+        for record in cast(Any, ArchiveIterator)(stream):
+            number += 1
+            if record.rec_type not in ("response", "resource", "conversion"):
+                continue
+            headers = record.http_headers or record.rec_headers
+            kind = (headers.get_header("Content-Type") or "").lower()
+            if "html" not in kind and "text/plain" not in kind:
+                continue
+            content = record.content_stream().read(LONGEST_PAGE + 1)
+            if len(content) > LONGEST_PAGE:
+                yield Skip(name, number, "page too long")
+            elif record.raw_stream.limit:  # what is left of the length that its head declares
+                yield Skip(name, number, "damaged archive: it ends within a page")
+            else:
+                yield _page(content, kind)
+    except (ArchiveLoadFailed, EOFError, ValueError) as error:
+        yield Skip(name, number + 1, f"damaged archive: {error}"[:120])
+
+
+def _page(content: bytes, kind: str) -> str:
+    markup = "html" in kind
+    charset = kind.partition("charset=")[2].strip(" \"';")
+    named = f'<meta charset="{charset}">'.encode() + content[:4096]  # the header's word comes first
+    encoding = encoding_of(named if charset and markup else content, markup=markup)
+    text = "".join(characters(io.BytesIO(content), encoding))
+    return "".join(html_pieces([text])) if markup else text
 
 
 def _rows(name: str, pieces: Iterator[str], *, chat: bool) -> Iterator["str | list[Message] | Skip"]:
@@ -150,14 +225,12 @@ def _messages(found: object) -> list[Message]:
     """Checked messages, or none: known roles, text contents, somebody asks and the assistant answers."""
     messages: list[Message] = []
     for item in cast(list[object], found) if isinstance(found, list) else []:
-        if not isinstance(item, dict):
-            return []
-        message = cast(dict[str, object], item)
-        role, content = message.get("role"), message.get("content")
-        if not isinstance(role, str) or role not in ROLES or not isinstance(content, str):
-            return []
-        speaker = "system" if role == "developer" else role  # one office, two names
-        messages.append({"role": speaker, "content": _sound(content)})
+        match item:
+            case {"role": str(role), "content": str(content)} if role in ROLES:
+                speaker = "system" if role == "developer" else role  # one office, two names
+                messages.append({"role": speaker, "content": _sound(content)})
+            case _:
+                return []
     spoken = {message["role"] for message in messages if message["content"].strip()}
     return messages if {"user", "assistant"} <= spoken else []
 
@@ -169,8 +242,7 @@ def _sound(text: str) -> str:
 
 def _parquet(source: Source) -> Iterator["str | list[Message] | Skip"]:
     try:
-        path = os.fsdecode(source.path)
-        file = pq.ParquetFile(path, memory_map=False, pre_buffer=False, buffer_size=1 << 20)
+        file = pq.ParquetFile(source.path, memory_map=False, pre_buffer=False, buffer_size=1 << 20)
         columns: list[str] = list(file.schema_arrow.names)
         wanted = [name for name in ("messages", "text", "content") if name in columns]
         if not wanted:

@@ -9,10 +9,9 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tuti.run import UserError
-from tuti.systems.spark.java import cause
+from tuti.systems.spark.java import spark_errors
 from tuti.systems.spark.query.arrow import LINE, Batch, pa
 from tuti.systems.spark.walk import Skip, Source, unused
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 FORM = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
 LARGEST = 500_000_000
 """Bytes of a file; it stands in Java's heap and in a Python worker at once"""
-COLUMNS = ["path", "length", "modificationTime"]
 
 
 def address(path: Path) -> str:
@@ -36,13 +34,16 @@ def listed(spark: "SparkSession", roots: Sequence[str], *, several: bool) -> tup
     sources, skips, taken = list[Source](), list[Skip](), set[str]()
     for root in roots:
         prefix = unused(root.rstrip("/").rpartition("/")[2] or "root", taken) + "/" if several else ""
-        for path, size, modified in sorted(_files(spark, root)):
+        hint = "give the whole address, as hdfs://HOST:8020/folder; s3a:// needs its own jar"
+        with spark_errors(f"{root} cannot be read by Spark", hint):
+            rows: list[Any] = _opened(spark, [root]).select("path", "length", "modificationTime").collect()
+        for path, size, modified in sorted(rows):
             name = prefix + _below(root, path)
             reason = "0 bytes" if not size else f"larger than {LARGEST:,} bytes" if size > LARGEST else ""
             if reason:
                 skips.append(Skip(name, 0, reason))
             else:
-                sources.append(Source(name, path.encode(), size, modified))
+                sources.append(Source(name, path, size, int(modified.timestamp() * 1e9)))
     return sources, skips
 
 
@@ -50,7 +51,7 @@ def contents(spark: "SparkSession", sources: Sequence[Source], roots: Sequence[s
     """(line, content): each file's `Source` as JSON without its path, and its bytes."""
     from pyspark.sql import functions
 
-    names = {source.path.decode(): json.dumps([source.name, "", *source[2:]]) for source in sources}
+    names = {source.path: json.dumps(source._replace(path="")) for source in sources}
     lines = spark.createDataFrame(list(names.items()), "path string, line string")
     # Before it is read: what the condition refuses is never opened.
     frame = _opened(spark, roots).where(functions.col("length").between(1, LARGEST))
@@ -61,29 +62,16 @@ def on_disk(batches: Iterator[Batch]) -> Iterator[Batch]:
     """A line for each of `contents`, as of a file here, which stays until the next one is asked for."""
     for batch in batches:
         for place in range(len(batch)):
-            name, _, size, modified = json.loads(batch.column(0)[place].as_py())
-            with tempfile.NamedTemporaryFile(suffix=Path(name).name[-80:]) as file:
+            source = Source(*json.loads(batch.column(0)[place].as_py()))
+            with tempfile.NamedTemporaryFile(suffix=Path(source.name).name[-80:]) as file:
                 file.write(batch.column(1)[place].as_buffer())
                 file.flush()
-                yield pa.record_batch([[json.dumps([name, file.name, size, modified])]], schema=LINE)
+                yield pa.record_batch([[json.dumps(source._replace(path=file.name))]], schema=LINE)
 
 
 def _opened(spark: "SparkSession", roots: Sequence[str]) -> "DataFrame":
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
     return reader.load(list(roots))
-
-
-def _files(spark: "SparkSession", root: str) -> list[tuple[str, int, int]]:
-    from py4j.protocol import Py4JError
-    from pyspark.errors import PySparkException
-
-    try:
-        rows = _opened(spark, [root]).select(*COLUMNS).collect()
-    except (PySparkException, Py4JError) as error:
-        hint = "give the whole address, as hdfs://HOST:8020/folder; s3a:// needs its own jar"
-        what = f"{root} cannot be read by Spark: {cause(error)}"
-        raise UserError(what, hint) from None  # its trace is Java's
-    return [(row.path, row.length, int(row.modificationTime.timestamp() * 1e9)) for row in rows]
 
 
 def _below(root: str, path: str) -> str:

@@ -7,16 +7,16 @@ source. So any number of partitions, in any order, gives the same bytes.
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import starmap
+from pathlib import Path
 from typing import NamedTuple
 
-from tuti.run import hash_text
+from tuti.run import hash_text, read_rows
 from tuti.systems.spark.clean import Cleaning, clean, is_broken
 from tuti.systems.spark.readers import Dialogue, Passage, read, set_aside
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.walk import Skip, Source
 from tuti.text import has_words, script_of
-
-BUCKETS = 256
 
 
 class Row(NamedTuple):
@@ -63,19 +63,13 @@ def _row(name: str, item: Passage | Dialogue, how: Cleaning, tally: Tally) -> Ro
     try:
         if isinstance(item, Dialogue):
             return _dialogue(name, item, how, tally)
-        return _document(name, item, how, tally)
+        cleaned = clean(item.text, how)
+        row = None if cleaned.rule else document_row(name, item.n, cleaned.text, cleaned.language)
+        return row or tally.drop(cleaned.rule or "empty", name, item.n, item.text)
     except (OSError, MemoryError, ImportError):  # this machine's faults: on another it would be kept
         raise
     except Exception as error:  # whatever it is, it costs one document and not the job
         return tally.skip(set_aside(name, item.n, "cleaning", error))
-
-
-def _document(name: str, passage: Passage, how: Cleaning, tally: Tally) -> Row | None:
-    n, raw = passage
-    cleaned = clean(raw, how)
-    if cleaned.rule:
-        return tally.drop(cleaned.rule, name, n, raw)
-    return document_row(name, n, cleaned.text, cleaned.language) or tally.drop("empty", name, n, raw)
 
 
 def document_row(name: str, n: int, cleaned: str, language: str) -> Row | None:
@@ -88,28 +82,29 @@ def document_row(name: str, n: int, cleaned: str, language: str) -> Row | None:
 
 def _dialogue(name: str, dialogue: Dialogue, how: Cleaning, tally: Tally) -> Row | None:
     """A dialogue, its contents edited as texts are; of the rules only those for language and letters hold."""
-    n, messages = dialogue
+    (n, messages), how = dialogue, replace(how, genre="any")
     raw = "\n".join(message["content"] for message in messages)
-    spoken = clean("\n".join(m["content"] for m in messages if m["role"] == "assistant"), _unjudged(how))
+    spoken = clean("\n".join(m["content"] for m in messages if m["role"] == "assistant"), how)
     if rule := "broken encoding" if is_broken(raw) else spoken.rule:
         return tally.drop(rule, name, n, raw)
 
     def language(_: str) -> tuple[str, float]:
         return spoken.language, 1.0  # a message alone may be too short to tell by
 
-    how = replace(_unjudged(how), languages=frozenset(), identify=language)
+    how = replace(how, languages=frozenset(), identify=language)
     cleaned = [{"role": m["role"], "content": clean(m["content"], how).text} for m in messages]
     body = json.dumps(cleaned, ensure_ascii=False)
     return Row(hash_text(body)[:32], "dialogue", name, n, script_of(spoken.text), spoken.language, body)
 
 
-def _unjudged(how: Cleaning) -> Cleaning:
-    return replace(how, genre="any")
-
-
 def read_row(line: str) -> Row:
     """What `Row.line` wrote."""
     return Row(*json.loads(line))
+
+
+def rows_in(path: Path) -> Iterator[Row]:
+    """The rows of a bucket on disk."""
+    return starmap(Row, read_rows(path))
 
 
 def unique(lines: Iterable[str], tally: Tally) -> list[Row]:

@@ -4,13 +4,11 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tuti.systems.spark.buckets import iterate_lines
 from tuti.systems.spark.frames import Count
-from tuti.systems.spark.rows import Row, read_row
+from tuti.systems.spark.rows import Row, rows_in
 
 SHARD_BYTES = 256_000_000
 """Size at which another file of documents is begun"""
@@ -20,8 +18,7 @@ LEAST_SHARE, FALLBACK_SHARE = 0.01, 0.02
 def sorted_rows(scratch: Path) -> Iterator[Row]:
     """All kept rows, ids ascending."""
     for path in sorted((scratch / "sorted").glob("[0-9]*")):
-        for line in iterate_lines(path):
-            yield read_row(line)
+        yield from rows_in(path)
 
 
 def cut_id(rows: Iterable[Row], kind: str, total: int, count: int, share: float) -> str:
@@ -43,31 +40,15 @@ def cut_id(rows: Iterable[Row], kind: str, total: int, count: int, share: float)
     return ""
 
 
-@dataclass
-class Part:
-    """What one split holds."""
-
-    documents: int = 0
-    bytes: int = 0
-    characters: dict[str, int] = field(default_factory=dict[str, int])
-    """By script"""
-    languages: dict[str, int] = field(default_factory=dict[str, int])
-    """Characters by language"""
-
-    def add(self, row: Row) -> None:
-        """Counts one row, its characters under its script and its language."""
-        self.documents += 1
-        self.bytes += len(row.body.encode())
-        for counts, key in ((self.characters, row.script), (self.languages, row.language)):
-            counts[key] = counts.get(key, 0) + len(row.body)
-
-
 def write_documents(scratch: Path, folder: Path, cuts: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Streams the sorted rows into their files; returns the statistics of each split.
+    """Streams the sorted rows into their files; tells what each split holds (languages: in characters).
 
     Documents go into `<split>-00.jsonl`, `<split>-01.jsonl`, …, each begun when the one before is full.
     """
-    parts = {name: Part() for name in ("train", "valid", "dialogues-train", "dialogues-valid")}
+    parts: dict[str, dict[str, Any]] = {
+        name: {"documents": 0, "bytes": 0, "characters": Counter(), "languages": Counter()}
+        for name in ("train", "valid", "dialogues-train", "dialogues-valid")
+    }
     with ExitStack() as stack:
 
         def begin(name: str, number: int = 0) -> BinaryIO:
@@ -84,8 +65,12 @@ def write_documents(scratch: Path, folder: Path, cuts: dict[str, str]) -> dict[s
                 numbers[name] += 1
                 files[name] = begin(name, numbers[name])
             files[name].write(line)
-            parts[name].add(row)
-    return {name: asdict(part) for name, part in parts.items()}
+            part = parts[name]
+            part["documents"] += 1
+            part["bytes"] += len(row.body.encode())
+            part["characters"][row.script] += len(row.body)
+            part["languages"][row.language] += len(row.body)
+    return parts
 
 
 def write_counts(path: Path, counts: Iterable[Count]) -> int:

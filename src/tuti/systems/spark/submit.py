@@ -30,13 +30,14 @@ class Driver:
 
     def state(self) -> Literal["running", "finished", "failed", "lost"]:
         """How it is; lost: it is gone and nobody saw how it ended."""
-        ended, about = self._read("ended"), self._read("driver")
-        if ended is not None:
-            return "failed" if ended["code"] else "finished"
+        about = self._read("driver")
         try:
-            return "running" if about and _begun(about["pid"]) == about["begun"] else "lost"
+            runs = about is not None and _begun(about["pid"]) == about["begun"]
         except psutil.NoSuchProcess:
-            return "lost" if self._read("ended") is None else self.state()
+            runs = False
+        if ended := self._read("ended"):  # looked for last: it is written before the process goes
+            return "failed" if ended["code"] else "finished"
+        return "running" if runs else "lost"
 
     def wait(self, seconds: float = 600) -> str:
         """The state once it no longer runs, or after so many seconds."""

@@ -2,6 +2,7 @@
 
 import heapq
 import json
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,7 +10,8 @@ from tuti.systems.spark.walk import Skip
 
 EXAMPLES = 5
 LISTED = 200
-Example = tuple[str, int, str]
+Example = list[Any]
+"""A file's name, the number of the text in it, and how that begins"""
 
 
 def excerpt(text: str, width: int = 120) -> str:
@@ -25,6 +27,13 @@ class Rule:
     bytes: int = 0
     examples: list[Example] = field(default_factory=list[Example])
 
+    def add(self, other: "Rule") -> None:
+        """Joins what another piece of work dropped."""
+        self.count += other.count
+        self.bytes += other.bytes
+        if len(self.examples) < EXAMPLES or other.examples[:1] < self.examples[-1:]:
+            self.examples = heapq.nsmallest(EXAMPLES, [*self.examples, *other.examples])
+
 
 @dataclass
 class Tally:
@@ -32,12 +41,13 @@ class Tally:
 
     files: int = 0
     bytes: int = 0
-    suffixes: dict[str, int] = field(default_factory=dict[str, int])
-    rules: dict[str, Rule] = field(default_factory=dict[str, Rule])
-    reasons: dict[str, int] = field(default_factory=dict[str, int])
+    suffixes: Counter[str] = field(default_factory=Counter[str])
+    rules: defaultdict[str, Rule] = field(default_factory=lambda: defaultdict(Rule))
+    reasons: Counter[str] = field(default_factory=Counter[str])
     skipped: list[Skip] = field(default_factory=list[Skip])
-    kept: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
-    """Kind → how many, and bytes."""
+    kept: Counter[str] = field(default_factory=Counter[str])
+    """Documents, and dialogues"""
+    kept_bytes: Counter[str] = field(default_factory=Counter[str])
 
     def file(self, name: str, size: int) -> None:
         """One file was read."""
@@ -45,60 +55,40 @@ class Tally:
         self.bytes += size
         parts = name.rpartition("/")[2].lower().split(".")[1:]
         ends = parts[-2:] if parts[-1:] in (["gz"], ["zst"]) else parts[-1:]
-        suffix = "".join(f".{end}" for end in ends)[:16] or "(none)"
-        self.suffixes[suffix] = self.suffixes.get(suffix, 0) + 1
+        self.suffixes["".join(f".{end}" for end in ends)[:16] or "(none)"] += 1
 
     def drop(self, rule: str, name: str, n: int, text: str) -> None:
         """One passage was dropped by a rule."""
         size = len(text.encode("utf-8", "replace"))
-        self._merge_rule(rule, Rule(1, size, [(name, n, excerpt(text))]))
+        self.rules[rule].add(Rule(1, size, [[name, n, excerpt(text)]]))
 
     def skip(self, skip: Skip) -> None:
         """A file or a row was not read."""
-        reason = skip.reason.partition(" (")[0].partition(": ")[0]
-        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        self.reasons[skip.reason.partition(" (")[0].partition(": ")[0]] += 1
         self.skipped.append(skip)
         if len(self.skipped) > 4 * LISTED:
             self.skipped = heapq.nsmallest(LISTED, self.skipped)
 
-    def keep(self, kind: str, size: int, count: int = 1) -> None:
-        """An item of this kind (or several) stays, with so many bytes."""
-        held = self.kept.setdefault(kind, [0, 0])
-        held[0] += count
-        held[1] += size
+    def keep(self, kind: str, size: int) -> None:
+        """An item of this kind stays, with so many bytes."""
+        self.kept[kind] += 1
+        self.kept_bytes[kind] += size
 
     def add(self, other: "Tally") -> None:
         """Joins the counts of another piece of work to these."""
         self.files += other.files
         self.bytes += other.bytes
-        for mine, theirs in ((self.suffixes, other.suffixes), (self.reasons, other.reasons)):
-            for key, count in theirs.items():
-                mine[key] = mine.get(key, 0) + count
+        self.suffixes.update(other.suffixes)
+        self.reasons.update(other.reasons)
+        self.kept.update(other.kept)
+        self.kept_bytes.update(other.kept_bytes)
         for name, rule in other.rules.items():
-            self._merge_rule(name, rule)
+            self.rules[name].add(rule)
         self.skipped = heapq.nsmallest(LISTED, [*self.skipped, *other.skipped])
-        for kind, (count, size) in other.kept.items():
-            self.keep(kind, size, count)
 
-    def _merge_rule(self, name: str, rule: Rule) -> None:
-        mine = self.rules.setdefault(name, Rule())
-        mine.count += rule.count
-        mine.bytes += rule.bytes
-        if len(mine.examples) < EXAMPLES or rule.examples[:1] < mine.examples[-1:]:
-            mine.examples = heapq.nsmallest(EXAMPLES, [*mine.examples, *rule.examples])
-
-    def to_json(self) -> str:
-        """One line that `from_json` reads back, on whichever machine."""
-        return json.dumps(asdict(self), ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, line: str) -> "Tally":
-        """The tally that another process wrote."""
-        found: dict[str, Any] = json.loads(line)
-        found["skipped"] = [Skip(*skip) for skip in found["skipped"]]
-        for name, rule in found["rules"].items():
-            found["rules"][name] = Rule(**rule | {"examples": [(a, b, c) for a, b, c in rule["examples"]]})
-        return cls(**found)
+    def line(self) -> str:
+        """One line for the shuffle."""
+        return json.dumps(self, default=vars, ensure_ascii=False)
 
     def drops(self) -> dict[str, Any]:
         """What drops.json holds."""
@@ -113,3 +103,13 @@ class Tally:
         reasons = dict(sorted(self.reasons.items()))
         skipped = {"count": sum(reasons.values()), "reasons": reasons, "listed": listed}
         return {"rules": rules, "skipped": skipped}
+
+
+def read_tally(line: str) -> Tally:
+    """What `Tally.line` wrote, in whichever process."""
+    found: dict[str, Any] = json.loads(line)
+    for name in ("suffixes", "reasons", "kept", "kept_bytes"):
+        found[name] = Counter(found[name])
+    found["rules"] = defaultdict(Rule, {name: Rule(**rule) for name, rule in found["rules"].items()})
+    found["skipped"] = [Skip(*skip) for skip in found["skipped"]]
+    return Tally(**found)

@@ -10,10 +10,10 @@ from tuti.run import UserError
 
 
 class Source(NamedTuple):
-    """A regular file; `name` is its relative path as valid text, `path` the bytes the system knows."""
+    """A regular file; `name` is its relative path as valid text, `path` as the system knows it."""
 
     name: str
-    path: bytes
+    path: str
     size: int
     modified: int
 
@@ -40,8 +40,7 @@ def walk(roots: Sequence[Path], exclude: Path | None = None) -> tuple[list[Sourc
             raise UserError(f"{root} does not exist", hint="give a folder of texts, or one text file")
         alone = len(roots) == 1 and root.is_dir()
         label = "" if alone else unused(root.resolve().name or "root", taken)
-        prefix = label and label + "/"
-        found += _below(root, prefix, seen, barred) if root.is_dir() else [_file(root, label)]
+        found += _below(root, label, seen, barred)
     sources = [item for item in found if isinstance(item, Source)]
     return sources, [item for item in found if isinstance(item, Skip)]
 
@@ -60,54 +59,35 @@ def _text(name: str) -> str:
 
 
 def _below(
-    folder: Path, prefix: str, seen: set[tuple[int, int]], barred: Path | None
+    root: Path, label: str, seen: set[tuple[int, int]], barred: Path | None
 ) -> Iterator[Source | Skip]:
-    """Everything below one folder; a stack in place of recursion, so depth is no matter."""
-    stack: list[tuple[Path, str, bool]] = [(folder, prefix, True)]
+    """A file, or everything below a folder; a stack in place of recursion, so depth is no matter."""
+    stack = [(root, label)]
     while stack:
-        path, name, is_folder = stack.pop()
-        if not is_folder:
-            yield _file(path, name)
-            continue
-        label = _text(name) or "."
+        path, name = stack.pop()
+        is_folder, prefix = os.path.isdir(path), name and name + "/"
+        label = (_text(prefix) or ".") if is_folder else _text(name)
         try:
             facts = path.stat()
-            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+            entries = sorted(os.scandir(path), key=lambda entry: entry.name) if is_folder else []
         except OSError as error:
-            yield Skip(label, 0, _reason(error))
+            yield Skip(label, 0, f"unreadable: {error.strerror or type(error).__name__}")
             continue
-        if (facts.st_dev, facts.st_ino) in seen:
+        names, regular = {entry.name for entry in entries}, stat.S_ISREG(facts.st_mode)
+        if not is_folder and not (regular and facts.st_size):
+            yield Skip(label, 0, "0 bytes" if regular else "not a regular file")
+        elif not is_folder:
+            yield Source(label, os.path.abspath(path), facts.st_size, facts.st_mtime_ns)
+        elif (facts.st_dev, facts.st_ino) in seen:
             yield Skip(label, 0, "folder reached before through another link")
-            continue
-        seen.add((facts.st_dev, facts.st_ino))
-        names = {entry.name for entry in entries}
-        if "tuti.json" in names or {"events.jsonl", "config.json"} <= names:
+        elif "tuti.json" in names or {"events.jsonl", "config.json"} <= names:
             yield Skip(label, 0, "a run of Tuti")
-            continue
-        if barred is not None and path.resolve() == barred:
+        elif barred is not None and path.resolve() == barred:
             yield Skip(label, 0, "the output of this run")
-            continue
-        for entry in reversed(entries):
-            inner = name + entry.name
-            if entry.name.startswith("."):
-                yield Skip(_text(inner), 0, "hidden")
-            else:
-                is_folder = os.path.isdir(entry.path)
-                stack.append((Path(entry.path), inner + "/" * is_folder, is_folder))
-
-
-def _file(path: Path, raw_name: str) -> Source | Skip:
-    name = _text(raw_name)
-    try:
-        facts = os.stat(path)
-    except OSError as error:
-        return Skip(name, 0, _reason(error))
-    if not stat.S_ISREG(facts.st_mode):
-        return Skip(name, 0, "not a regular file")
-    if facts.st_size == 0:
-        return Skip(name, 0, "0 bytes")
-    return Source(name, os.fsencode(path), facts.st_size, facts.st_mtime_ns)
-
-
-def _reason(error: OSError) -> str:
-    return f"unreadable: {error.strerror or type(error).__name__}"
+        else:
+            seen.add((facts.st_dev, facts.st_ino))
+            for entry in reversed(entries):
+                if entry.name.startswith("."):
+                    yield Skip(_text(prefix + entry.name), 0, "hidden")
+                else:
+                    stack.append((Path(entry.path), prefix + entry.name))

@@ -4,7 +4,6 @@ Nothing is stored for it: the way of a text is a function of its file, the run's
 that stayed, so it is walked again.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -19,7 +18,6 @@ from tuti.run.directory import read_config
 from tuti.systems.spark import near
 from tuti.systems.spark.card import preparation
 from tuti.systems.spark.clean import Text, steps
-from tuti.systems.spark.overlap import RUN, runs_of
 from tuti.systems.spark.paragraphs import key_of, paragraphs
 from tuti.systems.spark.prepare import Prepare
 from tuti.systems.spark.readers import Dialogue, Passage, read
@@ -96,8 +94,8 @@ def _beside_others(asked: Prepare, last: Text, documents: Path) -> Iterator[str]
     text = last.text.strip("\n").rstrip()
     own, keys = hash_text(text)[:32], {key for part in paragraphs(text) if (key := key_of(part))}
     if asked.against:
-        known = runs_of(asked.against, asked.cleaning())
-        if np.isin(near.shingles([text], RUN)[0], known).any():
+        known = near.runs_of(asked.against, asked.cleaning())
+        if np.isin(near.shingles([text], near.RUN)[0], known).any():
             yield "evaluation sets: DROPPED, it shares thirteen words in a row with one"
             return
     nearest, closest, quoted = 0.0, "", ""
@@ -141,6 +139,6 @@ def _item(source: Source, limit: int, n: str) -> Passage | Dialogue | Skip:
         if str(number) == n:
             return item
         last = max(last, number)
-    size = os.stat(source.path).st_size
-    raise UserError(f"{source.name} has no text {n!r}: {last} in {size:,} bytes", hint="FILE#N, N from 1")
+    what = f"{source.name} has no text {n!r}: {last} in {source.size:,} bytes"
+    raise UserError(what, hint="FILE#N, N from 1")
 

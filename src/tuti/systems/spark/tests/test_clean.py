@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import UserError
-from tuti.systems.spark.clean import Cleaning, clean, steps
-from tuti.systems.spark.languages import chosen, identify, known
+from tuti.systems.spark.clean import Cleaning, chosen, clean, identify, known, steps
 from tuti.systems.spark.markup import html_text
 from tuti.systems.spark.private import is_iban, is_national_id, mask
+from tuti.systems.spark.readers import warc_texts
 from tuti.systems.spark.tests.corpus import run_of, told
-from tuti.systems.spark.warc import warc_texts
 from tuti.text import half_spaces, without_vowel_signs
 
 PERSIAN = "این نوشته برای آزمون است و در آن از طوطی و شکر گفته می‌شود، با واژه‌هایی که همه می‌شناسند."

@@ -30,8 +30,8 @@ for n in map(int, partitions):
 """
 REFUSED = """
 import sys
-from tuti.systems.spark import engine_spark, masters
-masters.PATIENCE["spark"] = 5
+from tuti.systems.spark import engine_spark
+engine_spark.PATIENCE["spark"] = 5
 engine_spark.session(sys.argv[1], "2g")
 """
 

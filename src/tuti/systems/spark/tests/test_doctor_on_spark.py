@@ -34,7 +34,7 @@ def test_planted_faults_are_found_and_clean_jobs_left_alone(size: int) -> None:
         name = facts.what.partition(" (")[0]
         found.setdefault(name, []).extend(advice(facts))
         jobs[name] = facts
-        assert told(1, facts)
+        assert list(told(1, facts))
     assert found.keys() == {*FAULTS, "clean figures", "clean join", "clean distinct"}
     for name, lines in found.items():
         wanted = FAULTS.get(name)

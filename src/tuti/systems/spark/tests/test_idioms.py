@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 
 from tuti.run import UserError
-from tuti.systems.spark import idiom_table, idioms
-from tuti.systems.spark.idioms import ENGINES, Engine, Idioms, answer, check, shown, write
+from tuti.systems.spark import idioms
+from tuti.systems.spark.idioms import ENGINES, IDIOMS, Engine, Idioms, answer, check, shown, tables, write
 
 needs_java = pytest.mark.skipif(not shutil.which("java"), reason="needs the program java")
-NAMES = [idiom.name for idiom in idiom_table.IDIOMS]
+NAMES = [idiom.name for idiom in IDIOMS]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pandas_rows(folder):
     ways = ENGINES["pandas"](folder)
-    return {idiom.name: answer(idiom.pandas, ways, "rows") for idiom in idiom_table.IDIOMS}
+    return {idiom.name: answer(idiom.pandas, ways, "rows") for idiom in IDIOMS}
 
 
 def test_there_are_twenty_and_each_makes_rows(pandas_rows):
@@ -38,7 +38,7 @@ def test_there_are_twenty_and_each_makes_rows(pandas_rows):
 def test_our_engine_gives_what_pandas_gives_and_shuffles_where_it_is_said(folder, pandas_rows):
     ways, stages = ENGINES["ours"](folder), list[int]()
     ways[0]("t").session.ended = lambda job: stages.append(len(job.stages))
-    for idiom in idiom_table.IDIOMS:
+    for idiom in IDIOMS:
         stages.clear()
         assert answer(idiom.ours, ways, "rows").equals(pandas_rows[idiom.name]), idiom.name
         assert (max(stages) > 1) == idiom.shape.startswith("wide"), idiom.name
@@ -50,26 +50,26 @@ def test_our_engine_gives_what_pandas_gives_and_shuffles_where_it_is_said(folder
 def test_spark_gives_what_pandas_gives(folder, pandas_rows):
     with Engine("spark", folder) as spark:
         assert not spark.absent
-        for name in NAMES:
-            assert spark.ask("rows", name)[0].equals(pandas_rows[name]), name
-        seconds, more = spark.ask("memory", NAMES[0])
+        for idiom in IDIOMS:
+            assert spark.ask("rows", idiom)[0].equals(pandas_rows[idiom.name]), idiom.name
+        seconds, more = spark.ask("memory", IDIOMS[0])
         assert seconds > 0 and more >= 0
         assert spark.held() > 300e6, "a JVM is in it"
-    assert not spark.process.is_alive()
+    assert not spark.process.is_running()
 
 
 def test_results_show_what_is_in_the_tables():
     """Missing keys, missing numbers, shops without a city: else two engines would agree too easily."""
-    made = idiom_table.tables(600)
+    made = tables(600)
     sales, shops = made["t"], set(made["shops"]["shop"].to_pylist())
     assert sales["item"].null_count and sales["price"].null_count
     assert {name in shops for name in sales["shop"].to_pylist()} == {True, False}
-    assert made["t"].equals(idiom_table.tables(600)["t"])
-    assert not made["t"].equals(idiom_table.tables(600, seed=1)["t"])
+    assert made["t"].equals(tables(600)["t"])
+    assert not made["t"].equals(tables(600, seed=1)["t"])
 
 
 def test_what_is_shown_is_what_runs():
-    for idiom, text in zip(idiom_table.IDIOMS, shown("all"), strict=True):
+    for idiom, text in zip(IDIOMS, shown("all"), strict=True):
         assert text.startswith(f"{idiom.name}: {idiom.shape}\n  pandas ")
         lines = textwrap.dedent(text.partition("\n")[2])
         assert lines == "\n".join(f"{name:8}{getattr(idiom, name)}" for name in ENGINES)
@@ -88,20 +88,20 @@ def test_show(capsys):
 
 
 def test_other_rows_are_refused():
-    tables = {"one": pa.table({"n": [1.0, 2.0]}), "two": pa.table({"n": [1.0, 2.5]})}
+    results = {"one": pa.table({"n": [1.0, 2.0]}), "two": pa.table({"n": [1.0, 2.5]})}
     engines = [
         SimpleNamespace(name=name, absent="", ask=lambda what, idiom, rows=rows: (rows, 0))
-        for name, rows in tables.items()
+        for name, rows in results.items()
     ]
-    check(idiom_table.IDIOMS[0], engines[:1])
+    check(IDIOMS[0], engines[:1])
     with pytest.raises(UserError, match="filter rows: two makes other rows than one"):
-        check(idiom_table.IDIOMS[0], engines)
+        check(IDIOMS[0], engines)
 
 
 def test_without_pyspark_the_others_are_measured(monkeypatch, tmp_path, capsys):
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['pyspark'] = None\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    monkeypatch.setattr(idioms, "IDIOMS", idiom_table.IDIOMS[:2])
+    monkeypatch.setattr(idioms, "IDIOMS", IDIOMS[:2])
     idioms.idioms(Idioms(rows=20_000, repeats=1))
     out = capsys.readouterr().out
     rows = {line[:36].strip(): line[36:].split() for line in out.splitlines()[5:] if line[:1] != " "}
@@ -114,7 +114,8 @@ def test_without_pyspark_the_others_are_measured(monkeypatch, tmp_path, capsys):
 
 def test_a_process_that_dies_is_told(folder):
     with Engine("pandas", folder) as engine:
-        assert engine.ask("memory", "drop duplicates")[0] > 0
+        idiom = next(idiom for idiom in IDIOMS if idiom.name == "drop duplicates")
+        assert engine.ask("memory", idiom)[0] > 0
         engine.process.kill()
         with pytest.raises(UserError, match="the process of pandas died"):
-            engine.told()
+            engine.ask("rows", idiom)

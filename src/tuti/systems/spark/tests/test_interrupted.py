@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tuti.run import hash_folder
-from tuti.systems.spark import drop_near, gather
+from tuti.systems.spark import gather, near
 from tuti.systems.spark.tests.corpus import run_of, write_corpus, write_every_kind
 from tuti.systems.spark.tests.test_spark import needs_java
 
@@ -56,11 +56,11 @@ PLACES = [
     (gather, "rows_of"),
     (gather, "sort_bucket"),
     (gather, "_write_cuts"),
-    (gather, "edited"),
-    (drop_near, "_write_pairs"),
-    (drop_near, "_write_sets"),
-    (drop_near, "_similar"),
-    (drop_near, "_without"),
+    (gather, "_edit"),
+    (near, "_write_pairs"),
+    (near, "_write_sets"),
+    (near, "_similar"),
+    (near, "_without"),
 ]
 
 

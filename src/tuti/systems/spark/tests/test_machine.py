@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from tuti.run import UserError
-from tuti.systems.spark import java, masters
-from tuti.systems.spark.shares import ADDRESSES, JVM, LIMIT, shares, threads
+from tuti.systems.spark import engine_spark, java
+from tuti.systems.spark.engine_spark import ADDRESSES, JVM, LIMIT, shares, threads
 from tuti.systems.spark.tests.corpus import write_corpus
 
 needs_java = pytest.mark.skipif(not shutil.which("java"), reason="needs the program java")
@@ -35,12 +35,13 @@ TOO_MUCH = """
 import sys
 from tuti.systems.spark.engine_spark import SparkEngine, session
 from tuti.systems.spark.frames import LINES
+from tuti.systems.spark.walk import Source
 size = int(sys.argv[1]) << 20
 def take(batches):
     held = bytearray(size)
     yield from ()
 engine = SparkEngine(session("local[1]", "1800m"), 1)
-print(list(engine.lines(engine.mapped(engine.listed([("a", 1)]), take, LINES))))
+print(list(engine.lines(engine.mapped(engine.listed([Source("a", "a", 1, 0)]), take, LINES))))
 """
 
 
@@ -122,13 +123,13 @@ def test_masters_that_cannot_be(master, what, monkeypatch):
     for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match=what) as caught:
-        masters.check_master(master)
+        engine_spark.check_master(master)
     assert caught.value.hint
 
 
 @pytest.mark.parametrize("master", ["local", "local[1]", "local[*]", "local[4,2]"])
 def test_masters_on_this_machine_are_not_asked(master):
-    masters.check_master(master)
+    engine_spark.check_master(master)
     assert threads(master) >= 1
 
 

@@ -179,7 +179,7 @@ def test_facts_of_earlier_versions_are_read() -> None:
         for task in stage["tasks"]:
             del task["made"]
     facts = facts_from(found)
-    assert facts.levels == [] and told(1, facts) and list(predictions(facts))
+    assert facts.levels == [] and list(told(1, facts)) and list(predictions(facts))
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def test_the_page_shows_every_job_of_a_run(runs: Path, language: str) -> None:
     slowest = r">stage \d+ · slowest<" if language == "en" else r">مرحلهٔ \d+ · کندترین<"
     assert all(len(re.findall(slowest, job)) == 1 for job in jobs)
     assert 'direction="rtl"' in text if language == "fa" else "Nothing to change." in text
-    assert "engine_local.py:" in text and "exchange by hash of [bucket] into" in text
+    assert "frames.py:" in text and "exchange by hash of [bucket] into" in text
 
 
 def test_a_stage_inside_another_run_is_found_and_what_it_says_is_escaped(runs: Path) -> None:

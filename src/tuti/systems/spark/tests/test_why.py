@@ -7,7 +7,7 @@ import pytest
 
 from tuti.run import UserError, hash_folder
 from tuti.systems.spark.clean import Cleaning
-from tuti.systems.spark.overlap import runs_of
+from tuti.systems.spark.near import runs_of
 from tuti.systems.spark.tests.corpus import rows, run_of, told, write_corpus
 from tuti.systems.spark.why import Why, why
 
