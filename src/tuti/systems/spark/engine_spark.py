@@ -199,7 +199,7 @@ class SparkEngine(Engine):
         """Files of all machines at the same paths, and those that Spark's connectors reach."""
         there = dict.fromkeys(source for source in sources if address(Path(source.path)))
         here = [source for source in sources if source not in there]
-        parts = [super().read(here, function, *given)] if here else []
+        parts = [self.lined(self.listed(here), function, *given)] if here else []
         if there:
             files = contents(self.spark, list(there), self.remote)
             parts.append(self.lined(files, lambda batches: function(on_disk(batches), *given)))

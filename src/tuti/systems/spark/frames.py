@@ -7,6 +7,7 @@ with any number of tasks, the files are the same.
 import json
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,45 +35,32 @@ Step = Callable[Concatenate[Iterator[Batch], ...], Pairs]
 """From the batches of a partition, and what goes along to the workers, to buckets and lines"""
 
 
-class Engine:
-    """What the chain asks of an engine: here of ours, processes on this machine, without a JVM."""
+class Engine(ABC):
+    """What the chain asks of an engine."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
-
+    @abstractmethod
     def listed(self, files: Sequence[Source]) -> Frame:
-        """A frame of files (column `line`, for `files_in`), in as many partitions as a shuffle makes.
+        """A frame of files (column `line`, for `files_in`), spread over partitions."""
 
-        Each has about as much work: the largest are dealt first.
-        """
-        dealt: list[list[str]] = [[] for _ in range(min(self.session.partitions, len(files)))]
-        work = [0] * len(dealt)
-        for file in sorted(files, key=lambda one: (-one.size, one.name)):
-            least = work.index(min(work))
-            dealt[least].append(json.dumps(file))
-            work[least] += file.size + 1000
-        return self.session.items(dealt, _read, LINE, "files")
-
+    @abstractmethod
     def read(self, sources: Sequence[Source], function: Step, *given: Any) -> Frame:
         """What a step over `files_in` makes of sources."""
-        return self.lined(self.listed(sources), function, *given)
 
+    @abstractmethod
     def mapped(self, frame: Frame, function: Function, schema: Any) -> Frame:
         """A narrow step: a function over the batches of a partition."""
-        return frame.map_partitions(function, schema)
 
+    @abstractmethod
     def by_bucket(self, frame: Frame) -> Frame:
         """A wide step: each bucket's lines beside each other, in one partition."""
-        return frame.repartition("bucket").sort("bucket", within=True)
 
+    @abstractmethod
     def lines(self, frame: Frame) -> Pairs:
         """Computes a frame of buckets and lines."""
-        return pairs_in(frame.batches())
 
+    @abstractmethod
     def summed(self, frame: Frame) -> Iterator[Count]:
         """Computes (word, n) summed by word, in the order of WordCounts."""
-        total = frame.group_by("word").agg(n=("sum", "n")).sort("n", "word", down=("n",))
-        return pairs_in(total.select(*COUNTS.names).batches())
 
     def buckets(self, folder: Path, files: str = "[0-9]*") -> Frame:
         """The buckets (or other files) of a folder, for `paths_in`."""
@@ -98,6 +86,39 @@ class Engine:
             total.add(read_tally(line))
         shutil.rmtree(folder, ignore_errors=True)
         edits.rename(folder)
+
+
+class LocalEngine(Engine):
+    """Ours: processes on this machine, without a JVM."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def listed(self, files: Sequence[Source]) -> Frame:
+        """As many partitions as a shuffle makes, of about as much work each: the largest are dealt first."""
+        dealt: list[list[str]] = [[] for _ in range(min(self.session.partitions, len(files)))]
+        work = [0] * len(dealt)
+        for file in sorted(files, key=lambda one: (-one.size, one.name)):
+            least = work.index(min(work))
+            dealt[least].append(json.dumps(file))
+            work[least] += file.size + 1000
+        return self.session.items(dealt, _read, LINE, "files")
+
+    def read(self, sources: Sequence[Source], function: Step, *given: Any) -> Frame:
+        return self.lined(self.listed(sources), function, *given)
+
+    def mapped(self, frame: Frame, function: Function, schema: Any) -> Frame:
+        return frame.map_partitions(function, schema)
+
+    def by_bucket(self, frame: Frame) -> Frame:
+        return frame.repartition("bucket").sort("bucket", within=True)
+
+    def lines(self, frame: Frame) -> Pairs:
+        return pairs_in(frame.batches())
+
+    def summed(self, frame: Frame) -> Iterator[Count]:
+        total = frame.group_by("word").agg(n=("sum", "n")).sort("n", "word", down=("n",))
+        return pairs_in(total.select(*COUNTS.names).batches())
 
 
 def _read(lines: list[str], columns: Sequence[str]) -> Iterator[Batch]:

@@ -27,7 +27,7 @@ from tuti.systems.spark import engine_spark
 from tuti.systems.spark.clean import Choice, Cleaning, Edit, chosen
 from tuti.systems.spark.doctor.facts import Follower, facts_of
 from tuti.systems.spark.engine import Job, Session, fitting
-from tuti.systems.spark.frames import Engine
+from tuti.systems.spark.frames import Engine, LocalEngine
 from tuti.systems.spark.gather import count, gather
 from tuti.systems.spark.near import runs_of
 from tuti.systems.spark.remote import address, listed
@@ -179,7 +179,7 @@ def _engine(config: Prepare, run: Run, scratch: Path, sources: Sequence[Source])
 
     size = {"executors": executors, "partitions": partitions}
     with Session(**size, memory=memory, folder=scratch, told=told, ended=ended) as session:
-        yield Engine(session)
+        yield LocalEngine(session)
 
 
 PIECE, MOST = 25_000_000, 4000
