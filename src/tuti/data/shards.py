@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuti.run import UserError
+from tuti.run.errors import damaged
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def write_tokens(folder: Path, split: str, documents: Iterable[Document], *, voc
 def read_tokens(folder: Path, split: str) -> Tokens:
     """Opens one split; a truncated or altered one is refused, naming what does not fit."""
     target = Path(folder) / split
-    try:
+    with damaged(f"the tokens in {target} are", "make them again: tuti spark pack"):
         index = json.loads((target / "index.json").read_text())
         rows = np.load(target / "documents.npy", allow_pickle=False)
         dtype, total = np.dtype(str(index["dtype"])), int(index["tokens"])
@@ -93,7 +93,3 @@ def read_tokens(folder: Path, split: str) -> Tokens:
         if (np.diff(starts) <= 0).any() or starts[0] != 0:
             raise ValueError("documents out of order")
         return Tokens(ids, starts, rows[:, 1], rows[:, 2], tuple(index["groups"]), int(index["vocab"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"the tokens in {target} are damaged: {error}", hint="make them again: tuti spark pack"
-        ) from error
