@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from jinja2 import Template, nodes
 from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.ext import Extension, LoopControlExtension
-from jinja2.filters import FILTERS
+from jinja2.filters import FILTERS, do_indent
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -188,8 +188,7 @@ def _joined_by(between: str, items: Iterable[Any]) -> str:
 def _indent(text: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
     margin = width if isinstance(width, str) else " " * min(width, 64)
     spend(len(text) + (text.count("\n") + 1) * len(margin))
-    lines = [margin + line if line or blank else line for line in text.split("\n")]
-    return "\n".join(lines) if first else "\n".join(lines)[len(margin) if lines[0] else 0 :]
+    return do_indent(text, margin, first, blank)
 
 
 def _tojson(

@@ -103,13 +103,11 @@ class Tokenizer:
         found = self._plain.encode_batch_fast([_utf8(text) for text in texts], add_special_tokens=False)
         return [encoding.ids for encoding in found]
 
-    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """The ids and, for each, the [start, end) of its characters; several tokens may share one."""
-        found = self._plain.encode(_utf8(text), add_special_tokens=False)
-        return found.ids, found.offsets
-
     def encode_with_specials(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """As `encode_with_offsets`, but names of special tokens become the tokens: for templates only."""
+        """The ids and, for each, the [start, end) of its characters; several tokens may share one.
+
+        Names of special tokens become the tokens: for templates only.
+        """
         found = self._control.encode(_utf8(text), add_special_tokens=False)
         return found.ids, found.offsets
 
