@@ -7,8 +7,7 @@ import numpy as np
 
 from tuti.run import UserError
 
-from .binomial import binomial_interval
-from .bootstrap import Interval
+from .intervals import Interval, binomial_interval
 
 
 @dataclass(frozen=True)

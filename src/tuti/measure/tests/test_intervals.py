@@ -17,7 +17,7 @@ from tuti.measure import (
     ratio_interval,
     share_inside,
 )
-from tuti.measure.binomial import _upper_tail
+from tuti.measure.intervals import _upper_tail
 from tuti.run import UserError
 
 
