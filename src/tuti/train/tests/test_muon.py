@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tuti.train.muon import Momentum, orthogonal
+from tuti.train.optimisers import Momentum, orthogonal
 
 SHAPES = [(8, 8), (24, 8), (8, 24), (24, 8), (5, 40)]
 
