@@ -32,9 +32,9 @@ class Section:
     rows: list[Row]
 
 
-def ends(interval: measure.Interval) -> Row:
-    """The ends of a 95 % interval as two columns."""
-    return {"low": round(interval.low, 3), "high": round(interval.high, 3)}
+def figure(name: str, found: measure.Interval) -> Row:
+    """A figure and the ends of its 95 % interval as three columns."""
+    return {name: round(found.value, 3), "low": round(found.low, 3), "high": round(found.high, 3)}
 
 
 class Texts:
@@ -71,7 +71,7 @@ def text_section(texts: Texts, models: Mapping[str, Nats]) -> Section:
         for name, nats in models.items():
             found = measure.bits_per_byte_interval(nats[own], texts.bytes[own])
             row: Row = {"script": script, "model": name, "documents": int(own.sum())}
-            rows.append(row | {"bits per byte": round(found.value, 3)} | ends(found))
+            rows.append(row | figure("bits per byte", found))
     return Section("Held-out text", rows)
 
 
@@ -88,14 +88,14 @@ def ngram_section(texts: Texts, nats: Nats, limit: int) -> Section:
         held = [text.encode() for text, mine in zip(texts.texts, own, strict=True) if mine]
         tried = [everything, *([train[script]] if script in train and len(train) > 1 else [])]
         seen, best = measure.best_ngram(tried, held)
-        bits[own] = measure.ngram_document_bits(seen, held, best.kind, best.order)
+        bits[own] = best.document_bits
         names[script] = f"{best.kind}, order {best.order}, {sum(map(len, seen)) / 1e6:.1f} MB"
     rows: list[Row] = []
     for script, own in texts.groups().items():
         difference = measure.bits_difference(nats[own], bits[own], texts.bytes[own])
         row: Row = {"script": script, "n-gram": names.get(script, "the best of each script")}
         row |= {"its bits per byte": round(float(bits[own].sum() / texts.bytes[own].sum()), 3)}
-        row |= {"model minus n-gram": round(difference.value, 3)} | ends(difference)
+        row |= figure("model minus n-gram", difference)
         rows.append(row | {"model is better": difference.value < 0})
     return Section("Against the byte n-gram", rows)
 
@@ -121,8 +121,8 @@ def change(
     difference = measure.ratio_interval((after - before) / unit, sizes)
     total = float(sizes.sum()) * unit
     row: Row = {"measure": name, "before": round(float(before.sum()) / total, 3)}
-    row |= {"after": round(float(after.sum()) / total, 3), "difference": round(difference.value, 3)}
-    return row | ends(difference) | {"items": difference.n}, difference
+    row |= {"after": round(float(after.sum()) / total, 3)} | figure("difference", difference)
+    return row | {"items": difference.n}, difference
 
 
 def choose(
@@ -162,8 +162,7 @@ def choice_section(before: list[bool], after: list[bool], exercises: Sequence[Ex
         found = measure.binomial_interval(sum(after[i] for i in places), len(places))
         row: Row = {"kind": kind, "items": len(places), "chance": round(chance, 3)}
         row |= {"before": round(sum(before[i] for i in places) / len(places), 3)}
-        row |= {"after": round(found.value, 3)} | ends(found)
-        rows.append(row | {"above chance": found.low > chance})
+        rows.append(row | figure("after", found) | {"above chance": found.low > chance})
     return Section("Multiple choice", rows)
 
 
@@ -228,10 +227,9 @@ def couplet_section(samples: Sequence[Sample], folder: Path, documents: int = 50
         pairs = [pair for text in whole for pair in measure.couplets(text)]
         if not (is_verse(texts, limits) and pairs):
             continue
-        inside = measure.share_inside(pairs, limits)
         row: Row = {"script": script, "corpus's lines": f"{limits.low}–{limits.high} characters"}
-        row |= {"couplets": len(pairs), "share inside": round(inside.value, 3)}
-        rows.append(row | ends(inside))
+        row |= {"couplets": len(pairs)} | figure("share inside", measure.share_inside(pairs, limits))
+        rows.append(row)
     return Section("Couplets of the corpus's line lengths", rows)
 
 
