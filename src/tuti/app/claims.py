@@ -7,7 +7,7 @@ from typing import get_args
 
 from tuti import systems
 from tuti.run import atomic_write
-from tuti.run.claims import Claim, Status, load_claims
+from tuti.run.card import Claim, Status, load_claims
 
 HEAD = """\
 # Claims

@@ -64,8 +64,7 @@ def line(row: "Row") -> str:
 
 def examine_target(path: Path) -> "Iterator[Row]":
     """The rows of every stage at `path` that trains."""
-    from tuti.train.doctor import examine
-    from tuti.train.masks import mask_text
+    from tuti.train.doctor import examine, mask_text
 
     for about in stages_at(path):
         patient = patient_of(about)

@@ -50,12 +50,8 @@ class Batch:
 
     def to(self, device: str) -> "Batch":
         """The same batch on a device."""
-        moved = {
-            name: value.to(device)
-            for name in ("ids", "targets", "documents", "dropout")
-            if (value := getattr(self, name)) is not None
-        }
-        return replace(self, **moved)
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
 class PackedRows:

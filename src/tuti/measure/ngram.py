@@ -96,10 +96,7 @@ def _mask(order: int) -> np.uint64:
 
 def _tally(grams: Grams, order: int) -> tuple[Grams, Counts]:
     """The distinct grams of an order, ascending, and how often each occurs."""
-    ordered = grams & _mask(order)
-    ordered.sort()
-    first = _firsts(ordered)
-    return ordered[first], np.diff(first, append=len(ordered))
+    return np.unique(grams & _mask(order), return_counts=True)
 
 
 def _firsts(ordered: Grams) -> Counts:

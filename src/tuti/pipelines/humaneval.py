@@ -11,13 +11,12 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict
 from typing import Any
 
 from tuti import measure
 from tuti.infer import Engine, Finish, LoadedModel, Request, Sampling, load_model
 from tuti.pipelines.evaluate import EvaluateRun
-from tuti.pipelines.scores import Row, Section, figure
+from tuti.pipelines.scores import Row, figure, section
 from tuti.run import Run, UserError
 from tuti.run.assets import fetch
 from tuti.run.machine import choose_device
@@ -152,4 +151,4 @@ def tables(rows: Sequence[Row], tries: int) -> list[dict[str, Any]]:
     kinds = Counter(": ".join(row["verdict"].split(": ")[:2]) for row in rows)
     fates: list[Row] = [{"verdict": name, "programs": n} for name, n in kinds.most_common(12)]
     title = "HumanEval (the raw prompt continued, no chat template)"
-    return [asdict(Section(title, scored)), asdict(Section("What became of the programs", fates))]
+    return [section(title, scored), section("What became of the programs", fates)]

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,9 @@ Row = dict[str, Any]
 Nats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Section:
+def section(title: str, rows: list[Row]) -> Row:
     """A titled table."""
-
-    title: str
-    rows: list[Row]
+    return {"title": title, "rows": rows}
 
 
 def figure(name: str, found: measure.Interval) -> Row:
@@ -64,7 +60,7 @@ class Texts:
         return lengths * math.log(self.tokens.vocab)
 
 
-def text_section(texts: Texts, models: Mapping[str, Nats]) -> Section:
+def text_section(texts: Texts, models: Mapping[str, Nats]) -> Row:
     """Held-out bits per byte of each model by script."""
     rows: list[Row] = []
     for script, own in texts.groups().items():
@@ -72,10 +68,10 @@ def text_section(texts: Texts, models: Mapping[str, Nats]) -> Section:
             found = measure.bits_per_byte_interval(nats[own], texts.bytes[own])
             row: Row = {"script": script, "model": name, "documents": int(own.sum())}
             rows.append(row | figure("bits per byte", found))
-    return Section("Held-out text", rows)
+    return section("Held-out text", rows)
 
 
-def ngram_section(texts: Texts, nats: Nats, limit: int) -> Section:
+def ngram_section(texts: Texts, nats: Nats, limit: int) -> Row:
     """The best byte n-gram of each script, trained on the script's text or on all (up to `limit`
     bytes), whichever is better, beside the model.
     """
@@ -97,7 +93,7 @@ def ngram_section(texts: Texts, nats: Nats, limit: int) -> Section:
         row |= {"its bits per byte": round(float(bits[own].sum() / texts.bytes[own].sum()), 3)}
         row |= figure("model minus n-gram", difference)
         rows.append(row | {"model is better": difference.value < 0})
-    return Section("Against the byte n-gram", rows)
+    return section("Against the byte n-gram", rows)
 
 
 def _train_bytes(folder: Path, limit: int) -> dict[str, list[bytes]]:
@@ -152,7 +148,7 @@ def choose(
     return right, kept
 
 
-def choice_section(before: list[bool], after: list[bool], exercises: Sequence[Exercise]) -> Section:
+def choice_section(before: list[bool], after: list[bool], exercises: Sequence[Exercise]) -> Row:
     """Accuracy against chance by kind, with exact intervals."""
     rows: list[Row] = []
     kinds = list(dict.fromkeys(exercise.kind for exercise in exercises))
@@ -163,20 +159,11 @@ def choice_section(before: list[bool], after: list[bool], exercises: Sequence[Ex
         row: Row = {"kind": kind, "items": len(places), "chance": round(chance, 3)}
         row |= {"before": round(sum(before[i] for i in places) / len(places), 3)}
         rows.append(row | figure("after", found) | {"above chance": found.low > chance})
-    return Section("Multiple choice", rows)
+    return section("Multiple choice", rows)
 
 
-@dataclass(frozen=True)
-class Sample:
-    """What a model wrote after the opening of a held-out document."""
-
-    script: str
-    prompt: str
-    text: str
-
-
-def write_samples(model: Model, tokenizer: Tokenizer, texts: Texts, count: int, length: int) -> list[Sample]:
-    """Continuations of the first two lines of held-out documents, scripts in turn."""
+def write_samples(model: Model, tokenizer: Tokenizer, texts: Texts, count: int, length: int) -> list[Row]:
+    """Continuations of the first two lines of held-out documents, scripts in turn: script, prompt, text."""
     groups = [np.flatnonzero(own) for name, own in texts.groups().items() if name != "all"]
     chosen: list[tuple[int, str]] = []
     for n in range(count):
@@ -193,17 +180,18 @@ def write_samples(model: Model, tokenizer: Tokenizer, texts: Texts, count: int, 
     ]
     with closing(Engine(model, tokenizer, waiting=count)) as engine:
         told = engine.complete_all(asked)
+    said = ["".join(event.text for event in events) for events in told]
     return [
-        Sample(str(texts.names[number]), prompt, "".join(event.text for event in events))
-        for (number, prompt), events in zip(chosen, told, strict=True)
+        {"script": str(texts.names[number]), "prompt": prompt, "text": text}
+        for (number, prompt), text in zip(chosen, said, strict=True)
     ]
 
 
-def copying_section(samples: Sequence[Sample], folder: Path) -> Section:
+def copying_section(samples: Sequence[Row], folder: Path) -> Row:
     """The parrot score of samples by script: the share copied from training text, the longest copied run."""
     by_script: dict[str, list[str]] = {}
     for sample in samples:
-        by_script.setdefault(sample.script, []).append(sample.text)
+        by_script.setdefault(sample["script"], []).append(sample["text"])
     training = (row["text"] for row in read_documents(folder, "train"))
     rows: list[Row] = []
     for (script, outputs), found in zip(
@@ -212,10 +200,10 @@ def copying_section(samples: Sequence[Sample], folder: Path) -> Section:
         row: Row = {"script": script, "outputs": len(outputs), "characters": sum(map(len, outputs))}
         row |= {"share copied": round(found.share, 3), "longest run": found.longest}
         rows.append(row | {"example": found.example})
-    return Section("Parrot score (copied runs of 20 characters or more)", rows)
+    return section("Parrot score (copied runs of 20 characters or more)", rows)
 
 
-def couplet_section(samples: Sequence[Sample], folder: Path, documents: int = 500) -> Section:
+def couplet_section(samples: Sequence[Row], folder: Path, documents: int = 500) -> Row:
     """For each script whose documents are verse: couplets with both lines as long as the corpus's are."""
     by_script: dict[str, list[str]] = {}
     for row, _ in zip(read_documents(folder, "train"), range(documents), strict=False):
@@ -223,14 +211,14 @@ def couplet_section(samples: Sequence[Sample], folder: Path, documents: int = 50
     rows: list[Row] = []
     for script, texts in by_script.items():
         limits = measure.line_range(texts)
-        whole = [s.text.rpartition("\n")[0] for s in samples if s.script == script]
+        whole = [s["text"].rpartition("\n")[0] for s in samples if s["script"] == script]
         pairs = [pair for text in whole for pair in measure.couplets(text)]
         if not (is_verse(texts, limits) and pairs):
             continue
         row: Row = {"script": script, "corpus's lines": f"{limits.low}–{limits.high} characters"}
         row |= {"couplets": len(pairs)} | figure("share inside", measure.share_inside(pairs, limits))
         rows.append(row)
-    return Section("Couplets of the corpus's line lengths", rows)
+    return section("Couplets of the corpus's line lengths", rows)
 
 
 def is_verse(texts: Sequence[str], limits: measure.LineRange) -> bool:

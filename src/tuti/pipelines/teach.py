@@ -88,15 +88,15 @@ class Chain:
 
 def teach(config: Teach, run: Run) -> None:
     """Plans, prepares, trains, teaches to answer, measures, reports; promotes what got better."""
-    if config.plan is None:
-        config, forecast = planned(config, run)
+    chain, plan = Chain(run), config.plan
+    if plan is None:
+        config, plan, forecast = planned(config, run)
         run.write_config("teach", "teach", config)
-        run.log("plan", **(dataclasses.asdict(forecast) | dataclasses.asdict(_plan(config))))
-        tell_plan(run, config, forecast)
-    chain, plan = Chain(run), _plan(config)
+        run.log("plan", **(dataclasses.asdict(forecast) | dataclasses.asdict(plan)))
+        tell_plan(run, config, plan, forecast)
     clean = chain.step("prepare", "spark", prepare, Prepare(source=config.source, genre="any"))
     chosen = from_base if config.base else from_scratch
-    packed, taught = chosen(config, chain, clean)
+    packed, taught = chosen(config, plan, chain, clean)
     if not config.base:
         chain.promote("model", taught / "artifacts" / "model")
     answers, measured = lessons(config, plan, clean, packed, taught)
@@ -128,9 +128,8 @@ def lessons(config: Teach, plan: Plan, clean: Path, packed: Path, taught: Path) 
     return answers, dataclasses.replace(measured, samples=4, length=40)
 
 
-def from_scratch(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
+def from_scratch(config: Teach, plan: Plan, chain: Chain, clean: Path) -> tuple[Path, Path]:
     """Tokenizer, tokens and a model of the corpus's own: the packed run and the pretrained run."""
-    plan = _plan(config)
     sizes = shape(plan.width, plan.layers, plan.vocab)
     wanted = TokenizerConfig(words=clean, vocab=plan.vocab)
     words = chain.step("tokenizer", "transformer", tokenizer, wanted)
@@ -142,9 +141,9 @@ def from_scratch(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
     return packed, chain.step("pretrain", "transformer", pretrain, training)
 
 
-def from_base(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
+def from_base(config: Teach, plan: Plan, chain: Chain, clean: Path) -> tuple[Path, Path]:
     """The base model's own tokenizer, and low-rank adapters on its matrices."""
-    plan, base = _plan(config), base_folder(config.base)
+    base = base_folder(config.base)
     packed = chain.step("pack", "spark", pack, Pack(documents=clean, tokenizer=base))
     training = Adapt(
         model=base, tokens=packed, context=CONTEXT, rows=plan.rows, steps=plan.steps,
@@ -153,18 +152,13 @@ def from_base(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
     return packed, chain.step("adapt", "finetune", adapt, training)
 
 
-def _plan(config: Teach) -> Plan:
-    assert config.plan is not None
-    return config.plan
-
-
 def _precision(config: Teach) -> Literal["fp32", "bf16"]:
     assert config.precision != "auto"
     return config.precision
 
 
-def planned(config: Teach, run: Run) -> tuple[Teach, Forecast]:
-    """The config with its plan, after timing this machine."""
+def planned(config: Teach, run: Run) -> tuple[Teach, Plan, Forecast]:
+    """The config with its plan, after timing this machine; what it was made from."""
     sources, _ = walk(list(config.source), exclude=run.folder)
     size = sum(source.size for source in sources)
     if not sources:
@@ -180,12 +174,11 @@ def planned(config: Teach, run: Run) -> tuple[Teach, Forecast]:
         plan, forecast = make_plan(size, config.minutes, device)
     run.log("measured", seconds=round(time.monotonic() - began, 2))
     precision = forecast.precision if config.precision == "auto" else config.precision
-    return dataclasses.replace(config, plan=plan, precision=precision), forecast
+    return dataclasses.replace(config, plan=plan, precision=precision), plan, forecast
 
 
-def tell_plan(run: Run, config: Teach, forecast: Forecast) -> None:
+def tell_plan(run: Run, config: Teach, plan: Plan, forecast: Forecast) -> None:
     """The plan in a person's words, with what such a model can and cannot do."""
-    plan = _plan(config)
     model = f"width {plan.width}, {plan.layers} layers, vocabulary {plan.vocab:,}"
     if config.base:
         model = f"{config.base}, low-rank adapters"

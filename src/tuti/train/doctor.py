@@ -2,8 +2,10 @@
 
 import copy
 import math
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import cast
 
 import torch
@@ -13,11 +15,12 @@ from torch import Tensor, nn
 from tuti.data import IGNORED, Batch
 from tuti.data.dialogues import join
 from tuti.run import UserError
-from tuti.text import ChatTemplate
+from tuti.text import ChatTemplate, Tokenizer
 from tuti.train.fit import Parts, as_dtype, fit
-from tuti.train.masks import answers, printable
 from tuti.train.optimisers import Muon, Optimiser, is_matrix
 
+SHOWN = 200
+"""Tokens of the printed sample"""
 ROWS, WINDOW = 4, 64
 """The sample that most checks compute with: so many rows of at most so many tokens"""
 NEAR = 0.5
@@ -317,6 +320,52 @@ def saved_bytes(parts: Parts, precision: str, rows: int) -> int:
 
 def _size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def mask_text(batch: Batch, tokenizer: Tokenizer, *, colour: bool) -> str:
+    """The row with most answers as text, what is trained in green (or in brackets)."""
+    rows = [batch.part(slice(r, r + 1)) for r in range(len(batch.ids))]
+    batch = max(rows, key=lambda row: sum(1 for _ in answers(row)))
+    said: list[tuple[int, bool]] = []
+    ids, targets, numbers = (
+        cast(list[int], x[0].tolist()) for x in (batch.ids, batch.targets, batch.numbers)
+    )
+    for t in range(min(SHOWN, len(ids))):
+        begins = t == 0 or numbers[t] != numbers[t - 1]
+        if begins:
+            if t and targets[t - 1] != IGNORED:
+                said.append((targets[t - 1], True))
+            if all(target == IGNORED for target in targets[t:]):
+                break  # what is left of the row is filling
+        said.append((ids[t], not begins and targets[t - 1] != IGNORED))
+    text = ""
+    begin, end = ("\x1b[32m", "\x1b[0m") if colour else ("[", "]")
+    for trained, run in groupby(said, key=lambda one: one[1]):
+        piece = printable(tokenizer.decode([i for i, _ in run]))
+        text += f"{begin}{piece}{end}" if trained else piece
+    return text
+
+
+def printable(text: str) -> str:
+    """The text without control characters: a corpus must not steer a terminal."""
+    return "".join(c if c == "\n" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
+
+
+def answers(batch: Batch) -> Iterator[list[int]]:
+    """The trained ids of each answer: a run of targets inside a document.
+
+    A run that touches the end of its row may be cut there, and is left out.
+    """
+    every = cast(list[list[int]], batch.targets.tolist())
+    where = cast(list[list[int]], batch.numbers.tolist())
+    for targets, numbers in zip(every, where, strict=True):
+        run: list[int] = []
+        for t, target in enumerate(targets):
+            if run and (target == IGNORED or numbers[t] != numbers[t - 1]):
+                yield run
+                run = []
+            if target != IGNORED:
+                run.append(target)
 
 
 CHECKS: dict[str, Callable[[Patient], Finding]] = {

@@ -56,12 +56,10 @@ class Momentum:
     each weight's momentum.
     """
 
-    def __init__(
-        self, weights: Sequence[Tensor], lr: float, weight_decay: float, momentum: float, iterations: int
-    ) -> None:
-        self.param_groups: list[dict[str, Any]] = [{"params": list(weights), "lr": lr}]
+    def __init__(self, weights: Sequence[Tensor], method: Muon) -> None:
+        self.param_groups: list[dict[str, Any]] = [{"params": list(weights), "lr": method.lr}]
         self.state: dict[Tensor, dict[str, Any]] = {}
-        self.weight_decay, self.momentum, self.iterations = weight_decay, momentum, iterations
+        self.method = method
 
     @torch.no_grad()
     def step(self) -> None:
@@ -73,17 +71,18 @@ class Momentum:
                     alike.setdefault(tuple(weight.shape), []).append(weight)
             for shape, weights in alike.items():
                 directions = torch.stack([self._direction(weight) for weight in weights])
-                changes = orthogonal(directions, self.iterations)
+                changes = orthogonal(directions, self.method.iterations)
                 changes *= -group["lr"] * 0.2 * max(shape) ** 0.5  # the size of AdamW's updates
                 for weight, change in zip(weights, changes, strict=True):
-                    weight.mul_(1 - group["lr"] * self.weight_decay).add_(_own(change, weight))
+                    weight.mul_(1 - group["lr"] * self.method.weight_decay)
+                    weight.add_(_own(change, weight))
 
     def _direction(self, weight: Tensor) -> Tensor:
         """The momentum with the gradient ahead of it (Nesterov), whole."""
         grad = cast(Tensor, weight.grad)
         buffer = self.state.setdefault(weight, {}).setdefault("momentum_buffer", torch.zeros_like(grad))
-        buffer.lerp_(grad, 1 - self.momentum)
-        return whole(grad.lerp(buffer, self.momentum))
+        buffer.lerp_(grad, 1 - self.method.momentum)
+        return whole(grad.lerp(buffer, self.method.momentum))
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -204,5 +203,5 @@ def _build(masters: Mapping[str, nn.Parameter], method: AdamW | Muon) -> list[Pa
     if isinstance(method, AdamW):
         decayed = {"params": matrices, "weight_decay": method.weight_decay}
         return [adamw([decayed, plain], method.lr, method.beta2)]
-    muon = Momentum(matrices, method.lr, method.weight_decay, method.momentum, method.iterations)
+    muon = Momentum(matrices, method)
     return [muon, adamw([plain], method.embedding_lr, 0.95)] if others else [muon]

@@ -13,8 +13,7 @@ from tuti.nn import Decoder, DecoderConfig
 from tuti.text import ChatTemplate, Tokenizer
 from tuti.text.tests.sample import count_words
 from tuti.train import AdamW, Muon, Parts, Trapezoid, batch_loss
-from tuti.train.doctor import CHECKS, Patient, examine, needed_bytes, saved_bytes
-from tuti.train.masks import answers, mask_text
+from tuti.train.doctor import CHECKS, Patient, answers, examine, mask_text, needed_bytes, saved_bytes
 
 WORDS = "gol bolbol bagh bahar mey saghi yar del jan rah shab ruz".split()
 STEPS = 50
