@@ -83,10 +83,6 @@ class PackedRows:
         self._phase = int(chance.integers(self.context))
         self._epoch = epoch
 
-    def rows_per_epoch(self) -> int:
-        """Rows in one epoch without weights (the drawn epochs differ by a few rows)."""
-        return max(1, len(self.tokens.ids) // self.context)
-
     def row(self, epoch: int, number: int) -> NDArray[np.int64]:
         """[context + 1, 3] of one row: ids, which piece of the row, which document; short epochs wrap."""
         if epoch != self._epoch:
@@ -101,7 +97,8 @@ class PackedRows:
 
     def batch(self, first: int, count: int) -> Batch:
         """Rows `first … first + count` of the endless stream of epochs."""
-        per_epoch = self.rows_per_epoch()
+        # Rows in one epoch without weights (the drawn epochs differ by a few rows).
+        per_epoch = max(1, len(self.tokens.ids) // self.context)
         numbers = range(first, first + count)
         rows = np.stack([self.row(n // per_epoch, n % per_epoch) for n in numbers])
         columns = torch.from_numpy(rows)

@@ -3,9 +3,7 @@
 from tuti.measure.copying import parrot_scores as parrot_scores
 from tuti.measure.intervals import Interval as Interval
 from tuti.measure.intervals import binomial_interval as binomial_interval
-from tuti.measure.intervals import bits_difference as bits_difference
 from tuti.measure.intervals import bits_per_byte as bits_per_byte
-from tuti.measure.intervals import bits_per_byte_interval as bits_per_byte_interval
 from tuti.measure.intervals import pass_at_k_interval as pass_at_k_interval
 from tuti.measure.intervals import ratio_interval as ratio_interval
 from tuti.measure.lines import LineRange as LineRange

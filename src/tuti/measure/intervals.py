@@ -86,20 +86,6 @@ def bits_per_byte(nats: float, bytes_scored: int) -> float:
     return nats / (bytes_scored * math.log(2))
 
 
-def bits_per_byte_interval(nats: ArrayLike, bytes_scored: ArrayLike) -> Interval:
-    """Bits per byte with its bootstrap interval, from each document's summed nats and its bytes."""
-    return ratio_interval(np.asarray(nats, np.float64) / math.log(2), bytes_scored)
-
-
-def bits_difference(nats: ArrayLike, bits: ArrayLike, bytes_scored: ArrayLike) -> Interval:
-    """A model's bits per byte minus a baseline's on the same documents; below 0 the model is better.
-
-    nats: the model's by document. bits: the baseline's by document (`Baseline.document_bits`).
-    """
-    ours = np.asarray(nats, np.float64) / math.log(2)
-    return ratio_interval(ours - np.asarray(bits, np.float64), bytes_scored)
-
-
 def pass_at_k(n: int, right: int, k: int) -> float:
     """How often one of k programs is right, estimated from n ≥ k of a problem (Chen et al. 2021).
 

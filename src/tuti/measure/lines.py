@@ -18,10 +18,6 @@ class LineRange:
     high: int
     lines: int
 
-    def holds(self, line: str) -> bool:
-        """Whether the line, without the space around it, has such a length."""
-        return self.low <= len(line.strip()) <= self.high
-
 
 def text_lines(text: str) -> list[str]:
     """The lines that hold something, without the space around them."""
@@ -45,5 +41,5 @@ def couplets(text: str) -> list[tuple[str, str]]:
 
 def share_inside(pairs: Sequence[tuple[str, str]], limits: LineRange) -> Interval:
     """The share of couplets of which both lines lie in the range, with its exact interval."""
-    inside = sum(limits.holds(first) and limits.holds(second) for first, second in pairs)
+    inside = sum(all(limits.low <= len(line) <= limits.high for line in pair) for pair in pairs)
     return binomial_interval(inside, len(pairs))

@@ -99,11 +99,6 @@ def _tally(grams: Grams, order: int) -> tuple[Grams, Counts]:
     return np.unique(grams & _mask(order), return_counts=True)
 
 
-def _firsts(ordered: Grams) -> Counts:
-    """Where each run of equal values begins."""
-    return np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-
-
 def _probabilities(
     train: Grams, queries: Grams, orders: Collection[int]
 ) -> Iterator[tuple[Kind, int, Floats]]:
@@ -158,7 +153,7 @@ def discounts(counts: Counts) -> Floats:
 def _interpolate(grams: Grams, kept: Floats, freed: Floats, queries: Grams, lower: Floats) -> Floats:
     """One order of the recursion in the module's first lines, for every query at once."""
     contexts = grams >> np.uint64(8)
-    first = _firsts(contexts)
+    first = np.flatnonzero(np.concatenate(([True], contexts[1:] != contexts[:-1])))  # of each context's grams
     whole = np.add.reduceat(kept + freed, first)
     passed_on = np.add.reduceat(freed, first) / whole
     here, known = _find(contexts[first], queries >> np.uint64(8))

@@ -157,20 +157,20 @@ def measure(config: Evaluate, device: str, seed: int, show: Callable[[str], None
     texts = Texts(documents, tokens, tokens.leading(config.held_out, config.held_out_tokens))
     names = {"base": config.base, "pretrained": config.pretrained, "tuned": config.tuned}
     models = {name: find_artifact(path, "LanguageModel") for name, path in names.items() if path}
-    nats: dict[str, scores.Nats] = {}
+    bits: dict[str, scores.Costs] = {}
     for name, folder in models.items():
         show(f"evaluate: {name}, {texts.count} held-out documents")
-        nats[name] = texts.nats(_open(folder, device), config.context)
-    sections = [scores.text_section(texts, nats)]
+        bits[name] = texts.bits(_open(folder, device), config.context)
+    sections = [scores.text_section(texts, bits)]
     if config.ngram_bytes:
         show("evaluate: the byte n-gram on the same bytes")
-        sections.append(scores.ngram_section(texts, nats["pretrained"], config.ngram_bytes))
+        sections.append(scores.ngram_section(texts, bits["pretrained"], config.ngram_bytes))
     # Against the base model; from scratch against a model that knows only its vocabulary.
-    before = nats.get("base", texts.untrained())
-    row, change = scores.change("held-out bits per byte", before, nats["pretrained"], texts.bytes, True)
+    before = bits.get("base", texts.untrained())
+    row, change = scores.change("held-out bits per byte", before, bits["pretrained"], texts.bytes)
     verdicts, warnings = {"pretrain": row | {"promoted": change.value < 0}}, list[str]()
     if config.tuned is not None:
-        answers, verdicts["sft"], warnings = _answers(config, texts, nats, device, seed)
+        answers, verdicts["sft"], warnings = _answers(config, texts, bits, device, seed)
         sections += answers
     chosen = "tuned" if verdicts.get("sft", {}).get("promoted") else "pretrained"
     if config.samples:
@@ -185,7 +185,7 @@ def _open(folder: Path, device: str) -> Decoder:
 
 
 def _answers(
-    config: Evaluate, texts: Texts, nats: dict[str, scores.Nats], device: str, seed: int
+    config: Evaluate, texts: Texts, bits: dict[str, scores.Costs], device: str, seed: int
 ) -> tuple[list[Row], Row, list[str]]:
     """sft: the dialogue loss and the choices before and after, and what it did to the text."""
     assert config.tuned is not None
@@ -194,9 +194,7 @@ def _answers(
     context = min(config.context, models[1].config.context)
     held = gather(texts.folder, "valid", template, context, config.dialogues, seed)
     dialogues = held.dialogues[: config.dialogues]
-    row, difference = scores.change(
-        "text: bits per byte", nats["pretrained"], nats["tuned"], texts.bytes, True
-    )
+    row, difference = scores.change("text: bits per byte", bits["pretrained"], bits["tuned"], texts.bytes)
     text = section("What sft did to the text", [row])
     warnings: list[str] = []
     if difference.value > WORSE:
@@ -206,7 +204,7 @@ def _answers(
         return [text], {"measure": "held-out dialogue loss", "promoted": False}, warnings
     before, after = (dialogue_nats(model, dialogues) for model in models)
     said = np.asarray([dialogue.predictions for dialogue in dialogues])
-    row, difference = scores.change("held-out dialogue loss (nats a token)", before, after, said, False)
+    row, difference = scores.change("held-out dialogue loss (nats a token)", before, after, said)
     asked = [exercise for exercise in held.exercises if exercise.options]
     (old, kept), (new, _) = (scores.choose(model, template, asked, context) for model in models)
     sections = [section("Answers", [row]), scores.choice_section(old, new, kept), text]

@@ -43,17 +43,10 @@ class Stage:
         return [found for found in self.events if found["event"] == event]
 
 
-def read_stages(folder: Path) -> tuple[Stage, list[Stage]]:
-    """The run itself, and its stages in the order in which they began; damaged files are passed over."""
-
-    def stage(folder: Path, name: str) -> Stage:
-        lineage = as_object(read_json(folder / "lineage.json"))
-        events = [event for event in read_events(folder) if isinstance(event.get("time"), (int, float))]
-        return Stage(name, folder, read_config(folder), events, lineage)
-
-    stages = [stage(path.parent, path.parent.name) for path in folder.glob("stages/*/config.json")]
-    stages.sort(key=lambda s: (float(s.events[0]["time"]) if s.events else 0.0, s.name))
-    return stage(folder, folder.resolve().name), stages
+def _stage(folder: Path, name: str) -> Stage:
+    lineage = as_object(read_json(folder / "lineage.json"))
+    events = [event for event in read_events(folder) if isinstance(event.get("time"), (int, float))]
+    return Stage(name, folder, read_config(folder), events, lineage)
 
 
 def write_report(run: Run) -> Path:
@@ -64,8 +57,10 @@ def write_report(run: Run) -> Path:
 
 
 def report_page(folder: Path) -> str:
-    """The page of the run in this folder."""
-    whole, stages = read_stages(folder)
+    """The page of the run in this folder; damaged files are passed over."""
+    whole = _stage(folder, folder.resolve().name)
+    stages = [_stage(path.parent, path.parent.name) for path in folder.glob("stages/*/config.json")]
+    stages.sort(key=lambda s: (float(s.events[0]["time"]) if s.events else 0.0, s.name))  # as they began
     everything = [whole, *stages]
     room, stage = whole.about["room"], whole.about["stage"]
     title = f"{room if room == stage else f'{room} {stage}'}: {folder.resolve().name}"

@@ -20,7 +20,8 @@ from tuti.systems.finetune.held_out import dialogue_nats
 from tuti.text import ChatTemplate, Tokenizer
 
 Row = dict[str, Any]
-Nats = NDArray[np.float64]
+Costs = NDArray[np.float64]
+"""Of each document or dialogue"""
 
 
 def section(title: str, rows: list[Row]) -> Row:
@@ -50,28 +51,29 @@ class Texts:
         own = {script: self.names == script for script in scripts}
         return ({"all": np.ones(self.count, bool)} if len(own) > 1 else {}) | own
 
-    def nats(self, model: Decoder, context: int) -> Nats:
-        """What each document costs a model."""
-        return document_nats(model, self.tokens, min(context, model.config.context), self.count)
+    def bits(self, model: Decoder, context: int) -> Costs:
+        """Bits that each document costs a model."""
+        context = min(context, model.config.context)
+        return document_nats(model, self.tokens, context, self.count) / math.log(2)
 
-    def untrained(self) -> Nats:
-        """What each document costs a model that knows only its vocabulary: ln V a token."""
+    def untrained(self) -> Costs:
+        """Bits that each document costs a model that knows only its vocabulary."""
         lengths = np.diff(self.tokens.starts)[: self.count] - 1
-        return lengths * math.log(self.tokens.vocab)
+        return lengths * math.log2(self.tokens.vocab)
 
 
-def text_section(texts: Texts, models: Mapping[str, Nats]) -> Row:
+def text_section(texts: Texts, models: Mapping[str, Costs]) -> Row:
     """Held-out bits per byte of each model by script."""
     rows: list[Row] = []
     for script, own in texts.groups().items():
-        for name, nats in models.items():
-            found = measure.bits_per_byte_interval(nats[own], texts.bytes[own])
+        for name, bits in models.items():
+            found = measure.ratio_interval(bits[own], texts.bytes[own])
             row: Row = {"script": script, "model": name, "documents": int(own.sum())}
             rows.append(row | figure("bits per byte", found))
     return section("Held-out text", rows)
 
 
-def ngram_section(texts: Texts, nats: Nats, limit: int) -> Row:
+def ngram_section(texts: Texts, ours: Costs, limit: int) -> Row:
     """The best byte n-gram of each script, trained on the script's text or on all (up to `limit`
     bytes), whichever is better, beside the model.
     """
@@ -88,7 +90,7 @@ def ngram_section(texts: Texts, nats: Nats, limit: int) -> Row:
         names[script] = f"{best.kind}, order {best.order}, {sum(map(len, seen)) / 1e6:.1f} MB"
     rows: list[Row] = []
     for script, own in texts.groups().items():
-        difference = measure.bits_difference(nats[own], bits[own], texts.bytes[own])
+        difference = measure.ratio_interval(ours[own] - bits[own], texts.bytes[own])
         row: Row = {"script": script, "n-gram": names.get(script, "the best of each script")}
         row |= {"its bits per byte": round(float(bits[own].sum() / texts.bytes[own].sum()), 3)}
         row |= figure("model minus n-gram", difference)
@@ -109,13 +111,9 @@ def _train_bytes(folder: Path, limit: int) -> dict[str, list[bytes]]:
     return found
 
 
-def change(
-    name: str, before: Nats, after: Nats, sizes: NDArray[Any], bits: bool
-) -> tuple[Row, measure.Interval]:
-    """Before, after and their paired difference, per byte in bits or per token in nats."""
-    unit = math.log(2) if bits else 1.0
-    difference = measure.ratio_interval((after - before) / unit, sizes)
-    total = float(sizes.sum()) * unit
+def change(name: str, before: Costs, after: Costs, sizes: NDArray[Any]) -> tuple[Row, measure.Interval]:
+    """Before, after and their paired difference, for each unit of size."""
+    difference, total = measure.ratio_interval(after - before, sizes), float(sizes.sum())
     row: Row = {"measure": name, "before": round(float(before.sum()) / total, 3)}
     row |= {"after": round(float(after.sum()) / total, 3)} | figure("difference", difference)
     return row | {"items": difference.n}, difference

@@ -62,7 +62,20 @@ def compile_template(source: str) -> Template:
     names = cast(dict[str, Any], environment.globals)
     names.pop("lipsum", None)
     names["raise_exception"] = _raise
-    return _guarded(lambda: _compile(environment, source))
+
+    def compiled() -> Template:
+        tree = environment.parse(source)
+        for loop in list(tree.find_all(nodes.For)):
+            loop.iter = nodes.Filter(loop.iter, "bounded", [], [], None, None)
+        for joined in list(tree.find_all(nodes.Concat)):
+            whole = nodes.Concat(joined.nodes)
+            joined.nodes = [nodes.Filter(whole, "paid", [], [], None, None)]
+        for owner in list(tree.find_all(nodes.NSRef)):
+            if owner.attr.startswith("_"):
+                raise SecurityError(f"a namespace may not have the attribute {owner.attr!r}")
+        return Template.from_code(environment, environment.compile(tree), environment.globals)
+
+    return _guarded(compiled)
 
 
 def render_template(template: Template, context: Mapping[str, Any], size: int) -> str:
@@ -91,20 +104,6 @@ def _guarded(run: Callable[[], T], budget: int = BUDGET) -> T:
         ) from error
     finally:
         _left.reset(token)
-
-
-def _compile(environment: "_Environment", source: str) -> Template:
-    tree = environment.parse(source)
-    for loop in list(tree.find_all(nodes.For)):
-        loop.iter = nodes.Filter(loop.iter, "bounded", [], [], None, None)
-    for joined in list(tree.find_all(nodes.Concat)):
-        whole = nodes.Concat(joined.nodes)
-        joined.nodes = [nodes.Filter(whole, "paid", [], [], None, None)]
-    for owner in list(tree.find_all(nodes.NSRef)):
-        if owner.attr.startswith("_"):
-            raise SecurityError(f"a namespace may not have the attribute {owner.attr!r}")
-    code = environment.compile(tree)
-    return Template.from_code(environment, code, environment.globals)
 
 
 class _Environment(ImmutableSandboxedEnvironment):

@@ -74,8 +74,10 @@ class Momentum:
                 changes = orthogonal(directions, self.method.iterations)
                 changes *= -group["lr"] * 0.2 * max(shape) ** 0.5  # the size of AdamW's updates
                 for weight, change in zip(weights, changes, strict=True):
-                    weight.mul_(1 - group["lr"] * self.method.weight_decay)
-                    weight.add_(_own(change, weight))
+                    if isinstance(weight, DTensor):  # every process has the whole change: nothing is sent
+                        there = (weight.device_mesh, weight.placements)
+                        change = distribute_tensor(change, *there, src_data_rank=None)
+                    weight.mul_(1 - group["lr"] * self.method.weight_decay).add_(change)
 
     def _direction(self, weight: Tensor) -> Tensor:
         """The momentum with the gradient ahead of it (Nesterov), whole."""
@@ -88,13 +90,6 @@ class Momentum:
 def whole(tensor: Tensor) -> Tensor:
     """A tensor that FSDP2 may have sharded, gathered."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def _own(change: Tensor, weight: Tensor) -> Tensor:
-    """This process's part of a change that every process has: nothing is sent."""
-    if not isinstance(weight, DTensor):
-        return change
-    return distribute_tensor(change, weight.device_mesh, weight.placements, src_data_rank=None)
 
 
 def orthogonal(

@@ -10,7 +10,7 @@ import torch
 
 from tuti.data import read_tokens
 from tuti.infer import document_nats
-from tuti.measure import bits_difference, ngram_bits_per_byte
+from tuti.measure import ngram_bits_per_byte, ratio_interval
 from tuti.nn import load_decoder
 from tuti.run import read_documents, read_events
 from tuti.systems.transformer.pretrain import pretrain, tiny
@@ -46,8 +46,7 @@ def test_the_tiny_preset_beats_the_best_byte_ngram(tmp_path: Path) -> None:
         for split in ("train", "valid")
     )
     best = ngram_bits_per_byte(train, held)
-    bits = best.document_bits
-    difference = bits_difference(nats, bits, valid.bytes)
+    difference = ratio_interval(nats / math.log(2) - best.document_bits, valid.bytes)
 
     ours = nats.sum() / math.log(2) / valid.bytes.sum()
     scripts = [valid.names[group] for group in valid.groups]
