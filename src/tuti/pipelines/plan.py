@@ -17,7 +17,7 @@ from tuti.nn import Decoder, DecoderConfig, LoRA, add_lora, load_decoder, nll
 from tuti.run import UserError
 from tuti.systems.finetune.methods import Lora, optimiser_of
 from tuti.systems.transformer.pretrain import Scratch, decoder_config
-from tuti.train import Muon, Optimiser, as_dtype
+from tuti.train import DTYPES, Muon, Optimiser
 
 CONTEXT = 256
 LADDER = ((128, 4), (192, 4), (192, 6), (256, 6), (320, 8), (448, 10), (640, 12))
@@ -111,7 +111,7 @@ def _updates(candidate: Candidate, rows: int, device: str) -> Iterator[float]:
     model = Decoder(candidate.config, torch.Generator().manual_seed(0))
     if candidate.adapters:
         add_lora(model, LoRA(Lora().rank, Lora().alpha))
-    model = model.to(device, as_dtype(candidate.precision))
+    model = model.to(device, DTYPES[candidate.precision])
     optimiser = Optimiser(model, optimiser_of(Lora()) if candidate.adapters else Muon())
     ids = torch.randint(0, vocab, (rows, CONTEXT + 1), device=device)
     documents = (torch.arange(CONTEXT, device=device) > CONTEXT // 3).long().expand(rows, -1)

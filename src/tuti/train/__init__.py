@@ -3,9 +3,9 @@
 from tuti.train.checkpoints import Checkpoints as Checkpoints
 from tuti.train.distributed import Processes as Processes
 from tuti.train.distributed import processes as processes
+from tuti.train.fit import DTYPES as DTYPES
 from tuti.train.fit import Parts as Parts
 from tuti.train.fit import Trapezoid as Trapezoid
-from tuti.train.fit import as_dtype as as_dtype
 from tuti.train.fit import batch_loss as batch_loss
 from tuti.train.fit import train as train
 from tuti.train.optimisers import AdamW as AdamW

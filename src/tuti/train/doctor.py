@@ -5,6 +5,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import groupby
 from typing import cast
 
@@ -16,7 +17,7 @@ from tuti.data import IGNORED, Batch
 from tuti.data.dialogues import join
 from tuti.run import UserError
 from tuti.text import ChatTemplate, Tokenizer
-from tuti.train.fit import Parts, as_dtype, fit
+from tuti.train.fit import DTYPES, Parts, fit
 from tuti.train.optimisers import Muon, Optimiser, is_matrix
 
 SHOWN = 200
@@ -93,9 +94,7 @@ def sample(patient: Patient) -> Batch:
             rows += [cut(batch, row) for row in range(len(batch.ids))]
         if len(rows) >= ROWS:
             break
-    found = max(rows, key=lambda row: row.num_targets)
-    for row in sorted(rows, key=lambda row: -row.num_targets)[1:ROWS]:
-        found = join(found, row)
+    found = reduce(join, sorted(rows, key=lambda row: -row.num_targets)[:ROWS])
     if not found.num_targets:
         raise UserError("every target of the first steps is masked", hint="look at the mask above")
     return found
@@ -228,7 +227,7 @@ def check_precision(patient: Patient) -> Finding:
     batch = sample(patient).to(patient.device)
     model = copy.deepcopy(patient.parts.model).float().to(patient.device)
     exact = mean_loss(patient, model, batch)
-    rounded = mean_loss(patient, model.to(as_dtype(patient.precision)), batch)
+    rounded = mean_loss(patient, model.to(DTYPES[patient.precision]), batch)
     off = abs(rounded / exact - 1)
     return off <= ROUNDING, f"{off:.1e} in {patient.precision}", f"≤ {ROUNDING}", "--precision fp32"
 
@@ -302,7 +301,7 @@ def saved_bytes(parts: Parts, precision: str, rows: int) -> int:
     dropout = None if batch.dropout is None else batch.dropout[chosen]
     documents = batch.numbers[chosen]
     batch = Batch(batch.ids[chosen], batch.targets[chosen], documents, dropout, tuple(range(rows)))
-    model = copy.deepcopy(parts.model).to(as_dtype(precision))
+    model = copy.deepcopy(parts.model).to(DTYPES[precision])
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     sizes: dict[int, int] = {}
 

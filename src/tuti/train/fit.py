@@ -16,6 +16,9 @@ from tuti.train.checkpoints import Checkpoints
 from tuti.train.distributed import Processes
 from tuti.train.optimisers import AdamW, Muon, Optimiser
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""What a config's `precision` names"""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -111,11 +114,6 @@ def fit(
         yield Step(number + 1, mean, int(count), norm, time.monotonic() - began)
 
 
-def as_dtype(precision: str) -> torch.dtype:
-    """The dtype named by a config's `precision`."""
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}[precision]
-
-
 class Updates(Protocol):
     """What the configs of training stages have in common."""
 
@@ -135,7 +133,7 @@ def train(
 
     `measure_first`: before the first update, too. After the last one the caller measures.
     """
-    model = made.model.to(group.device, as_dtype(config.precision))
+    model = made.model.to(group.device, DTYPES[config.precision])
     wrapped = group.wrap(model)
     optimiser = Optimiser(model, made.optimiser)
     checkpoints, start = Checkpoints(run), group.resume(optimiser, run)
