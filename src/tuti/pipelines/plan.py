@@ -107,13 +107,12 @@ def race(candidates: Sequence[Candidate], rows: int, device: str) -> list[float]
 
 def _updates(candidate: Candidate, rows: int, device: str) -> Iterator[float]:
     """Real updates, one after the other; the wall seconds of each."""
-    vocab = candidate.config.vocab
     model = Decoder(candidate.config, torch.Generator().manual_seed(0))
     if candidate.adapters:
         add_lora(model, LoRA(Lora().rank, Lora().alpha))
     model = model.to(device, DTYPES[candidate.precision])
     optimiser = Optimiser(model, optimiser_of(Lora()) if candidate.adapters else Muon())
-    ids = torch.randint(0, vocab, (rows, CONTEXT + 1), device=device)
+    ids = torch.randint(0, candidate.config.vocab, (rows, CONTEXT + 1), device=device)
     documents = (torch.arange(CONTEXT, device=device) > CONTEXT // 3).long().expand(rows, -1)
     while True:
         began = time.monotonic()

@@ -88,9 +88,8 @@ class Tokenizer:
         """Writes `tokenizer.json` and `tokenizer_config.json`, as `transformers` reads them."""
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        special = {key: self.special_text(key) for key in CONFIG_KEYS}
         config: Json = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-        config |= {key: text for key, text in special.items() if text}
+        config |= {key: text for key in CONFIG_KEYS if (text := self.special_text(key))}
         atomic_write(path / FILE, json.dumps(self._content, ensure_ascii=False) + "\n")
         atomic_write(path / CONFIG_FILE, json.dumps(config, ensure_ascii=False, indent=2) + "\n")
 
