@@ -187,14 +187,11 @@ def write_samples(model: Model, tokenizer: Tokenizer, texts: Texts, count: int, 
 
 def copying_section(samples: Sequence[Row], folder: Path) -> Row:
     """The parrot score of samples by script: the share copied from training text, the longest copied run."""
-    by_script: dict[str, list[str]] = {}
-    for sample in samples:
-        by_script.setdefault(sample["script"], []).append(sample["text"])
+    scripts = list(dict.fromkeys(str(sample["script"]) for sample in samples))
+    groups = [[str(s["text"]) for s in samples if s["script"] == script] for script in scripts]
     training = (row["text"] for row in read_documents(folder, "train"))
     rows: list[Row] = []
-    for (script, outputs), found in zip(
-        by_script.items(), measure.parrot_scores(list(by_script.values()), training), strict=True
-    ):
+    for script, outputs, found in zip(scripts, groups, measure.parrot_scores(groups, training), strict=True):
         row: Row = {"script": script, "outputs": len(outputs), "characters": sum(map(len, outputs))}
         row |= {"share copied": round(found.share, 3), "longest run": found.longest}
         rows.append(row | {"example": found.example})

@@ -209,12 +209,9 @@ def _utf8(text: str) -> str:
 
 def _decoding(content: Json, source: str) -> tuple[bool, bool]:
     """Whether tokens spell bytes as GPT-2 does, and whether a leading space is dropped when decoding."""
-    decoder: object = content.get("decoder")
-    steps: list[Json] = []
-    if isinstance(decoder, dict):
-        found = cast(Json, decoder)
-        steps = cast(list[Json], found["decoders"] if found.get("type") == "Sequence" else [found])
-    types = [step.get("type") for step in steps]
+    decoder: Json = content.get("decoder") or {}
+    steps: list[Json] = decoder["decoders"] if decoder.get("type") == "Sequence" else [decoder]
+    types = [step["type"] for step in steps if step]
     if not any(kind in types for kind in DECODERS):
         raise UserError(
             f"{source} has the decoder {types or 'none'}; known are {', '.join(DECODERS)}",
