@@ -14,7 +14,7 @@ from tuti.app.cli import _find, main
 from tuti.app.invoke import _parse, _with_options, config_type
 from tuti.app.views import Claims, claims, ledger
 from tuti.pipelines.plan import Plan
-from tuti.run.claims import load_claims
+from tuti.run.card import load_claims
 from tuti.systems.transformer.tests.grammar import write_corpus
 
 ROOT = Path(__file__).parent.parent

@@ -63,8 +63,7 @@ def line(row: "Row") -> str:
 
 def examine_target(path: Path) -> "Iterator[Row]":
     """The rows of every stage that trains: of the run at `path`, or of those inside it."""
-    from tuti.train.doctor import examine
-    from tuti.train.masks import mask_text
+    from tuti.train.doctor import examine, mask_text
 
     abouts = [_read(p) for p in (path, *sorted((path / "stages").glob("*/config.json")))]
     training = [about for about in abouts if hasattr(sys.modules[_stage(about).__module__], "parts")]

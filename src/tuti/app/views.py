@@ -12,7 +12,7 @@ import tyro
 from tuti import systems
 from tuti.app.house import all_cards
 from tuti.run import UserError, assets, atomic_write, finished, read_events
-from tuti.run.claims import Claim, Status, load_claims
+from tuti.run.card import Claim, Status, load_claims
 from tuti.run.directory import read_config
 
 

@@ -1,16 +1,19 @@
-"""Dialogues → batches: several laid into a row without attending across, only the answers scored.
+"""Dialogues and held-out documents → batches in which only some of the tokens are scored: of dialogues the
+answers, several laid into a row without attending across.
 
 The rows of an epoch are a pure function of (dialogues, context, seed, epoch): resuming needs only n.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from tuti.data.packing import IGNORED, Batch
+from tuti.data.shards import Tokens
 
 OPEN_ROWS = 32
 """Rows that are tried before another is begun"""
@@ -58,13 +61,10 @@ class PackedDialogues:
         for number in order:
             size = len(self.dialogues[number].ids) - 1
             fitting = [(room, at) for at, (room, _) in enumerate(opened) if room >= size]
-            if fitting:
-                room, at = min(fitting)
-                row = opened[at][1]
-                row.append(number)
-                opened[at] = (room - size, row)
-                continue
-            opened.append((self.context - size, [number]))
+            _, at = min(fitting, default=(0, len(opened)))
+            if at == len(opened):
+                opened.append((self.context, []))
+            opened[at] = (opened[at][0] - size, [*opened[at][1], number])
             if len(opened) > OPEN_ROWS:
                 done.append(opened.pop(min(range(len(opened)), key=lambda at: opened[at][0]))[1])
         return done + [row for _, row in opened]
@@ -102,6 +102,31 @@ def join(first: Batch, second: Batch) -> Batch:
     assert first.dropout is None and second.dropout is None
     ids, targets = torch.cat([first.ids, second.ids]), torch.cat([first.targets, second.targets])
     return Batch(ids, targets, torch.cat([first.numbers, second.numbers]))
+
+
+def held_out_rows(
+    tokens: Tokens, context: int, rows: int, documents: int
+) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
+    """The first documents, each in rows of its own, with the document number of each row."""
+    numbered = _stretches(tokens, context, documents)
+    while taken := list(islice(numbered, rows)):
+        yield pack([[stretch] for _, stretch in taken], context), np.asarray([number for number, _ in taken])
+
+
+def _stretches(tokens: Tokens, context: int, documents: int) -> Iterator[tuple[int, Dialogue]]:
+    """Documents by their numbers, in stretches that fit a row where they are longer than one.
+
+    Each begins with the last half context of the one before as reading matter, so that its tokens are not
+    predicted from nothing.
+    """
+    for number in range(documents):
+        ids: list[int] = tokens.document(number).tolist()
+        begin, done = 0, 1  # the leading end id is given, not predicted
+        while done < len(ids):
+            row = ids[begin : begin + context + 1]
+            yield number, Dialogue(row, [place >= done for place in range(begin, begin + len(row))])
+            done = begin + len(row)
+            begin = done - context // 2
 
 
 def scored_dialogues(

@@ -5,7 +5,7 @@ function of the plan: resuming at step n needs no state but n. Each document kee
 (it starts the text and, seen from the document before, ends it).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tuti.data.shards import Tokens
+from tuti.run import UserError
 
 IGNORED = -100
+REPEATS = 30
+"""Times that a small group's text is read at most, for the sake of balance"""
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,8 @@ class Batch:
 
     def to(self, device: str) -> "Batch":
         """The same batch on a device."""
-        moved = {
-            name: value.to(device)
-            for name in ("ids", "targets", "documents", "dropout")
-            if (value := getattr(self, name)) is not None
-        }
-        return replace(self, **moved)
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
 class PackedRows:
@@ -79,97 +78,86 @@ class PackedRows:
         order = np.repeat(np.arange(len(self.tokens)), repeats)
         self._order = chance.permutation(order)
         lengths = np.diff(self.tokens.starts)[self._order]
-        self._begins = np.concatenate([[0], np.cumsum(lengths)])
+        self._begins: NDArray[np.int64] = np.concatenate([[0], np.cumsum(lengths)])
         # A random phase, so that rows are not cut at the same places in every epoch.
         self._phase = int(chance.integers(self.context))
         self._epoch = epoch
-
-    def rows_per_epoch(self) -> int:
-        """Rows in one epoch without weights (the drawn epochs differ by a few rows)."""
-        return max(1, len(self.tokens.ids) // self.context)
 
     def row(self, epoch: int, number: int) -> NDArray[np.int64]:
         """[context + 1, 3] of one row: ids, which piece of the row, which document; short epochs wrap."""
         if epoch != self._epoch:
             self._draw(epoch)
-        total = int(self._begins[-1])
-        place = (self._phase + number * self.context) % total
-        needed = self.context + 1
-        parts: list[NDArray[np.int64]] = []
-        which = int(np.searchsorted(self._begins, place, side="right")) - 1
-        piece = 0
-        while needed > 0:
-            document = int(self._order[which % len(self._order)])
-            start = int(self.tokens.starts[document]) + place - int(self._begins[which])
-            ids = self.tokens.ids[start : min(int(self.tokens.starts[document + 1]), start + needed)]
-            own = np.broadcast_to(np.array([0, piece, document]), (len(ids), 3)).copy()
-            own[:, 0] = ids
-            parts.append(own)
-            needed -= len(ids)
-            piece += 1
-            which = (which + 1) % len(self._order)
-            place = int(self._begins[which])
-        return np.concatenate(parts)
+        first = self._phase + number * self.context
+        places: NDArray[np.int64] = np.arange(first, first + self.context + 1) % self._begins[-1]
+        which = np.searchsorted(self._begins, places, side="right") - 1
+        offsets, documents = places - self._begins[which], self._order[which]
+        pieces = np.cumsum(offsets == 0)
+        ids = self.tokens.ids[self.tokens.starts[documents] + offsets]
+        return np.stack([ids, pieces - pieces[0], documents], axis=1)
 
     def batch(self, first: int, count: int) -> Batch:
         """Rows `first … first + count` of the endless stream of epochs."""
-        per_epoch = self.rows_per_epoch()
+        # Rows in one epoch without weights (the drawn epochs differ by a few rows).
+        per_epoch = max(1, len(self.tokens.ids) // self.context)
         numbers = range(first, first + count)
         rows = np.stack([self.row(n // per_epoch, n % per_epoch) for n in numbers])
-        batch = make_batch(rows)
+        columns = torch.from_numpy(rows)
+        pieces = columns[:, :-1, 1].clone()
+        # A document's end id is predicted from its last token.
+        batch = Batch(columns[:, :-1, 0].clone(), columns[:, 1:, 0].clone(), pieces if pieces.any() else None)
         if self.dropout is None:
             return batch
         probability = torch.from_numpy(self.dropout[rows[:, :-1, 2]].astype(np.float32))
-        return replace(batch, dropout=probability, seeds=tuple(row_seed(self.seed, n) for n in numbers))
+        seeds = (np.random.SeedSequence((self.seed, n)).generate_state(1, np.uint64)[0] for n in numbers)
+        return replace(batch, dropout=probability, seeds=tuple(int(seed >> 1) for seed in seeds))
 
 
-def row_seed(seed: int, number: int) -> int:
-    """A seed for one row of the stream, of 63 bits."""
-    return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0] >> 1)
+def update_batches(
+    tokens: Tokens, context: int, rows: int, micro: int, steps: int, seed: int, balance: float = 1.0,
+    dropout: float = 0.0,
+) -> Callable[[int], list[Batch]]:
+    """The micro-batches of update n, a pure function of n: `rows` packed rows in `micro` equal parts."""
+    epochs = steps * rows * context / len(tokens.ids)
+    weights = draw_weights(tokens, balance, epochs)
+    packed = PackedRows(tokens, context, seed, weights, dropout * tiredness(weights * epochs))
+    share = rows // micro
+    if share * micro != rows:
+        raise UserError(
+            f"{rows} rows do not make {micro} equal micro-batches", hint=f"--rows {max(1, share) * micro}"
+        )
+
+    def batches(step: int) -> list[Batch]:
+        first = step * rows
+        return [packed.batch(first + n * share, share) for n in range(micro)]
+
+    return batches
 
 
-def make_batch(rows: NDArray[np.int64]) -> Batch:
-    """[rows, context + 1, 2 or 3] → a batch. A document's end id is predicted from its last token."""
-    ids = torch.from_numpy(rows[:, :-1, 0].copy())
-    targets = torch.from_numpy(rows[:, 1:, 0].copy())
-    documents = torch.from_numpy(rows[:, :-1, 1].copy())
-    return Batch(ids, targets, documents if bool((documents > 0).any()) else None)
+def draw_weights(tokens: Tokens, balance: float, epochs: float = 1.0) -> NDArray[np.float64]:
+    """How often each document is drawn an epoch, so that small groups are not drowned.
 
-
-def held_out_rows(
-    tokens: Tokens, context: int, rows: int, documents: int
-) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
-    """The first documents, each in rows of its own, with the document number of each row.
-
-    A document longer than the context is scored in stretches: each begins with the last half context
-    of the one before as reading matter, so that its tokens are not predicted from nothing.
+    Group g has the share p(g) of the bytes; it is drawn with p(g)^balance, renormalised so that an
+    epoch keeps its length (temperature sampling, Conneau et al. 2020, section 3.1). But no group is
+    read more than `REPEATS` times in all, unless the whole corpus is: text read more often than that
+    teaches next to nothing (Muennighoff et al. 2023, section 6), and others need the time.
     """
-    stride = context // 2
-    pending: list[NDArray[np.int64]] = []
-    numbers: list[int] = []
-    for number in range(documents):
-        ids = tokens.document(number)
-        done = 1  # the leading end id is given, not predicted
-        while done < len(ids):
-            begin = 0 if done == 1 else done - stride
-            end = min(len(ids), begin + context + 1)
-            row = np.full((context + 1, 2), 0, dtype=np.int64)
-            row[: end - begin, 0] = ids[begin:end]
-            row[: done - begin, 1] = 1
-            row[end - begin :, 1] = 1
-            pending.append(row)
-            numbers.append(number)
-            done = end
-            if len(pending) == rows:
-                yield _scored(np.stack(pending)), np.asarray(numbers)
-                pending, numbers = [], []
-    if pending:
-        yield _scored(np.stack(pending)), np.asarray(numbers)
+    total = np.bincount(tokens.groups, weights=tokens.bytes, minlength=len(tokens.names))
+    share = np.maximum(total / total.sum(), 1e-12)
+    weights = share**balance / (share**balance).sum() / share
+    limit = max(1.0, REPEATS / epochs)
+    for _ in share:  # capping one group gives to the others, who may reach the limit by that
+        capped = weights >= limit
+        if not capped.any() or capped.all():
+            break
+        weights[capped] = limit
+        weights[~capped] *= (1 - limit * share[capped].sum()) / (weights * share)[~capped].sum()
+    return np.minimum(weights, limit)[tokens.groups]
 
 
-def _scored(rows: NDArray[np.int64]) -> Batch:
-    """Rows whose second column marks the tokens that are given rather than predicted."""
-    ids = torch.from_numpy(rows[:, :-1, 0].copy())
-    targets = torch.from_numpy(rows[:, 1:, 0].copy())
-    given = torch.from_numpy(rows[:, 1:, 1].copy()).bool()
-    return Batch(ids, targets.masked_fill(given, IGNORED), None)
+def tiredness(passes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much of the dropout a document gets that is read so often: nothing up to 4 times, all from 12.
+
+    Four readings are worth as much as new text, later ones less and less (Muennighoff et al. 2023); it is
+    then that a model begins to learn by heart.
+    """
+    return np.clip((passes - 4) / 8, 0, 1)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuti.run import UserError, read_json
+from tuti.run.errors import damaged
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def read_tokens(folder: Path, split: str, tokenizer: str | None = None) -> Token
             f"the tokens in {folder} were made with another tokenizer than the model's",
             hint="tuti spark pack DOCUMENTS_RUN MODEL_FOLDER makes them with the model's own",
         )
-    try:
+    with damaged(f"the tokens in {target} are", "make them again: tuti spark pack"):
         index = json.loads((target / "index.json").read_text())
         rows = np.load(target / "documents.npy", allow_pickle=False)
         dtype, total = np.dtype(str(index["dtype"])), int(index["tokens"])
@@ -101,7 +102,3 @@ def read_tokens(folder: Path, split: str, tokenizer: str | None = None) -> Token
         if (np.diff(starts) <= 0).any() or starts[0] != 0:
             raise ValueError("documents out of order")
         return Tokens(ids, starts, rows[:, 1], rows[:, 2], tuple(index["groups"]), int(index["vocab"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"the tokens in {target} are damaged: {error}", hint="make them again: tuti spark pack"
-        ) from error

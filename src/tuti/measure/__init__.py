@@ -1,18 +1,14 @@
 """From predictions to numbers with intervals: bits per byte, its n-gram bar, copying, accuracy."""
 
-from tuti.measure.binomial import binomial_interval as binomial_interval
-from tuti.measure.bits import bits_difference as bits_difference
-from tuti.measure.bits import bits_per_byte as bits_per_byte
-from tuti.measure.bits import bits_per_byte_interval as bits_per_byte_interval
-from tuti.measure.bootstrap import Interval as Interval
-from tuti.measure.bootstrap import ratio_interval as ratio_interval
 from tuti.measure.copying import parrot_scores as parrot_scores
+from tuti.measure.intervals import Interval as Interval
+from tuti.measure.intervals import binomial_interval as binomial_interval
+from tuti.measure.intervals import bits_per_byte as bits_per_byte
+from tuti.measure.intervals import pass_at_k_interval as pass_at_k_interval
+from tuti.measure.intervals import ratio_interval as ratio_interval
 from tuti.measure.lines import LineRange as LineRange
 from tuti.measure.lines import couplets as couplets
 from tuti.measure.lines import line_range as line_range
 from tuti.measure.lines import share_inside as share_inside
 from tuti.measure.ngram import best_ngram as best_ngram
 from tuti.measure.ngram import ngram_bits_per_byte as ngram_bits_per_byte
-from tuti.measure.ngram import ngram_document_bits as ngram_document_bits
-from tuti.measure.programs import pass_at_k as pass_at_k
-from tuti.measure.programs import pass_at_k_interval as pass_at_k_interval

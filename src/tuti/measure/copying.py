@@ -1,29 +1,24 @@
 """The parrot score: how much of what a model writes stands word for word in its training text.
 
-A run of at least k characters is copied exactly when each of its windows of k characters stands in
-the training text, so the copied share needs only a set of windows of the *output*; the training
-text streams past it once, hashed (Karp & Rabin 1987), in memory bounded by the output and one
-block. Every run counted is checked character by character, so the figures never overstate; to miss
-one, two windows of the output would have to share a 64-bit hash. Characters are code points.
+The outputs become a suffix automaton (Blumer et al. 1985), and the training text streams past it once, a
+character at a time. The state that is reached tells the longest run that ends at that character and stands
+in an output, so that of every run the longest copy is known, and no hash can err. Memory is bounded by the
+outputs and one document. Characters are code points.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Codes = NDArray[np.uint32]
-Hashes = NDArray[np.uint64]
-Places = NDArray[np.int64]
+Numbers = NDArray[np.int64]
 
-BLOCK = 1 << 20
-# No code point is this large, so no run crosses from one document or output into the next.
-_TRAINING_END = 0x11_0000
-_OUTPUT_END = 0x11_0001
-_BASE = 0x9E37_79B9_7F4A_7C15
-_SLOT_BITS = 22
-_EXTENSIONS = 64
+# No code point is this large, so no run crosses from one output into the next.
+_END = 0x11_0000
 
 
 @dataclass(frozen=True)
@@ -44,190 +39,122 @@ def parrot_scores(
     Those stream past once.
     """
     assert at_least > 0
-    searches = [_Search(outputs, at_least) for outputs in groups]
-    if not any(search.letters for search in searches):
-        return [search.report() for search in searches]
-    reach = max(len(output) for outputs in groups for output in outputs)
-    for block in _blocks(training, max(BLOCK, 4 * reach), reach - 1):
-        hashed = _Hashed(block)
-        windows = hashed.windows(at_least)
-        for search in searches:
-            search.look(hashed, windows)
-    return [search.report() for search in searches]
+    codes = [[_codes(output, _END) for output in outputs] for outputs in groups]
+    texts = [np.concatenate([_codes(""), *outputs]) for outputs in codes]
+    automaton = _Automaton(np.concatenate([_codes(""), *texts]))
+    for document in training:
+        automaton.read(_codes(document))
+    ends = np.cumsum([len(text) for text in texts])[:-1]
+    return [
+        _report(text, runs, at_least)
+        for text, runs in zip(texts, np.split(automaton.copied(), ends), strict=False)
+    ]
 
 
-class _Search:
-    """What was found so far of one group of outputs."""
-
-    def __init__(self, outputs: Sequence[str], at_least: int) -> None:
-        self.text = _codes(outputs, _OUTPUT_END)
-        self.letters = int((self.text != _OUTPUT_END).sum())
-        self.windows = _Windows(self.text, at_least)
-        self.copied = np.zeros(len(self.windows.starts), np.bool_)
-        self.longest = _Longest(self.text)
-
-    def look(self, hashed: "_Hashed", hashes: Hashes) -> None:
-        """Marks the windows that stand in a block of training text."""
-        windows, length = self.windows, self.windows.length
-        place, row = windows.look_up(hashes)
-        news = ~self.copied[row]
-        same = _equal(hashed.text, place[news], self.text, windows.starts[row[news]], length)
-        self.copied[row[news][same]] = True
-        self.longest.grow(hashed, place, length)
-
-    def report(self) -> CopyReport:
-        """The figures."""
-        if not self.letters:
-            return CopyReport(0.0, 0, "")
-        start, length = self.longest.start, self.longest.length
-        run = "".join(map(chr, self.text[start : start + length].tolist()))
-        return CopyReport(self.windows.cover(self.copied) / self.letters, length, run)
+def _codes(text: str, *marks: int) -> Codes:
+    """The code points of a text (lone surrogates kept), and the marks behind it."""
+    found = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4"))
+    return np.append(found, np.asarray(marks, np.uint32))
 
 
-def _codes(texts: Sequence[str], end: int) -> Codes:
-    """The code points of texts, each text followed by the end mark (lone surrogates kept)."""
-    mark = end.to_bytes(4, "little")
-    joined = b"".join(text.encode("utf-32-le", "surrogatepass") + mark for text in texts)
-    return np.frombuffer(joined, np.dtype("<u4"))
+def _report(text: Codes, runs: Numbers, at_least: int) -> CopyReport:
+    """The figures of a text, from the longest copied run that ends at each of its characters."""
+    letters, longest = int((text != _END).sum()), int(runs.max(initial=0))
+    if not longest:
+        return CopyReport(0.0, 0, "")
+    places = np.flatnonzero(runs >= at_least) + 1
+    edges = np.zeros(len(text) + 1, np.int64)
+    np.add.at(edges, places - runs[places - 1], 1)
+    edges[places] -= 1
+    stop = int(runs.argmax()) + 1
+    example = "".join(map(chr, text[stop - longest : stop].tolist()))
+    return CopyReport(int((np.cumsum(edges) > 0).sum()) / letters, longest, example)
 
 
-def _blocks(documents: Iterable[str], size: int, overlap: int) -> Iterator[Codes]:
-    """Documents strung together to blocks of about size; of a longer one, overlapping pieces."""
-    waiting: list[str] = []
-    held = 0
-    for document in documents:
-        for at in range(0, max(1, len(document) - overlap), size):
-            piece = document[at : at + size + overlap]
-            waiting.append(piece)
-            held += len(piece) + 1
-            if held >= size:
-                yield _codes(waiting, _TRAINING_END)
-                waiting, held = [], 0
-    if waiting:
-        yield _codes(waiting, _TRAINING_END)
-
-
-class _Hashed:
-    """A text, ready to give the hashes of all its windows of one length: sum_j c[i+j] B^j mod 2^64.
-
-    Prefix sums of c[i] B^i, divided by B^i (B is odd, so it has an inverse).
-    """
+class _Automaton:
+    """A state for each set of places in a text where the same runs end; 0 is that of the empty run."""
 
     def __init__(self, text: Codes) -> None:
-        self.text = text
-        powers = _powers(_BASE, len(text))
-        self.sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(text * powers)))
-        self.inverse = _powers(pow(_BASE, -1, 1 << 64), len(text))
+        self.edges: list[dict[int, int]] = [{}]
+        self.link, self.size = [-1], [0]
+        """Of each state: the one of its runs' longest other suffix; the length of its longest run"""
+        at, ends = 0, list[int]()
+        for code in text.tolist():
+            at = self._extend(at, code)
+            ends.append(at)
+        self.ends = np.asarray(ends, np.int64)
+        # The same as arrays: the edges of a state, by their codes, are first[state] : first[state + 1].
+        edges = [edge for out in self.edges for edge in sorted(out.items())]
+        codes, targets = (np.asarray([edge[side] for edge in edges], np.int64) for side in (0, 1))
+        first = np.cumsum([0, *map(len, self.edges)])
+        self.longest = np.zeros(len(first) - 1, np.int64)
+        """Of each state: the longest of its runs that was read"""
+        self.arrays = (first, codes, targets, np.asarray(self.link), np.asarray(self.size))
 
-    def windows(self, length: int) -> Hashes:
-        count = max(0, len(self.text) - length + 1)
-        return (self.sums[length:] - self.sums[:count])[:count] * self.inverse[:count]
+    def _extend(self, at: int, code: int) -> int:
+        """The state of the whole text, which had the state `at`, with one more character."""
+        new = self._add(self.size[at] + 1, 0, {})
+        while at >= 0 and code not in self.edges[at]:
+            self.edges[at][code] = new
+            at = self.link[at]
+        if at < 0:
+            return new
+        known = self.edges[at][code]
+        if self.size[known] > self.size[at] + 1:  # its shorter runs end here, too: they get their own state
+            short = self._add(self.size[at] + 1, self.link[known], dict(self.edges[known]))
+            self.link[known] = short
+            while at >= 0 and self.edges[at].get(code) == known:
+                self.edges[at][code] = short
+                at = self.link[at]
+            known = short
+        self.link[new] = known
+        return new
 
-    def windows_at(self, places: Places, length: int) -> Hashes:
-        return (self.sums[places + length] - self.sums[places]) * self.inverse[places]
+    def _add(self, size: int, link: int, edges: dict[int, int]) -> int:
+        self.size.append(size)
+        self.link.append(link)
+        self.edges.append(edges)
+        return len(self.edges) - 1
 
+    def read(self, document: Codes) -> None:
+        """Notes what of the text stands in a document."""
+        _compiled()(document, *self.arrays, self.longest)
 
-def _powers(base: int, count: int) -> Hashes:
-    """base^0, base^1, … mod 2^64."""
-    factors = np.full(count, base, np.uint64)
-    factors[:1] = 1
-    return np.cumprod(factors)
-
-
-class _Windows:
-    """The distinct windows of the outputs of one length, findable by hash."""
-
-    def __init__(self, text: Codes, length: int) -> None:
-        hashes = _Hashed(text).windows(length)
-        ends = np.concatenate(([0], np.cumsum(text == _OUTPUT_END)))
-        self.inside = np.flatnonzero(ends[length:][: len(hashes)] == ends[: len(hashes)])
-        self.hashes, first, self.row = np.unique(hashes[self.inside], return_index=True, return_inverse=True)
-        self.starts = self.inside[first]
-        self.length = length
-        self.size = len(text)
-        # A table of one byte a slot turns away nearly all windows before the binary search.
-        self.slots = np.zeros(1 << _SLOT_BITS, np.bool_)
-        self.slots[_slot(self.hashes)] = True
-
-    def look_up(self, hashes: Hashes) -> tuple[Places, Places]:
-        """Places in hashes that hold a window's hash, and the rows of those windows."""
-        place = np.flatnonzero(self.slots[_slot(hashes)])
-        row = np.searchsorted(self.hashes, hashes[place])
-        known = row < len(self.hashes)
-        known[known] = self.hashes[row[known]] == hashes[place[known]]
-        return place[known], row[known]
-
-    def cover(self, copied: NDArray[np.bool_]) -> int:
-        """How many characters lie in windows of which the row is marked."""
-        starts = self.inside[copied[self.row]]
-        edges = np.zeros(self.size + 1, np.int64)
-        edges[starts] += 1
-        edges[starts + self.length] -= 1
-        return int((np.cumsum(edges) > 0).sum())
-
-
-def _slot(hashes: Hashes) -> Hashes:
-    return (hashes * np.uint64(_BASE)) >> np.uint64(64 - _SLOT_BITS)
-
-
-def _equal(a: Codes, at_a: Places, b: Codes, at_b: Places, length: int) -> NDArray[np.bool_]:
-    """Whether a[i : i + length] is b[j : j + length], for each pair of places."""
-    same = np.ones(len(at_a), np.bool_)
-    for offset in range(length):
-        same &= a[at_a + offset] == b[at_b + offset]
-    return same
+    def copied(self) -> Numbers:
+        """[characters of the text] the longest run that ends there and was read."""
+        order = np.argsort(self.size, kind="stable")[1:].tolist()
+        for state in reversed(order):  # with a run its suffixes were read
+            if self.longest[state]:
+                self.longest[self.link[state]] = self.size[self.link[state]]
+        for state in order:
+            self.longest[state] = max(self.longest[state], self.longest[self.link[state]])
+        return self.longest[self.ends]
 
 
-class _Longest:
-    """The longest run found so far: `length` characters of the output from `start`."""
+@cache
+def _compiled() -> Callable[..., None]:
+    from numba import njit  # pyright: ignore[reportUnknownVariableType]: it takes a moment, and few need it
 
-    def __init__(self, text: Codes) -> None:
-        self.text = text
-        self.length = 0
-        self.start = 0
-        self._next: _Windows | None = _Windows(text, 1)
+    compiled: Callable[..., None] = njit(nogil=True, cache=True)(_read)
+    return compiled
 
-    def grow(self, hashed: _Hashed, copied: Places, at_least: int) -> None:
-        """Look in one block for runs longer than the longest yet, until there is none.
 
-        copied: where the block holds windows of at_least characters; longer runs begin there only.
-        """
-        while self._next is not None:
-            length = self.length + 1
-            if length > at_least:
-                places = copied[copied + length <= len(hashed.text)]
-                found, row = self._next.look_up(hashed.windows_at(places, length))
-                found = places[found]
-            else:
-                found, row = self._next.look_up(hashed.windows(length))
-            if not self._extend(hashed.text, found, self._next.starts[row]):
-                return
-            following = _Windows(self.text, self.length + 1)
-            self._next = following if len(following.starts) else None
-
-    def _extend(self, block: Codes, places: Places, starts: Places) -> bool:
-        """Follow some of the matches to their ends; True if one is longer than the longest yet."""
-        before = self.length
-        tried = 0
-        for place, start in zip(places.tolist(), starts.tolist(), strict=True):
-            run = _common(block, place, self.text, start)
-            if run > self.length:
-                self.length, self.start = run, start
-            tried += 1
-            if tried >= _EXTENSIONS and self.length > before:
+def _read(
+    document: Any, first: Any, codes: Any, targets: Any, link: Any, size: Any, longest: Any
+) -> None:
+    """Walks through a document: the longest run that ends at each character is of `state`, `length` long."""
+    state, length = 0, 0
+    for code in document:
+        while True:
+            edge, end = first[state], first[state + 1]
+            while end - edge > 1:  # the last edge whose code is not larger
+                middle = (edge + end) // 2
+                edge, end = (middle, end) if codes[middle] <= code else (edge, middle)
+            if edge < end and codes[edge] == code:
+                state, length = targets[edge], length + 1
                 break
-        return self.length > before
-
-
-def _common(a: Codes, at_a: int, b: Codes, at_b: int) -> int:
-    """The length of the common run of a from at_a and b from at_b (their end marks differ)."""
-    width = 64
-    while True:
-        left, right = a[at_a : at_a + width], b[at_b : at_b + width]
-        both = min(len(left), len(right))
-        differ = np.flatnonzero(left[:both] != right[:both])
-        if len(differ):
-            return int(differ[0])
-        if both < width:
-            return both
-        width *= 4
+            if state == 0:
+                break
+            state = link[state]
+            length = size[state]
+        longest[state] = max(longest[state], length)

@@ -7,8 +7,7 @@ import numpy as np
 
 from tuti.run import UserError
 
-from .binomial import binomial_interval
-from .bootstrap import Interval
+from .intervals import Interval, binomial_interval
 
 
 @dataclass(frozen=True)
@@ -18,10 +17,6 @@ class LineRange:
     low: int
     high: int
     lines: int
-
-    def holds(self, line: str) -> bool:
-        """Whether the line, without the space around it, has such a length."""
-        return self.low <= len(line.strip()) <= self.high
 
 
 def text_lines(text: str) -> list[str]:
@@ -46,5 +41,5 @@ def couplets(text: str) -> list[tuple[str, str]]:
 
 def share_inside(pairs: Sequence[tuple[str, str]], limits: LineRange) -> Interval:
     """The share of couplets of which both lines lie in the range, with its exact interval."""
-    inside = sum(limits.holds(first) and limits.holds(second) for first, second in pairs)
+    inside = sum(all(limits.low <= len(line) <= limits.high for line in pair) for pair in pairs)
     return binomial_interval(inside, len(pairs))

@@ -26,6 +26,8 @@ from tuti.run import UserError
 
 Kind = Literal["witten-bell", "kneser-ney"]
 KINDS: tuple[Kind, ...] = ("witten-bell", "kneser-ney")
+ORDERS = range(3, 9)
+"""Those that are tried"""
 LONGEST = 8
 START = 0xFF
 
@@ -36,7 +38,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Baseline:
-    """The best n-gram model, and (kind, order, bits per byte) of every one that was tried.
+    """The best n-gram model of those that were tried.
 
     The best is chosen on the held-out text itself, which favours the n-gram: the bar is strict.
     """
@@ -44,23 +46,28 @@ class Baseline:
     kind: Kind
     order: int
     bits_per_byte: float
-    table: tuple[tuple[Kind, int, float], ...]
+    document_bits: Floats
+    """What each held-out document costs, for a bootstrap over documents"""
 
 
-def ngram_bits_per_byte(
-    train: Sequence[bytes], held_out: Sequence[bytes], orders: Iterable[int] = range(3, 9)
-) -> Baseline:
-    """Bits per byte of both smoothings at each order (1 to 8), best first named.
+def ngram_bits_per_byte(train: Sequence[bytes], held_out: Sequence[bytes]) -> Baseline:
+    """The bits per byte of the best smoothing at its best order.
 
     Raises UserError when either text is empty.
     """
-    queries = _queries(train, held_out)
-    table: list[tuple[Kind, int, float]] = [
-        (kind, order, float(-np.log2(p).mean()))
-        for kind, order, p in _probabilities(_pack(train), queries, KINDS, set(orders))
+    for name, documents in (("training", train), ("held-out", held_out)):
+        if not any(documents):
+            raise UserError(
+                f"the {name} text for the n-gram model is empty; it needs at least one byte",
+                hint="give it more text, or hold out a larger share of it",
+            )
+    owner = np.repeat(np.arange(len(held_out)), [len(document) for document in held_out])
+    tried: list[tuple[Kind, int, Floats]] = [
+        (kind, order, np.bincount(owner, -np.log2(p), len(held_out)).astype(np.float64))
+        for kind, order, p in _probabilities(_pack(train), _pack(held_out), ORDERS)
     ]
-    kind, order, bits = min(table, key=lambda row: row[2])
-    return Baseline(kind, order, bits, tuple(sorted(table)))
+    kind, order, bits = min(tried, key=lambda model: float(model[2].sum()))
+    return Baseline(kind, order, float(bits.sum()) / len(owner), bits)
 
 
 def best_ngram(
@@ -69,27 +76,6 @@ def best_ngram(
     """The training text, of several, whose best n-gram model has the fewest bits per byte; and that model."""
     tried = ((train, ngram_bits_per_byte(train, held_out)) for train in texts)
     return min(tried, key=lambda pair: pair[1].bits_per_byte)
-
-
-def ngram_document_bits(train: Sequence[bytes], held_out: Sequence[bytes], kind: Kind, order: int) -> Floats:
-    """Bits that one model spends on each held-out document, for a bootstrap over documents."""
-    queries = _queries(train, held_out)
-    [(_, _, p)] = _probabilities(_pack(train), queries, (kind,), {order})
-    owner = np.repeat(np.arange(len(held_out)), [len(document) for document in held_out])
-    bits = np.zeros(len(held_out))
-    np.add.at(bits, owner, -np.log2(p))
-    return bits
-
-
-def _queries(train: Sequence[bytes], held_out: Sequence[bytes]) -> Grams:
-    """The packed held-out grams, once both texts are known to hold something."""
-    for name, documents in (("training", train), ("held-out", held_out)):
-        if not any(documents):
-            raise UserError(
-                f"the {name} text for the n-gram model is empty; it needs at least one byte",
-                hint="give it more text, or hold out a larger share of it",
-            )
-    return _pack(held_out)
 
 
 def _pack(documents: Sequence[bytes]) -> Grams:
@@ -110,19 +96,11 @@ def _mask(order: int) -> np.uint64:
 
 def _tally(grams: Grams, order: int) -> tuple[Grams, Counts]:
     """The distinct grams of an order, ascending, and how often each occurs."""
-    ordered = grams & _mask(order)
-    ordered.sort()
-    first = _firsts(ordered)
-    return ordered[first], np.diff(first, append=len(ordered))
-
-
-def _firsts(ordered: Grams) -> Counts:
-    """Where each run of equal values begins."""
-    return np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    return np.unique(grams & _mask(order), return_counts=True)
 
 
 def _probabilities(
-    train: Grams, queries: Grams, kinds: Collection[Kind], orders: Collection[int]
+    train: Grams, queries: Grams, orders: Collection[int]
 ) -> Iterator[tuple[Kind, int, Floats]]:
     """P(w | h) of each packed query under each kind and order.
 
@@ -130,13 +108,13 @@ def _probabilities(
     its own order; only its top level does, and there Kneser-Ney counts as Witten-Bell does.
     """
     assert orders and all(1 <= order <= LONGEST for order in orders)
-    lower = {kind: np.full(len(queries), 1 / 256) for kind in kinds}
+    lower = {kind: np.full(len(queries), 1 / 256) for kind in KINDS}
     top = max(orders)
     grams, counts = _tally(train, 1)
     for order in range(1, top + 1):
         after = _tally(train, order + 1) if order < top else None
         asked = queries & _mask(order)
-        for kind in kinds:
+        for kind in KINDS:
             level = _interpolate(grams, *_split(kind, counts), asked, lower[kind])
             if order in orders:
                 yield kind, order, level
@@ -175,7 +153,7 @@ def discounts(counts: Counts) -> Floats:
 def _interpolate(grams: Grams, kept: Floats, freed: Floats, queries: Grams, lower: Floats) -> Floats:
     """One order of the recursion in the module's first lines, for every query at once."""
     contexts = grams >> np.uint64(8)
-    first = _firsts(contexts)
+    first = np.flatnonzero(np.concatenate(([True], contexts[1:] != contexts[:-1])))  # of each context's grams
     whole = np.add.reduceat(kept + freed, first)
     passed_on = np.add.reduceat(freed, first) / whole
     here, known = _find(contexts[first], queries >> np.uint64(8))

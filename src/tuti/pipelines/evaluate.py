@@ -5,7 +5,7 @@ Pretraining is judged by held-out bits per byte, sft by the held-out dialogue lo
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +17,7 @@ from tuti.data import read_tokens
 from tuti.infer import laid_out
 from tuti.nn import Decoder, load_decoder
 from tuti.pipelines import scores
-from tuti.pipelines.scores import Row, Section, Texts
+from tuti.pipelines.scores import Row, Texts, section
 from tuti.run import Run, RunOptions, UserError, execute, find_artifact, red
 from tuti.run.directory import read_config
 from tuti.run.machine import choose_device
@@ -163,26 +163,26 @@ def measure(config: Evaluate, device: str, seed: int, show: Callable[[str], None
     texts = Texts(documents, tokens, tokens.leading(config.held_out, config.held_out_tokens))
     names = {"base": config.base, "pretrained": config.pretrained, "tuned": config.tuned}
     models = {name: find_artifact(path, "LanguageModel") for name, path in names.items() if path}
-    nats: dict[str, scores.Nats] = {}
+    bits: dict[str, scores.Costs] = {}
     for name, folder in models.items():
         show(f"evaluate: {name}, {texts.count} held-out documents")
-        nats[name] = texts.nats(_open(folder, device), config.context)
-    sections = [scores.text_section(texts, nats)]
+        bits[name] = texts.bits(_open(folder, device), config.context)
+    sections = [scores.text_section(texts, bits)]
     if config.ngram_bytes:
         show("evaluate: the byte n-gram on the same bytes")
-        sections.append(scores.ngram_section(texts, nats["pretrained"], config.ngram_bytes))
+        sections.append(scores.ngram_section(texts, bits["pretrained"], config.ngram_bytes))
     # Against the base model; from scratch against a model that knows only its vocabulary.
-    before = nats.get("base", texts.untrained())
-    row, change = scores.change("held-out bits per byte", before, nats["pretrained"], texts.bytes, True)
+    before = bits.get("base", texts.untrained())
+    row, change = scores.change("held-out bits per byte", before, bits["pretrained"], texts.bytes)
     verdicts, warnings = {"pretrain": row | {"promoted": change.value < 0}}, list[str]()
     if config.tuned is not None:
-        answers, verdicts["sft"], warnings = _answers(config, texts, nats, device, seed)
+        answers, verdicts["sft"], warnings = _answers(config, texts, bits, device, seed)
         sections += answers
     chosen = "tuned" if verdicts.get("sft", {}).get("promoted") else "pretrained"
     if config.samples:
         show(f"evaluate: {config.samples} samples of the {chosen} model")
         sections += _samples(config, models[chosen], texts, device, chosen == "tuned")
-    kept = [asdict(section) for section in sections if section.rows]
+    kept = [table for table in sections if table["rows"]]
     return {"sections": kept, "verdicts": verdicts, "warnings": warnings, "model": chosen}
 
 
@@ -191,8 +191,8 @@ def _open(folder: Path, device: str) -> Decoder:
 
 
 def _answers(
-    config: Evaluate, texts: Texts, nats: dict[str, scores.Nats], device: str, seed: int
-) -> tuple[list[Section], Row, list[str]]:
+    config: Evaluate, texts: Texts, bits: dict[str, scores.Costs], device: str, seed: int
+) -> tuple[list[Row], Row, list[str]]:
     """sft: the dialogue loss and the choices before and after, and what it did to the text."""
     assert config.tuned is not None
     folders = [find_artifact(p, "LanguageModel") for p in (config.pretrained, config.tuned)]
@@ -200,10 +200,8 @@ def _answers(
     context = min(config.context, models[1].config.context)
     held = gather(texts.folder, "valid", template, context, config.dialogues, seed)
     dialogues = held.dialogues[: config.dialogues]
-    row, difference = scores.change(
-        "text: bits per byte", nats["pretrained"], nats["tuned"], texts.bytes, True
-    )
-    text = Section("What sft did to the text", [row])
+    row, difference = scores.change("text: bits per byte", bits["pretrained"], bits["tuned"], texts.bytes)
+    text = section("What sft did to the text", [row])
     warnings: list[str] = []
     if difference.value > WORSE:
         warnings.append(f"sft made text worse by {difference.value:.3f} bits per byte (limit {WORSE})")
@@ -212,18 +210,18 @@ def _answers(
         return [text], {"measure": "held-out dialogue loss", "promoted": False}, warnings
     before, after = (dialogue_nats(model, dialogues) for model in models)
     said = np.asarray([dialogue.predictions for dialogue in dialogues])
-    row, difference = scores.change("held-out dialogue loss (nats a token)", before, after, said, False)
+    row, difference = scores.change("held-out dialogue loss (nats a token)", before, after, said)
     asked = [exercise for exercise in held.exercises if exercise.options]
     (old, kept), (new, _) = (scores.choose(model, template, asked, context) for model in models)
-    sections = [Section("Answers", [row]), scores.choice_section(old, new, kept), text]
+    sections = [section("Answers", [row]), scores.choice_section(old, new, kept), text]
     return sections, row | {"promoted": difference.value < 0}, warnings
 
 
-def _samples(config: Evaluate, folder: Path, texts: Texts, device: str, chat: bool) -> list[Section]:
+def _samples(config: Evaluate, folder: Path, texts: Texts, device: str, chat: bool) -> list[Row]:
     """The parrot score, the lengths of couplets, and some of what was written."""
     model, template = laid_out(_open(folder, device)), ChatTemplate.load(folder)
     written = scores.write_samples(model, template.tokenizer, texts, config.samples, config.length)
-    shown: list[Row] = [{"prompt": s.prompt, "text": s.text} for s in written[:6]]
+    shown: list[Row] = [{"prompt": row["prompt"], "text": row["text"]} for row in written[:6]]
     if chat:
         held = gather(texts.folder, "valid", template, model.config.context, 12, 0)
         for exercise in held.exercises[:6]:
@@ -231,7 +229,7 @@ def _samples(config: Evaluate, folder: Path, texts: Texts, device: str, chat: bo
             shown.append({"prompt": exercise.messages[0]["content"], "text": said})
     return [
         scores.copying_section(written, texts.folder), scores.couplet_section(written, texts.folder),
-        Section("Samples", shown),
+        section("Samples", shown),
     ]
 
 
@@ -244,8 +242,8 @@ def conclusions(found: Row) -> list[str]:
         text = f"{name}: {verdict['measure']}{measured}"
         worse = "made its own measure worse: not promoted"
         lines.append(f"{text}: promoted" if verdict["promoted"] else red(f"{text}: {worse}"))
-    for section in found["sections"]:
-        for row in section["rows"]:
+    for table in found["sections"]:
+        for row in table["rows"]:
             if row.get("model is better") is False:
                 worse = f"{row['script']}: the model is worse than the byte n-gram by"
                 lines.append(red(f"{worse} {row['model minus n-gram']} bits per byte"))
@@ -255,12 +253,12 @@ def conclusions(found: Row) -> list[str]:
 def as_text(found: Row) -> str:
     """The evaluation as tables for a terminal."""
     parts: list[str] = []
-    for section in found["sections"]:
-        parts += [section["title"], "─" * len(section["title"])]
-        if section["title"] == "Samples":
-            parts += [f"{row['prompt']}⟫ {row['text']}\n" for row in section["rows"]]
+    for table in found["sections"]:
+        parts += [table["title"], "─" * len(table["title"])]
+        if table["title"] == "Samples":
+            parts += [f"{row['prompt']}⟫ {row['text']}\n" for row in table["rows"]]
         else:
-            parts += _columns(section["rows"])
+            parts += _columns(table["rows"])
         parts.append("")
     return "\n".join(parts + conclusions(found))
 

@@ -10,13 +10,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from contextlib import closing
 from typing import Any
 
 from tuti import measure
 from tuti.infer import Engine, Finish, LoadedModel, Request, Sampling, load_model
 from tuti.pipelines.evaluate import EvaluateRun
-from tuti.pipelines.scores import Row, Section, ends
+from tuti.pipelines.scores import Row, figure, section
 from tuti.run import Run, UserError
 from tuti.run.assets import fetch
 from tuti.run.machine import choose_device
@@ -109,17 +109,14 @@ def humaneval(config: EvaluateRun, run: Run) -> None:
     loaded = load_model(config.run, device=choose_device(run.options.device))
     engine = Engine(loaded.model, loaded.tokenizer, waiting=BLOCK)
     rows: list[Row] = []
-    try:
-        with ThreadPoolExecutor(2) as pool:
-            for at in range(0, len(asked), BLOCK):
-                block = asked[at : at + BLOCK]
-                written = complete(engine, loaded, block, config, (run.options.seed << 32) + at)
-                verdicts = pool.map(judge, block, written)
-                for problem, text, said in zip(block, written, verdicts, strict=True):
-                    rows.append({"task_id": problem["task_id"], "completion": text, "verdict": said})
-                run.show(f"humaneval: {len(rows)} of {len(asked)} programs", passing=True)
-    finally:
-        engine.close()
+    with closing(engine), ThreadPoolExecutor(2) as pool:
+        for at in range(0, len(asked), BLOCK):
+            block = asked[at : at + BLOCK]
+            written = complete(engine, loaded, block, config, (run.options.seed << 32) + at)
+            verdicts = pool.map(judge, block, written)
+            for problem, text, said in zip(block, written, verdicts, strict=True):
+                rows.append({"task_id": problem["task_id"], "completion": text, "verdict": said})
+            run.show(f"humaneval: {len(rows)} of {len(asked)} programs", passing=True)
     with run.save("evaluation", "Evaluation") as folder:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / "completions.jsonl").write_text(lines, encoding="utf-8")
@@ -149,10 +146,9 @@ def tables(rows: Sequence[Row], tries: int) -> list[dict[str, Any]]:
     right.update(row["task_id"] for row in rows if row["verdict"] == "passed")
     counts, scored = list(right.values()), list[Row]()
     for k in (k for k in (1, 10, 100) if k <= tries):
-        found = measure.pass_at_k_interval(counts, tries, k)
-        row: Row = {"measure": f"pass@{k}", "value": round(found.value, 3)} | ends(found)
+        row: Row = {"measure": f"pass@{k}"} | figure("value", measure.pass_at_k_interval(counts, tries, k))
         scored.append(row | {"problems": len(counts), "programs of each": tries})
     kinds = Counter(": ".join(row["verdict"].split(": ")[:2]) for row in rows)
     fates: list[Row] = [{"verdict": name, "programs": n} for name, n in kinds.most_common(12)]
     title = "HumanEval (the raw prompt continued, no chat template)"
-    return [asdict(Section(title, scored)), asdict(Section("What became of the programs", fates))]
+    return [section(title, scored), section("What became of the programs", fates)]

@@ -17,7 +17,7 @@ from tuti.nn import Decoder, DecoderConfig, LoRA, add_lora, load_decoder, nll
 from tuti.run import UserError
 from tuti.systems.finetune.methods import Lora, optimiser_of
 from tuti.systems.transformer.pretrain import Scratch, decoder_config
-from tuti.train import Muon, Optimiser, as_dtype
+from tuti.train import DTYPES, Muon, Optimiser
 
 CONTEXT = 256
 LADDER = ((128, 4), (192, 4), (192, 6), (256, 6), (320, 8), (448, 10), (640, 12))
@@ -108,13 +108,12 @@ def race(candidates: Sequence[Candidate], rows: int, device: str) -> list[float]
 
 def _updates(candidate: Candidate, rows: int, device: str) -> Iterator[float]:
     """Real updates, one after the other; the wall seconds of each."""
-    vocab = candidate.config.vocab
     model = Decoder(candidate.config, torch.Generator().manual_seed(0))
     if candidate.adapters:
         add_lora(model, LoRA(Lora().rank, Lora().alpha))
-    model = model.to(device, as_dtype(candidate.precision))
+    model = model.to(device, DTYPES[candidate.precision])
     optimiser = Optimiser(model, optimiser_of(Lora()) if candidate.adapters else Muon())
-    ids = torch.randint(0, vocab, (rows, CONTEXT + 1), device=device)
+    ids = torch.randint(0, candidate.config.vocab, (rows, CONTEXT + 1), device=device)
     documents = (torch.arange(CONTEXT, device=device) > CONTEXT // 3).long().expand(rows, -1)
     while True:
         began = time.monotonic()
@@ -136,49 +135,33 @@ def expected_bits(parameters: float, tokens: float, corpus_tokens: float) -> flo
     return 1.29 + 20.0 / parameters**0.35 + 100.0 / useful**0.36
 
 
-@dataclass(frozen=True)
-class Rung:
-    """A size that was timed on this machine, with what it would reach."""
-
-    config: DecoderConfig
-    update: float
-    """Seconds of an update"""
-    steps: int
-    """Updates that fit"""
-    bits: float
-    """Bits per byte to expect"""
-
-
 def make_plan(
     corpus_bytes: int, minutes: float, device: str, experts: int = 0
 ) -> tuple[Plan, Forecast]:
     """The plan with the lowest loss to expect among the rungs of the ladder that fit the minutes."""
     vocab = vocabulary(corpus_bytes)
     corpus_tokens = max(1.0, corpus_bytes * 0.95 / bytes_per_token(vocab))
-    smallest = shape(*LADDER[0], vocab, experts)
-    precision, update = choose_precision(smallest, ROWS, device)
-    budget(corpus_bytes, minutes, update)  # refuses minutes in which even the smallest cannot be taught
+    precision, update = choose_precision(shape(*LADDER[0], vocab, experts), ROWS, device)
 
-    def rung(config: DecoderConfig, update: float) -> Rung:
-        elsewhere = spent_elsewhere(corpus_bytes, minutes * 60, update)
-        steps = int(left_to_train(minutes, elsewhere) / update)
-        tokens = max(LEAST, steps) * ROWS * CONTEXT
-        return Rung(config, update, steps, expected_bits(config.active_parameters, tokens, corpus_tokens))
+    def rung(width: int, layers: int, update: float, *, refuse: bool = True) -> tuple[Plan, Forecast]:
+        seconds, left = budget(corpus_bytes, minutes, update, refuse=refuse)
+        sizes, steps = shape(width, layers, vocab, experts), int(left / update)
+        bits = expected_bits(sizes.active_parameters, max(LEAST, steps) * ROWS * CONTEXT, corpus_tokens)
+        seconds, speed = seconds | {"pretrain": left}, ROWS * CONTEXT / update
+        plan = Plan(vocab, width, layers, ROWS, steps, max(10, int(seconds["sft"] / update)))
+        return plan, Forecast(speed, sizes.parameters, bits, precision, seconds)
 
-    best = rung(smallest, update)
+    plan, forecast = rung(*LADDER[0], update)
     for size in LADDER[1:]:
-        pair = (best.config, shape(*size, vocab, experts))
-        times = race([Candidate(config, precision) for config in pair], ROWS, device)
-        best, larger = map(rung, pair, times)
-        if larger.steps < LEAST or larger.bits >= best.bits:
+        rungs = ((plan.width, plan.layers), size)
+        both = [Candidate(shape(*each, vocab, experts), precision) for each in rungs]
+        smaller, larger = race(both, ROWS, device)
+        plan, forecast = rung(*rungs[0], smaller)
+        tried, promised = rung(*size, larger, refuse=False)
+        if tried.steps < LEAST or promised.bits_per_byte >= forecast.bits_per_byte:
             break
-        best = larger
-    seconds, left = budget(corpus_bytes, minutes, best.update)
-    speed, parameters = ROWS * CONTEXT / best.update, best.config.parameters
-    forecast = Forecast(speed, parameters, best.bits, precision, seconds | {"pretrain": left})
-    sft_steps = max(10, int(seconds["sft"] / best.update))
-    steps = max(LEAST, best.steps)
-    return Plan(vocab, best.config.width, best.config.layers, ROWS, steps, sft_steps), forecast
+        plan, forecast = tried, promised
+    return replace(plan, steps=max(LEAST, plan.steps)), forecast
 
 
 def make_base_plan(folder: Path, corpus_bytes: int, minutes: float, device: str) -> tuple[Plan, Forecast]:
@@ -200,39 +183,30 @@ BASE_MEASURING = 80.0
 
 
 def budget(
-    corpus_bytes: int, minutes: float, update: float, measuring: float = MEASURING
+    corpus_bytes: int, minutes: float, update: float, measuring: float = MEASURING, *, refuse: bool = True
 ) -> tuple[dict[str, float], float]:
-    """Seconds of the other stages, and what is left for training; too little is refused."""
-    seconds = spent_elsewhere(corpus_bytes, minutes * 60, update, measuring)
-    left = left_to_train(minutes, seconds)
-    if left < 5:
-        raise UserError(
-            f"{minutes:g} minutes leave nothing to train in: all else that {corpus_bytes / 1e6:.0f} MB "
-            f"need takes some {sum(seconds.values()):.0f} s",
-            hint=f"--minutes {math.ceil(sum(seconds.values()) / 60 + 2)}",
-        )
-    return seconds, left
+    """Seconds of the other stages, and what is left for training; too little is refused.
 
-
-def left_to_train(minutes: float, elsewhere: dict[str, float]) -> float:
-    """Seconds of the planned share of the minutes that nothing else takes."""
-    return AIM * minutes * 60 - sum(elsewhere.values())
-
-
-def spent_elsewhere(
-    corpus_bytes: int, budget: float, update: float, measuring: float = MEASURING
-) -> dict[str, float]:
-    """Seconds that all but training takes; `update`: those of one update, which measuring goes by."""
+    `update`: the seconds of one update, which measuring goes by.
+    """
     megabytes = corpus_bytes / 1e6
-    return {
+    seconds = {
         "start": 20.0,
         "prepare": 1.0 + 0.35 * megabytes,
         "tokenizer": 1.0 + 0.2 * min(megabytes, 40),
         "pack": 0.5 + 0.2 * megabytes,
-        "sft": 0.05 * budget,
+        "sft": 0.05 * minutes * 60,
         "measuring": measuring * update,
         "n-gram": 1.0 + 3.5 * min(megabytes, 8),
     }
+    left = AIM * minutes * 60 - sum(seconds.values())
+    if left < 5 and refuse:
+        raise UserError(
+            f"{minutes:g} minutes leave nothing to train in: all else that {megabytes:.0f} MB "
+            f"need takes some {sum(seconds.values()):.0f} s",
+            hint=f"--minutes {math.ceil(sum(seconds.values()) / 60 + 2)}",
+        )
+    return seconds, left
 
 
 def choose_precision(

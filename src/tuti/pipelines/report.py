@@ -6,6 +6,7 @@
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -14,9 +15,10 @@ from jinja2 import Environment, Template
 from markupsafe import Markup
 
 from tuti import ui
-from tuti.pipelines.stages import Json, Stage, as_object, read_json, read_stages
-from tuti.run import Run, atomic_write
+from tuti.run import Run, UserError, atomic_write, files, read_events
+from tuti.run.directory import read_config
 
+Json = dict[str, Any]
 SHORT = 12
 """Characters of a hash that are shown where the whole is a click away in lineage.json."""
 PEAK = "peak memory, MB"
@@ -24,6 +26,27 @@ SECTIONS = ("plan", "curves", "samples", "evaluation", "data", "tokenizer", "cos
 HEADINGS = {"data": "Data card", "config": "Configuration"}
 """Of sections whose heading is not their name"""
 _ABILITIES = tomllib.loads(Path(__file__).with_name("abilities.toml").read_text("utf-8"))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run as found on disk: its name, config, events and lineage (empty while unfinished)."""
+
+    name: str
+    folder: Path
+    about: Json
+    events: list[Json]
+    lineage: Json
+
+    def of(self, event: str) -> list[Json]:
+        """Its events of one kind, oldest first."""
+        return [found for found in self.events if found["event"] == event]
+
+
+def _stage(folder: Path, name: str) -> Stage:
+    lineage = as_object(read_json(folder / "lineage.json"))
+    events = [event for event in read_events(folder) if isinstance(event.get("time"), (int, float))]
+    return Stage(name, folder, read_config(folder), events, lineage)
 
 
 def write_report(run: Run) -> Path:
@@ -34,8 +57,10 @@ def write_report(run: Run) -> Path:
 
 
 def report_page(folder: Path) -> str:
-    """The page of the run in this folder."""
-    whole, stages = read_stages(folder)
+    """The page of the run in this folder; damaged files are passed over."""
+    whole = _stage(folder, folder.resolve().name)
+    stages = [_stage(path.parent, path.parent.name) for path in folder.glob("stages/*/config.json")]
+    stages.sort(key=lambda s: (float(s.events[0]["time"]) if s.events else 0.0, s.name))  # as they began
     everything = [whole, *stages]
     room, stage = whole.about["room"], whole.about["stage"]
     title = f"{room if room == stage else f'{room} {stage}'}: {folder.resolve().name}"
@@ -68,6 +93,19 @@ def abilities(parameters: int) -> tuple[str, str]:
     """What a model of this size can do, and what it cannot."""
     told = _ABILITIES["small" if parameters < 60_000_000 else "large"]
     return told["can"], told["cannot"]
+
+
+def read_json(path: Path) -> Json | None:
+    """The object that a JSON file holds; None where it is absent or damaged."""
+    try:
+        return files.read_json(path)
+    except UserError:
+        return None
+
+
+def as_object(value: Any) -> Json:
+    """The value where it is a JSON object, else an empty one."""
+    return cast(Json, value) if isinstance(value, dict) else {}
 
 
 def objects(values: Any) -> list[Json]:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +20,18 @@ from tuti.systems.finetune.held_out import dialogue_nats
 from tuti.text import ChatTemplate, Tokenizer
 
 Row = dict[str, Any]
-Nats = NDArray[np.float64]
+Costs = NDArray[np.float64]
+"""Of each document or dialogue"""
 
 
-@dataclass(frozen=True)
-class Section:
+def section(title: str, rows: list[Row]) -> Row:
     """A titled table."""
-
-    title: str
-    rows: list[Row]
+    return {"title": title, "rows": rows}
 
 
-def ends(interval: measure.Interval) -> Row:
-    """The ends of a 95 % interval as two columns."""
-    return {"low": round(interval.low, 3), "high": round(interval.high, 3)}
+def figure(name: str, found: measure.Interval) -> Row:
+    """A figure and the ends of its 95 % interval as three columns."""
+    return {name: round(found.value, 3), "low": round(found.low, 3), "high": round(found.high, 3)}
 
 
 class Texts:
@@ -54,28 +51,29 @@ class Texts:
         own = {script: self.names == script for script in scripts}
         return ({"all": np.ones(self.count, bool)} if len(own) > 1 else {}) | own
 
-    def nats(self, model: Decoder, context: int) -> Nats:
-        """What each document costs a model."""
-        return document_nats(model, self.tokens, min(context, model.config.context), self.count)
+    def bits(self, model: Decoder, context: int) -> Costs:
+        """Bits that each document costs a model."""
+        context = min(context, model.config.context)
+        return document_nats(model, self.tokens, context, self.count) / math.log(2)
 
-    def untrained(self) -> Nats:
-        """What each document costs a model that knows only its vocabulary: ln V a token."""
+    def untrained(self) -> Costs:
+        """Bits that each document costs a model that knows only its vocabulary."""
         lengths = np.diff(self.tokens.starts)[: self.count] - 1
-        return lengths * math.log(self.tokens.vocab)
+        return lengths * math.log2(self.tokens.vocab)
 
 
-def text_section(texts: Texts, models: Mapping[str, Nats]) -> Section:
+def text_section(texts: Texts, models: Mapping[str, Costs]) -> Row:
     """Held-out bits per byte of each model by script."""
     rows: list[Row] = []
     for script, own in texts.groups().items():
-        for name, nats in models.items():
-            found = measure.bits_per_byte_interval(nats[own], texts.bytes[own])
+        for name, bits in models.items():
+            found = measure.ratio_interval(bits[own], texts.bytes[own])
             row: Row = {"script": script, "model": name, "documents": int(own.sum())}
-            rows.append(row | {"bits per byte": round(found.value, 3)} | ends(found))
-    return Section("Held-out text", rows)
+            rows.append(row | figure("bits per byte", found))
+    return section("Held-out text", rows)
 
 
-def ngram_section(texts: Texts, nats: Nats, limit: int) -> Section:
+def ngram_section(texts: Texts, ours: Costs, limit: int) -> Row:
     """The best byte n-gram of each script, trained on the script's text or on all (up to `limit`
     bytes), whichever is better, beside the model.
     """
@@ -88,16 +86,16 @@ def ngram_section(texts: Texts, nats: Nats, limit: int) -> Section:
         held = [text.encode() for text, mine in zip(texts.texts, own, strict=True) if mine]
         tried = [everything, *([train[script]] if script in train and len(train) > 1 else [])]
         seen, best = measure.best_ngram(tried, held)
-        bits[own] = measure.ngram_document_bits(seen, held, best.kind, best.order)
+        bits[own] = best.document_bits
         names[script] = f"{best.kind}, order {best.order}, {sum(map(len, seen)) / 1e6:.1f} MB"
     rows: list[Row] = []
     for script, own in texts.groups().items():
-        difference = measure.bits_difference(nats[own], bits[own], texts.bytes[own])
+        difference = measure.ratio_interval(ours[own] - bits[own], texts.bytes[own])
         row: Row = {"script": script, "n-gram": names.get(script, "the best of each script")}
         row |= {"its bits per byte": round(float(bits[own].sum() / texts.bytes[own].sum()), 3)}
-        row |= {"model minus n-gram": round(difference.value, 3)} | ends(difference)
+        row |= figure("model minus n-gram", difference)
         rows.append(row | {"model is better": difference.value < 0})
-    return Section("Against the byte n-gram", rows)
+    return section("Against the byte n-gram", rows)
 
 
 def _train_bytes(folder: Path, limit: int) -> dict[str, list[bytes]]:
@@ -113,16 +111,12 @@ def _train_bytes(folder: Path, limit: int) -> dict[str, list[bytes]]:
     return found
 
 
-def change(
-    name: str, before: Nats, after: Nats, sizes: NDArray[Any], bits: bool
-) -> tuple[Row, measure.Interval]:
-    """Before, after and their paired difference, per byte in bits or per token in nats."""
-    unit = math.log(2) if bits else 1.0
-    difference = measure.ratio_interval((after - before) / unit, sizes)
-    total = float(sizes.sum()) * unit
+def change(name: str, before: Costs, after: Costs, sizes: NDArray[Any]) -> tuple[Row, measure.Interval]:
+    """Before, after and their paired difference, for each unit of size."""
+    difference, total = measure.ratio_interval(after - before, sizes), float(sizes.sum())
     row: Row = {"measure": name, "before": round(float(before.sum()) / total, 3)}
-    row |= {"after": round(float(after.sum()) / total, 3), "difference": round(difference.value, 3)}
-    return row | ends(difference) | {"items": difference.n}, difference
+    row |= {"after": round(float(after.sum()) / total, 3)} | figure("difference", difference)
+    return row | {"items": difference.n}, difference
 
 
 def choose(
@@ -152,7 +146,7 @@ def choose(
     return right, kept
 
 
-def choice_section(before: list[bool], after: list[bool], exercises: Sequence[Exercise]) -> Section:
+def choice_section(before: list[bool], after: list[bool], exercises: Sequence[Exercise]) -> Row:
     """Accuracy against chance by kind, with exact intervals."""
     rows: list[Row] = []
     kinds = list(dict.fromkeys(exercise.kind for exercise in exercises))
@@ -162,22 +156,12 @@ def choice_section(before: list[bool], after: list[bool], exercises: Sequence[Ex
         found = measure.binomial_interval(sum(after[i] for i in places), len(places))
         row: Row = {"kind": kind, "items": len(places), "chance": round(chance, 3)}
         row |= {"before": round(sum(before[i] for i in places) / len(places), 3)}
-        row |= {"after": round(found.value, 3)} | ends(found)
-        rows.append(row | {"above chance": found.low > chance})
-    return Section("Multiple choice", rows)
+        rows.append(row | figure("after", found) | {"above chance": found.low > chance})
+    return section("Multiple choice", rows)
 
 
-@dataclass(frozen=True)
-class Sample:
-    """What a model wrote after the opening of a held-out document."""
-
-    script: str
-    prompt: str
-    text: str
-
-
-def write_samples(model: Model, tokenizer: Tokenizer, texts: Texts, count: int, length: int) -> list[Sample]:
-    """Continuations of the first two lines of held-out documents, scripts in turn."""
+def write_samples(model: Model, tokenizer: Tokenizer, texts: Texts, count: int, length: int) -> list[Row]:
+    """Continuations of the first two lines of held-out documents, scripts in turn: script, prompt, text."""
     groups = [np.flatnonzero(own) for name, own in texts.groups().items() if name != "all"]
     chosen: list[tuple[int, str]] = []
     for n in range(count):
@@ -194,29 +178,27 @@ def write_samples(model: Model, tokenizer: Tokenizer, texts: Texts, count: int, 
     ]
     with closing(Engine(model, tokenizer, waiting=count)) as engine:
         told = engine.complete_all(asked)
+    said = ["".join(event.text for event in events) for events in told]
     return [
-        Sample(str(texts.names[number]), prompt, "".join(event.text for event in events))
-        for (number, prompt), events in zip(chosen, told, strict=True)
+        {"script": str(texts.names[number]), "prompt": prompt, "text": text}
+        for (number, prompt), text in zip(chosen, said, strict=True)
     ]
 
 
-def copying_section(samples: Sequence[Sample], folder: Path) -> Section:
+def copying_section(samples: Sequence[Row], folder: Path) -> Row:
     """The parrot score of samples by script: the share copied from training text, the longest copied run."""
-    by_script: dict[str, list[str]] = {}
-    for sample in samples:
-        by_script.setdefault(sample.script, []).append(sample.text)
+    scripts = list(dict.fromkeys(str(sample["script"]) for sample in samples))
+    groups = [[str(s["text"]) for s in samples if s["script"] == script] for script in scripts]
     training = (row["text"] for row in read_documents(folder, "train"))
     rows: list[Row] = []
-    for (script, outputs), found in zip(
-        by_script.items(), measure.parrot_scores(list(by_script.values()), training), strict=True
-    ):
+    for script, outputs, found in zip(scripts, groups, measure.parrot_scores(groups, training), strict=True):
         row: Row = {"script": script, "outputs": len(outputs), "characters": sum(map(len, outputs))}
         row |= {"share copied": round(found.share, 3), "longest run": found.longest}
         rows.append(row | {"example": found.example})
-    return Section("Parrot score (copied runs of 20 characters or more)", rows)
+    return section("Parrot score (copied runs of 20 characters or more)", rows)
 
 
-def couplet_section(samples: Sequence[Sample], folder: Path, documents: int = 500) -> Section:
+def couplet_section(samples: Sequence[Row], folder: Path, documents: int = 500) -> Row:
     """For each script whose documents are verse: couplets with both lines as long as the corpus's are."""
     by_script: dict[str, list[str]] = {}
     for row, _ in zip(read_documents(folder, "train"), range(documents), strict=False):
@@ -224,15 +206,14 @@ def couplet_section(samples: Sequence[Sample], folder: Path, documents: int = 50
     rows: list[Row] = []
     for script, texts in by_script.items():
         limits = measure.line_range(texts)
-        whole = [s.text.rpartition("\n")[0] for s in samples if s.script == script]
+        whole = [s["text"].rpartition("\n")[0] for s in samples if s["script"] == script]
         pairs = [pair for text in whole for pair in measure.couplets(text)]
         if not (is_verse(texts, limits) and pairs):
             continue
-        inside = measure.share_inside(pairs, limits)
         row: Row = {"script": script, "corpus's lines": f"{limits.low}–{limits.high} characters"}
-        row |= {"couplets": len(pairs), "share inside": round(inside.value, 3)}
-        rows.append(row | ends(inside))
-    return Section("Couplets of the corpus's line lengths", rows)
+        row |= {"couplets": len(pairs)} | figure("share inside", measure.share_inside(pairs, limits))
+        rows.append(row)
+    return section("Couplets of the corpus's line lengths", rows)
 
 
 def is_verse(texts: Sequence[str], limits: measure.LineRange) -> bool:

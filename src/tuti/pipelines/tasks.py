@@ -9,14 +9,13 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 from tuti import measure
 from tuti.infer import Engine, LoadedModel, load_model
 from tuti.pipelines.evaluate import EvaluateRun
-from tuti.pipelines.scores import Row, Section, ends
+from tuti.pipelines.scores import Row, figure, section
 from tuti.run import Run, UserError
 from tuti.run.machine import choose_device
 
@@ -47,7 +46,7 @@ class Scorer:
         return sum(self.engine.score(seen)[same - len(whole) :])
 
 
-def bits(scorer: Scorer, config: EvaluateRun) -> list[Section]:
+def bits(scorer: Scorer, config: EvaluateRun) -> list[Row]:
     """Bits per byte of each file, and of all."""
     texts = {str(path): _read(path) for path in config.items}
     nats = {name: scorer.nats(text) for name, text in texts.items()}
@@ -57,13 +56,12 @@ def bits(scorer: Scorer, config: EvaluateRun) -> list[Section]:
         for name, size in sizes.items()
     ]
     if len(rows) > 1:
-        found = measure.bits_per_byte_interval(list(nats.values()), list(sizes.values()))
-        rows.append({"text": "all", "bytes": sum(sizes.values()), "bits per byte": round(found.value, 3)})
-        rows[-1] |= ends(found)
-    return [Section("Bits per byte", rows)]
+        found = measure.ratio_interval([n / math.log(2) for n in nats.values()], [*sizes.values()])
+        rows.append({"text": "all", "bytes": sum(sizes.values())} | figure("bits per byte", found))
+    return [section("Bits per byte", rows)]
 
 
-def choice(scorer: Scorer, config: EvaluateRun) -> list[Section]:
+def choice(scorer: Scorer, config: EvaluateRun) -> list[Row]:
     """Accuracy of the most probable option, and of the one most probable by the byte (lm-eval's acc_norm)."""
     items = [item for path in config.items for item in _questions(path)]
     hits, hits_by_byte = 0, 0
@@ -77,11 +75,11 @@ def choice(scorer: Scorer, config: EvaluateRun) -> list[Section]:
     for name, count in (("most probable", hits), ("most probable by the byte", hits_by_byte)):
         found = measure.binomial_interval(count, len(items))
         row: Row = {"chosen": name, "items": len(items), "chance": round(chance, 3)}
-        rows.append(row | {"right": round(found.value, 3)} | ends(found))
-    return [Section("Multiple choice", rows)]
+        rows.append(row | figure("right", found))
+    return [section("Multiple choice", rows)]
 
 
-def passkey(scorer: Scorer, config: EvaluateRun) -> list[Section]:
+def passkey(scorer: Scorer, config: EvaluateRun) -> list[Row]:
     """Which of ten five-digit keys stood in a text of so many tokens (Mohtashami & Jaggi 2023)."""
     rows: list[Row] = []
     for length in config.lengths:
@@ -93,7 +91,7 @@ def passkey(scorer: Scorer, config: EvaluateRun) -> list[Section]:
             right = [_finds(scorer, length, depth, seed) for seed in range(config.tries)]
             row[f"{depth:.0%} deep"] = f"{sum(right)}/{len(right)}"
         rows.append(row)
-    return [Section("Pass-key among ten (chance: one of ten)", rows)]
+    return [section("Pass-key among ten (chance: one of ten)", rows)]
 
 
 def _finds(scorer: Scorer, length: int, depth: float, seed: int) -> bool:
@@ -109,7 +107,7 @@ def _finds(scorer: Scorer, length: int, depth: float, seed: int) -> bool:
     return costs.index(max(costs)) == 0
 
 
-TASKS: dict[str, Callable[[Scorer, EvaluateRun], list[Section]]] = {
+TASKS: dict[str, Callable[[Scorer, EvaluateRun], list[Row]]] = {
     "bits": bits, "choice": choice, "passkey": passkey,
 }
 
@@ -123,7 +121,7 @@ def run_task(config: EvaluateRun, run: Run) -> None:
     with closing(Engine(loaded.model, loaded.tokenizer)) as engine:
         sections = TASKS[config.task](Scorer(engine, loaded), config)
     with run.save("evaluation", "Evaluation") as folder:
-        found: Row = {"sections": [asdict(one) for one in sections], "verdicts": {}, "warnings": []}
+        found: Row = {"sections": sections, "verdicts": {}, "warnings": []}
         (folder / "evaluation.json").write_text(json.dumps(found, ensure_ascii=False, indent=1), "utf-8")
 
 

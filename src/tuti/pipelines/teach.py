@@ -1,7 +1,11 @@
 """The main job: a folder of text becomes a model that answers."""
 
 import dataclasses
+import json
+import os
+import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,11 +14,12 @@ import tyro
 from annotated_types import Ge, Gt, Len
 
 from tuti.pipelines.base import base_folder
-from tuti.pipelines.chain import Chain
 from tuti.pipelines.evaluate import Evaluate, evaluate, promoted
 from tuti.pipelines.plan import CONTEXT, Forecast, Plan, make_base_plan, make_plan, shape
 from tuti.pipelines.report import abilities, write_report
-from tuti.run import Run, RunOptions, UserError, execute
+from tuti.run import Run, RunOptions, UserError, atomic_link, config_to_json, execute, finished
+from tuti.run.directory import read_config
+from tuti.run.lineage import check_config
 from tuti.run.machine import choose_device
 from tuti.systems.finetune.adapt import Adapt, adapt
 from tuti.systems.finetune.methods import Full, Lora
@@ -48,24 +53,63 @@ class Teach:
     """Made by timing this machine, unless given"""
 
 
+class Chain:
+    """Runs stages in order inside one run, each in `stages/<name>`; a finished and unchanged one is skipped.
+
+    Once one had to be computed, all that follow are computed too.
+    """
+
+    def __init__(self, parent: Run) -> None:
+        self.parent = parent
+        self.fresh = True
+
+    def step(self, name: str, room: str, stage: Callable[[Any, Run], None], config: Any) -> Path:
+        """The finished run of one stage: found, gone on with, or computed."""
+        folder = self.parent.folder / "stages" / name
+        options = dataclasses.replace(self.parent.options, out=folder, resume=True)
+        run, plain = Run(folder, options), json.loads(json.dumps(config_to_json(config)))
+        same = (folder / "config.json").exists() and read_config(folder)["config"] == plain
+        if same and finished(folder) and self.fresh:
+            self.parent.log("skipped", stage=name)
+            return folder
+        if not same or not self.fresh:
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True)
+            run.write_config(room, stage.__name__, config)
+        self.fresh = False
+        self.parent.log("stage", stage=name, folder=str(folder.relative_to(self.parent.folder)))
+        self.parent.show(f"── {name}")
+        execute(stage, config, run)
+        return folder
+
+    def promote(self, name: str, target: Path) -> None:
+        """Points `artifacts/<name>` of the pipeline's run at a stage's artifact."""
+        atomic_link(self.parent.folder / "artifacts" / name, target)
+        self.parent.log("promoted", name=name, target=os.path.relpath(target, self.parent.folder))
+
+
 def teach(config: Teach, run: Run) -> None:
     """Plans, prepares, trains, teaches to answer, measures, reports; promotes what got better."""
-    if config.plan is None:
-        config, forecast = planned(config, run)
+    chain, plan = Chain(run), config.plan
+    if plan is None:
+        config, plan, forecast = planned(config, run)
         run.write_config("teach", "teach", config)
-        run.log("plan", **(dataclasses.asdict(forecast) | dataclasses.asdict(_plan(config))))
-        tell_plan(run, config, forecast)
-    chain, plan = Chain(run), _plan(config)
-    clean = chain.step("prepare", "spark", prepare, Prepare(source=config.source, genre="any")).folder
+        run.log("plan", **(dataclasses.asdict(forecast) | dataclasses.asdict(plan)))
+        tell_plan(run, config, plan, forecast)
+    clean = chain.step("prepare", "spark", prepare, Prepare(source=config.source, genre="any"))
     chosen = from_base if config.base else from_scratch
-    packed, taught = chosen(config, chain, clean)
+    packed, taught = chosen(config, plan, chain, clean)
     if not config.base:
         chain.promote("model", taught / "artifacts" / "model")
     answers, measured = lessons(config, plan, clean, packed, taught)
-    tuned = chain.step("sft", "finetune", sft, answers).folder
+    tuned = chain.step("sft", "finetune", sft, answers)
     measured = dataclasses.replace(measured, tuned=tuned)
-    figures = chain.step("evaluate", "teach", evaluate, measured).folder
-    promote(chain, figures, taught, tuned, measured.base)
+    figures = chain.step("evaluate", "teach", evaluate, measured)
+    if measured.base is not None and not promoted(figures, "pretrain"):
+        chain.promote("model", measured.base)
+    else:
+        chain.promote("model", (tuned if promoted(figures, "sft") else taught) / "artifacts" / "model")
     report = write_report(run)
     run.show(f"\ntuti chat {run.folder}\ntuti serve {run.folder}\nreport: {report}")
 
@@ -87,51 +131,36 @@ def lessons(config: Teach, plan: Plan, clean: Path, packed: Path, taught: Path) 
     return answers, dataclasses.replace(measured, samples=4, length=40)
 
 
-def promote(chain: Chain, figures: Path, taught: Path, tuned: Path, base: Path | None) -> None:
-    """Points the run's model at the last step that made its own measure better."""
-    if base is not None and not promoted(figures, "pretrain"):
-        chain.promote("model", base)
-    else:
-        better = tuned if promoted(figures, "sft") else taught
-        chain.promote("model", better / "artifacts" / "model")
-
-
-def from_scratch(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
+def from_scratch(config: Teach, plan: Plan, chain: Chain, clean: Path) -> tuple[Path, Path]:
     """Tokenizer, tokens and a model of the corpus's own: the packed run and the pretrained run."""
-    plan = _plan(config)
     sizes = shape(plan.width, plan.layers, plan.vocab, config.experts)
     wanted = TokenizerConfig(words=clean, vocab=plan.vocab)
-    words = chain.step("tokenizer", "transformer", tokenizer, wanted).folder
-    packed = chain.step("pack", "spark", pack, Pack(documents=clean, tokenizer=words)).folder
+    words = chain.step("tokenizer", "transformer", tokenizer, wanted)
+    packed = chain.step("pack", "spark", pack, Pack(documents=clean, tokenizer=words))
     training = Pretrain(
         tokens=packed, start=Scratch(plan.width, plan.layers, sizes.heads, sizes.kv_heads), context=CONTEXT,
         rows=plan.rows, steps=plan.steps, precision=_precision(config), every=max(10, plan.steps // 12),
     )
     if not config.experts:
-        return packed, chain.step("pretrain", "transformer", pretrain, training).folder
+        return packed, chain.step("pretrain", "transformer", pretrain, training)
     sparse = Train(
         tokens=packed, model=Experts(config.experts), width=plan.width, layers=plan.layers, heads=sizes.heads,
         hidden=sizes.hidden * sizes.active, context=CONTEXT, rows=plan.rows, steps=plan.steps,
         precision=training.precision, every=training.every, script_balance=training.balance,
         dropout=training.dropout,
     )
-    return packed, chain.step("pretrain", "mixtral", train, sparse).folder
+    return packed, chain.step("pretrain", "mixtral", train, sparse)
 
 
-def from_base(config: Teach, chain: Chain, clean: Path) -> tuple[Path, Path]:
+def from_base(config: Teach, plan: Plan, chain: Chain, clean: Path) -> tuple[Path, Path]:
     """The base model's own tokenizer, and low-rank adapters on its matrices."""
-    plan, base = _plan(config), base_folder(config.base)
-    packed = chain.step("pack", "spark", pack, Pack(documents=clean, tokenizer=base)).folder
+    base = base_folder(config.base)
+    packed = chain.step("pack", "spark", pack, Pack(documents=clean, tokenizer=base))
     training = Adapt(
         model=base, tokens=packed, context=CONTEXT, rows=plan.rows, steps=plan.steps,
         precision=_precision(config), every=max(10, plan.steps // 2), held_out=GLANCE,
     )
-    return packed, chain.step("adapt", "finetune", adapt, training).folder
-
-
-def _plan(config: Teach) -> Plan:
-    assert config.plan is not None
-    return config.plan
+    return packed, chain.step("adapt", "finetune", adapt, training)
 
 
 def _precision(config: Teach) -> Literal["fp32", "bf16"]:
@@ -139,8 +168,8 @@ def _precision(config: Teach) -> Literal["fp32", "bf16"]:
     return config.precision
 
 
-def planned(config: Teach, run: Run) -> tuple[Teach, Forecast]:
-    """The config with its plan, after timing this machine."""
+def planned(config: Teach, run: Run) -> tuple[Teach, Plan, Forecast]:
+    """The config with its plan, after timing this machine; what it was made from."""
     sources, _ = walk(list(config.source), exclude=run.folder)
     size = sum(source.size for source in sources)
     if not sources:
@@ -159,12 +188,11 @@ def planned(config: Teach, run: Run) -> tuple[Teach, Forecast]:
         plan, forecast = make_plan(size, config.minutes, device, config.experts)
     run.log("measured", seconds=round(time.monotonic() - began, 2))
     precision = forecast.precision if config.precision == "auto" else config.precision
-    return dataclasses.replace(config, plan=plan, precision=precision), forecast
+    return dataclasses.replace(config, plan=plan, precision=precision), plan, forecast
 
 
-def tell_plan(run: Run, config: Teach, forecast: Forecast) -> None:
+def tell_plan(run: Run, config: Teach, plan: Plan, forecast: Forecast) -> None:
     """The plan in a person's words, with what such a model can and cannot do."""
-    plan = _plan(config)
     model = f"width {plan.width}, {plan.layers} layers, vocabulary {plan.vocab:,}"
     model += f", {config.experts} experts" if config.experts else ""
     if config.base:
@@ -181,8 +209,6 @@ def tell_plan(run: Run, config: Teach, forecast: Forecast) -> None:
 
 def from_python(source: str | Path, *, out: str | Path | None = None, seed: int = 0, **fields: Any) -> Run:
     """`tuti.teach("my-texts", minutes=10)`: the same job from Python; returns the finished run."""
-    from tuti.run.lineage import check_config
-
     config = check_config(Teach, {"source": (Path(source).expanduser(),), **fields})
     options = RunOptions(out=Path(out) if out else None, seed=seed)
     run = Run.create("teach", "teach", config, options)

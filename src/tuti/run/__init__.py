@@ -17,8 +17,8 @@ from tuti.run.files import disk_errors as disk_errors
 from tuti.run.files import hash_file as hash_file
 from tuti.run.files import hash_folder as hash_folder
 from tuti.run.files import hash_text as hash_text
+from tuti.run.files import read_documents as read_documents
 from tuti.run.files import read_json as read_json
+from tuti.run.files import read_rows as read_rows
 from tuti.run.lineage import config_from_json as config_from_json
 from tuti.run.lineage import config_to_json as config_to_json
-from tuti.run.rows import read_documents as read_documents
-from tuti.run.rows import read_rows as read_rows

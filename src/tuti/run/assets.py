@@ -97,29 +97,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TUTI_CACHE") or Path.home() / ".cache" / "tuti")
 
 
-def _target(asset: Asset) -> Path:
-    return cache_folder() / f"{asset.name}-{asset.version.replace(':', '~')}"  # an epoch is no drive
-
-
-def find_asset(name: str) -> Asset:
-    """The row of the table with this name."""
+def _target(name: str) -> Path:
+    """Where the asset of this name lies once it is fetched."""
     if name not in TABLE:
         raise UserError(f"no asset {name!r}", hint=f"one of: {', '.join(TABLE)}")
-    return TABLE[name]
+    return cache_folder() / f"{name}-{TABLE[name].version.replace(':', '~')}"  # an epoch is no drive
 
 
 def fetched(name: str) -> Path | None:
     """The folder of an asset that is in the cache already."""
-    asset = find_asset(name)
-    folder = _target(asset)
-    return folder if folder.is_dir() else None
+    target = _target(name)
+    return target if target.is_dir() else None
 
 
 def fetch(name: str, *, offline: Path | None = None) -> Path:
     """The unpacked folder of an asset, fetched and verified if it is not in the cache."""
-    asset = find_asset(name)
-    if (have := fetched(name)) is not None:
-        return have
+    target, asset = _target(name), TABLE[name]
+    if target.is_dir():
+        return target
     print(f"{asset.name}: {asset.what} ({asset.megabytes} MB)", file=sys.stderr)
     print(f"licence: {asset.licence if asset.commercial else red(asset.licence)}", file=sys.stderr)
     if offline is None and os.environ.get("TUTI_OFFLINE"):
@@ -129,7 +124,6 @@ def fetch(name: str, *, offline: Path | None = None) -> Path:
         if offline is None:
             _download(asset, Path(scratch))
         verify(asset, package)
-        target = _target(asset)
         with atomic_folder(target) as folder:
             unpack(asset, package, folder)
     return target

@@ -15,13 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from tuti.run import files
-from tuti.run.errors import UserError
+from tuti.run.errors import UserError, damaged
 from tuti.run.lineage import Json, config_to_json
 
 VERSION = 1
@@ -101,7 +102,8 @@ class Run:
     def load(self, path: Path | str, kind: str) -> Path:
         """The checked folder of an artifact; its hash goes into this run's lineage."""
         folder = find_artifact(Path(path), kind)
-        self.inputs[f"{kind}:{folder.name}"] = artifact_hash(folder)
+        known = (_about(folder) or {}).get("sha256")  # a foreign folder is hashed now
+        self.inputs[f"{kind}:{folder.name}"] = str(known) if known else files.hash_folder(folder)
         return folder
 
     def resume(self) -> Path | None:
@@ -157,15 +159,12 @@ class Run:
 def read_config(folder: Path, *, or_nothing: bool = False) -> Json:
     """What config.json of a run says; a directory that is no run, or a damaged one, is refused, or empty."""
     path = Path(folder) / "config.json"
-    try:
+    if not (or_nothing or path.exists()):
+        raise UserError(f"{folder} is not a run: no config.json", hint="tuti runs ls")
+    refused = damaged(f"{path} is", "start the stage again with another --out")
+    with suppress(ValueError, OSError) if or_nothing else refused:
         return read_object(path, *CONFIG)
-    except (ValueError, OSError) as error:
-        if or_nothing:
-            return {}
-        if isinstance(error, FileNotFoundError):
-            raise UserError(f"{folder} is not a run: no config.json", hint="tuti runs ls") from error
-        hint = "start the stage again with another --out"
-        raise UserError(f"{path} is damaged: {error}", hint=hint) from error
+    return {}
 
 
 def read_object(path: Path, *needed: str) -> Json:
@@ -216,9 +215,9 @@ def describe(folder: Path, kind: str, **facts: Any) -> str:
 
 def find_artifact(path: Path, kind: str) -> Path:
     """The folder of an artifact of this kind: `path` itself, or inside the run at `path`."""
-    path = Path(path)
+    path, hint = Path(path), f"make one: {MADE_BY.get(kind, 'tuti list')}"
     if not path.exists():
-        raise UserError(f"{path} does not exist", hint=f"make one: {MADE_BY.get(kind, 'tuti list')}")
+        raise UserError(f"{path} does not exist", hint)
     found: list[str] = []
     for folder in (path, *sorted((path / "artifacts").glob("*"))):
         if (about := _about(folder)) is None:
@@ -229,24 +228,13 @@ def find_artifact(path: Path, kind: str) -> Path:
         found.append(str(about["kind"]))
     if kind == "LanguageModel" and (path / "config.json").exists() and list(path.glob("*.safetensors")):
         return path  # a plain Hugging Face folder
-    raise UserError(
-        f"{path} holds {', '.join(found) or 'no artifact'}, wanted: {kind}",
-        hint=f"make one: {MADE_BY.get(kind, 'tuti list')}",
-    )
-
-
-def artifact_hash(folder: Path) -> str:
-    """The hash an artifact was saved with; a foreign folder is hashed now."""
-    about = _about(folder)
-    return str(about["sha256"]) if about and "sha256" in about else files.hash_folder(folder)
+    raise UserError(f"{path} holds {', '.join(found) or 'no artifact'}, wanted: {kind}", hint)
 
 
 def _about(folder: Path) -> Json | None:
     path = folder / "tuti.json"
-    try:
+    with damaged(f"{path} is", "make the artifact again"):
         return read_object(path, "kind") if path.is_file() else None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} is damaged: {error}", hint="make the artifact again") from error
 
 
 def _check(folder: Path, about: Json) -> None:
@@ -265,10 +253,6 @@ def _check(folder: Path, about: Json) -> None:
 
 
 def _fresh(parent: Path, name: str) -> Path:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    folder = parent / f"{name}-{stamp}"
-    number = 2
-    while folder.exists():
-        folder = parent / f"{name}-{stamp}-{number}"
-        number += 1
-    return folder
+    stamped = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = chain([stamped], (f"{stamped}-{number}" for number in count(2)))
+    return next(folder for folder in map(parent.joinpath, names) if not folder.exists())

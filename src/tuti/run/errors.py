@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TextIO
 
 
@@ -15,6 +17,15 @@ class UserError(ValueError):
         self.what = what
         self.hint = hint
         super().__init__(f"{what}\nhint: {hint}" if hint else what)
+
+
+@contextmanager
+def damaged(what: object, hint: str, *more: type[Exception]) -> Generator[None]:
+    """Turns an error in reading (one of `more`, too) into one that tells what is damaged, and the remedy."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, *more) as error:
+        raise UserError(f"{what} damaged: {error}", hint) from error
 
 
 def has_colours(stream: TextIO) -> bool:

@@ -8,12 +8,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from tuti.run.errors import UserError
+from tuti.run.errors import UserError, damaged
 
 PARTIAL = ".partial"
 """Marks names that are still being written; a run that resumes removes them."""
@@ -70,18 +70,13 @@ def atomic_folder(path: Path) -> Generator[Path]:
         for file in sorted(partial.rglob("*")):
             _fsync(file)
         _fsync(partial)
-        commit_folder(partial, path)
-
-
-def commit_folder(partial: Path, path: Path) -> None:
-    """Renames a finished folder into place; a kill between the two renames is healed by `sweep`."""
-    replaced = path.with_name(f".{path.name}.replaced{PARTIAL}")
-    if path.exists():
+        replaced = path.with_name(f".{path.name}.replaced{PARTIAL}")
+        if path.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            os.rename(path, replaced)  # a kill between the two renames is healed by `sweep`
+        os.rename(partial, path)
+        _fsync(path.parent)
         shutil.rmtree(replaced, ignore_errors=True)
-        os.rename(path, replaced)
-    os.rename(partial, path)
-    _fsync(path.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
@@ -113,6 +108,20 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{path} holds a {type(found).__name__}, not a table", hint=hint)
     return cast(dict[str, Any], found)
+
+
+def read_rows(path: Path) -> Iterator[Any]:
+    """The rows of a file of JSON lines, one by one; only a newline ends one. A damaged file is refused."""
+    with damaged(f"{path} is", hint="tuti spark prepare FOLDER"):
+        with open(path, encoding="utf-8", newline="\n") as lines:
+            yield from map(json.loads, lines)
+
+
+def read_documents(folder: Path, split: str) -> Iterator[dict[str, str]]:
+    """The rows of one split of a Documents artifact: id, source, script, text; in the order of a hash."""
+    shards = folder.glob(f"{split}-*.jsonl")
+    for path in sorted(shards, key=lambda path: int(path.stem.rpartition("-")[2])):
+        yield from read_rows(path)
 
 
 def atomic_link(path: Path, target: Path) -> None:

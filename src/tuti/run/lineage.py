@@ -72,10 +72,7 @@ def check_config(kind: type[T], fields: Json) -> T:
     checked: Json = {}
     for name, value in fields.items():
         try:
-            if dataclasses.is_dataclass(value):
-                checked[name] = value
-            else:
-                checked[name] = pydantic.TypeAdapter(hints[name]).validate_python(value)
+            checked[name] = pydantic.TypeAdapter(hints[name]).validate_python(value)
         except pydantic.ValidationError as error:
             rule = error.errors()[0]["msg"]
             raise UserError(

@@ -5,7 +5,7 @@ A tokenizer is hostile input: size caps, every number checked, and an error inst
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,8 +50,8 @@ def json_from_merges(merges: Sequence[Merge]) -> Json:
     tokens += dict.fromkeys(spell(left + right) for left, right in merges)
     vocab = {token: i for i, token in enumerate([*tokens, *SPECIALS])}
     pairs = [[spell(left), spell(right)] for left, right in merges]
-    added = [_added(vocab[token], token, special=True) for token in SPECIALS]
-    return _byte_level_json(vocab, pairs, added, [_split(PATTERN), _byte_level(use_regex=False)])
+    added = [(vocab[token], token, True) for token in SPECIALS]
+    return _byte_level_json(vocab, pairs, added, [_split(PATTERN)])
 
 
 def json_from_gguf(metadata: Mapping[str, object]) -> Json:
@@ -71,18 +71,14 @@ def json_from_gguf(metadata: Mapping[str, object]) -> Json:
         raise UserError(
             "the GGUF file's merges or token types do not fit its tokens", hint="fetch the file again"
         )
-    added = [
-        _added(i, tokens[i], special=kind == CONTROL)
-        for i, kind in enumerate(kinds)
-        if kind in (CONTROL, USER_DEFINED)
-    ]
+    told = ((i, kind) for i, kind in enumerate(kinds) if kind in (CONTROL, USER_DEFINED))
+    added = [(i, tokens[i], kind == CONTROL) for i, kind in told]
     split = GGUF_SPLITS[str(pre)]
-    steps: list[Json] = [_byte_level(use_regex=not split)]
+    steps = [_split(split)] if split else []
     if pre == "smollm":
-        steps.insert(0, {"type": "Digits", "individual_digits": True})
-    if split:
-        steps.insert(0, _split(split))
-    return _byte_level_json({token: i for i, token in enumerate(tokens)}, merges, added, steps)
+        steps.append({"type": "Digits", "individual_digits": True})
+    vocab = {token: i for i, token in enumerate(tokens)}
+    return _byte_level_json(vocab, merges, added, steps, use_regex=not split)
 
 
 def _strings(metadata: Mapping[str, object], key: str) -> list[str]:
@@ -95,25 +91,22 @@ def _strings(metadata: Mapping[str, object], key: str) -> list[str]:
     return cast(list[str], items)
 
 
-def _added(token_id: int, content: str, *, special: bool) -> Json:
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    return {"id": token_id, "content": content, **flags, "special": special}
-
-
 def _split(pattern: str) -> Json:
     return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
 
 
-def _byte_level(*, use_regex: bool) -> Json:
-    flags = {"add_prefix_space": False, "trim_offsets": False, "use_regex": use_regex}
-    return {"type": "ByteLevel", **flags}
-
-
 def _byte_level_json(
-    vocab: dict[str, int], merges: list[list[str]], added: list[Json], steps: list[Json]
+    vocab: dict[str, int], merges: list[list[str]], added: Iterable[tuple[int, str, bool]], steps: list[Json],
+    *, use_regex: bool = False,
 ) -> Json:
+    """`added`: the id and text of each added token, and whether it is special; `steps`: before the bytes."""
     content: Json = json.loads(_BYTE_LEVEL)
-    content["added_tokens"], content["pre_tokenizer"]["pretokenizers"] = added, steps
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    content["added_tokens"] = [
+        {"id": i, "content": token, **flags, "special": special} for i, token, special in added
+    ]
+    to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": use_regex}
+    content["pre_tokenizer"]["pretokenizers"] = [*steps, to_bytes]
     content["model"] |= {"vocab": vocab, "merges": merges}
     return content
 

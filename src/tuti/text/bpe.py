@@ -34,7 +34,11 @@ def train_bpe(counts: Mapping[str, int], vocab_size: int) -> list[Merge]:
         for i in range(len(word) - 1):
             pairs[word[i : i + 2]] += weight
             places[word[i : i + 2]].add(place)
-    heap = [_entry(pair, n, spelled) for pair, n in pairs.items()]
+
+    def entry(pair: str) -> tuple[int, bytes, bytes, str]:
+        return -pairs[pair], spelled[ord(pair[0])], spelled[ord(pair[1])], pair
+
+    heap = list(map(entry, pairs))
     heapq.heapify(heap)
     merges: list[Merge] = []
     while heap and len(spelled) < vocab_size:
@@ -48,14 +52,9 @@ def train_bpe(counts: Mapping[str, int], vocab_size: int) -> list[Merge]:
         number = numbers.setdefault(left + right, len(spelled))
         if number == len(spelled):  # else a+bc makes the token that ab+c has made already
             spelled.append(left + right)
-        grown = _merge(pair, chr(number), words, weights, pairs, places)
-        for made in grown:
-            heapq.heappush(heap, _entry(made, pairs[made], spelled))
+        for made in _merge(pair, chr(number), words, weights, pairs, places):
+            heapq.heappush(heap, entry(made))
     return merges
-
-
-def _entry(pair: str, count: int, spelled: list[bytes]) -> tuple[int, bytes, bytes, str]:
-    return -count, spelled[ord(pair[0])], spelled[ord(pair[1])], pair
 
 
 def _merge(

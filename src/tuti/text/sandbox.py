@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from jinja2 import Template, nodes
 from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.ext import Extension, LoopControlExtension
-from jinja2.filters import FILTERS
+from jinja2.filters import FILTERS, do_indent
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -62,7 +62,20 @@ def compile_template(source: str) -> Template:
     names = cast(dict[str, Any], environment.globals)
     names.pop("lipsum", None)
     names["raise_exception"] = _raise
-    return _guarded(lambda: _compile(environment, source))
+
+    def compiled() -> Template:
+        tree = environment.parse(source)
+        for loop in list(tree.find_all(nodes.For)):
+            loop.iter = nodes.Filter(loop.iter, "bounded", [], [], None, None)
+        for joined in list(tree.find_all(nodes.Concat)):
+            whole = nodes.Concat(joined.nodes)
+            joined.nodes = [nodes.Filter(whole, "paid", [], [], None, None)]
+        for owner in list(tree.find_all(nodes.NSRef)):
+            if owner.attr.startswith("_"):
+                raise SecurityError(f"a namespace may not have the attribute {owner.attr!r}")
+        return Template.from_code(environment, environment.compile(tree), environment.globals)
+
+    return _guarded(compiled)
 
 
 def render_template(template: Template, context: Mapping[str, Any], size: int) -> str:
@@ -91,20 +104,6 @@ def _guarded(run: Callable[[], T], budget: int = BUDGET) -> T:
         ) from error
     finally:
         _left.reset(token)
-
-
-def _compile(environment: "_Environment", source: str) -> Template:
-    tree = environment.parse(source)
-    for loop in list(tree.find_all(nodes.For)):
-        loop.iter = nodes.Filter(loop.iter, "bounded", [], [], None, None)
-    for joined in list(tree.find_all(nodes.Concat)):
-        whole = nodes.Concat(joined.nodes)
-        joined.nodes = [nodes.Filter(whole, "paid", [], [], None, None)]
-    for owner in list(tree.find_all(nodes.NSRef)):
-        if owner.attr.startswith("_"):
-            raise SecurityError(f"a namespace may not have the attribute {owner.attr!r}")
-    code = environment.compile(tree)
-    return Template.from_code(environment, code, environment.globals)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -188,8 +187,7 @@ def _joined_by(between: str, items: Iterable[Any]) -> str:
 def _indent(text: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
     margin = width if isinstance(width, str) else " " * min(width, 64)
     spend(len(text) + (text.count("\n") + 1) * len(margin))
-    lines = [margin + line if line or blank else line for line in text.split("\n")]
-    return "\n".join(lines) if first else "\n".join(lines)[len(margin) if lines[0] else 0 :]
+    return do_indent(text, margin, first, blank)
 
 
 def _tojson(

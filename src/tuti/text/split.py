@@ -1,8 +1,5 @@
 """Cut text into pre-tokens: the pieces inside which byte-pair merges may happen."""
 
-from collections import Counter
-from collections.abc import Iterable
-
 import regex
 
 # Valid, with one meaning, in Python's `regex` and in the Oniguruma that `tokenizers` uses. In order:
@@ -21,22 +18,9 @@ _COMPILED = regex.compile(PATTERN)
 LONGEST_WORD = 128
 
 
-def split(text: str) -> list[str]:
-    """The pre-tokens of a text; joined, they are the text."""
-    return _COMPILED.findall(text)
-
-
 def words_of(text: str) -> list[str]:
     """Its pre-tokens in order, but those above 128 characters (base64, lines without a space): no words."""
-    words = split(text)
+    words: list[str] = _COMPILED.findall(text)
     if max(map(len, words), default=0) > LONGEST_WORD:
         return [word for word in words if len(word) <= LONGEST_WORD]
     return words
-
-
-def count_words(texts: Iterable[str]) -> Counter[str]:
-    """How often each word occurs, over all texts; memory grows with distinct words."""
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(words_of(text))
-    return counts

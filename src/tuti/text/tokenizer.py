@@ -88,9 +88,8 @@ class Tokenizer:
         """Writes `tokenizer.json` and `tokenizer_config.json`, as `transformers` reads them."""
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        special = {key: self.special_text(key) for key in CONFIG_KEYS}
         config: Json = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-        config |= {key: text for key, text in special.items() if text}
+        config |= {key: text for key in CONFIG_KEYS if (text := self.special_text(key))}
         atomic_write(path / FILE, json.dumps(self._content, ensure_ascii=False) + "\n")
         atomic_write(path / CONFIG_FILE, json.dumps(config, ensure_ascii=False, indent=2) + "\n")
 
@@ -103,13 +102,11 @@ class Tokenizer:
         found = self._plain.encode_batch_fast([_utf8(text) for text in texts], add_special_tokens=False)
         return [encoding.ids for encoding in found]
 
-    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """The ids and, for each, the [start, end) of its characters; several tokens may share one."""
-        found = self._plain.encode(_utf8(text), add_special_tokens=False)
-        return found.ids, found.offsets
-
     def encode_with_specials(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """As `encode_with_offsets`, but names of special tokens become the tokens: for templates only."""
+        """The ids and, for each, the [start, end) of its characters; several tokens may share one.
+
+        Names of special tokens become the tokens: for templates only.
+        """
         found = self._control.encode(_utf8(text), add_special_tokens=False)
         return found.ids, found.offsets
 
@@ -212,12 +209,9 @@ def _utf8(text: str) -> str:
 
 def _decoding(content: Json, source: str) -> tuple[bool, bool]:
     """Whether tokens spell bytes as GPT-2 does, and whether a leading space is dropped when decoding."""
-    decoder: object = content.get("decoder")
-    steps: list[Json] = []
-    if isinstance(decoder, dict):
-        found = cast(Json, decoder)
-        steps = cast(list[Json], found["decoders"] if found.get("type") == "Sequence" else [found])
-    types = [step.get("type") for step in steps]
+    decoder: Json = content.get("decoder") or {}
+    steps: list[Json] = decoder["decoders"] if decoder.get("type") == "Sequence" else [decoder]
+    types = [step["type"] for step in steps if step]
     if not any(kind in types for kind in DECODERS):
         raise UserError(
             f"{source} has the decoder {types or 'none'}; known are {', '.join(DECODERS)}",

@@ -42,7 +42,16 @@ class Utf8:
 
     def __init__(self, tokens: Sequence[bytes], specials: AbstractSet[int]) -> None:
         """`tokens`: the bytes of each id; special tokens have none, and stand between characters."""
-        after = _walk(tokens)
+        step = np.full((BROKEN + 1, 256), BROKEN, np.uint8)
+        for place, first, last, to in MOVES:
+            step[place, first : last + 1] = to
+        sizes = np.fromiter(map(len, tokens), np.int64, len(tokens))
+        starts = np.cumsum(sizes) - sizes
+        joined = np.frombuffer(b"".join(tokens), np.uint8)
+        after = np.repeat(np.arange(BROKEN, dtype=np.uint8)[:, None], len(tokens), axis=1)
+        for at in range(int(sizes.max(initial=0))):  # all tokens a byte at a time
+            longer = np.flatnonzero(sizes > at)
+            after[:, longer] = step[after[:, longer], joined[starts[longer] + at]]
         special = sorted(specials)
         after[:, special] = BROKEN
         after[WHOLE, special] = WHOLE
@@ -50,18 +59,3 @@ class Utf8:
         # A vocabulary that begins characters which it cannot finish: better half of one than no token.
         self.allowed[~self.allowed.any(axis=1)] = True
         self.after = np.where(after == BROKEN, np.uint8(WHOLE), after)
-
-
-def _walk(tokens: Sequence[bytes]) -> NDArray[np.uint8]:
-    """[places, vocabulary] the place that each token's bytes lead to, all tokens a byte at a time."""
-    step = np.full((BROKEN + 1, 256), BROKEN, np.uint8)
-    for place, first, last, to in MOVES:
-        step[place, first : last + 1] = to
-    sizes = np.fromiter(map(len, tokens), np.int64, len(tokens))
-    starts = np.cumsum(sizes) - sizes
-    joined = np.frombuffer(b"".join(tokens), np.uint8)
-    places = np.repeat(np.arange(BROKEN, dtype=np.uint8)[:, None], len(tokens), axis=1)
-    for at in range(int(sizes.max(initial=0))):
-        longer = np.flatnonzero(sizes > at)
-        places[:, longer] = step[places[:, longer], joined[starts[longer] + at]]
-    return places

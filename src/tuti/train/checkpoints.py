@@ -8,14 +8,14 @@ import shutil
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
-from tuti.run import Run, UserError, atomic_folder
+from tuti.run import Run, atomic_folder
+from tuti.run.errors import damaged
 
 STATE = "state.safetensors"
 
@@ -28,7 +28,7 @@ class Checkpoints:
         self._writing: Future[None] | None = None
         self._copies: dict[str, Tensor] = {}
 
-    def save(self, step: int, state: dict[str, Tensor], facts: dict[str, Any] | None = None) -> float:
+    def save(self, step: int, state: dict[str, Tensor]) -> float:
         """Snapshots the state of update `step`; returns the seconds that training stood still."""
         began = time.monotonic()
         self.wait()
@@ -39,7 +39,7 @@ class Checkpoints:
             else:
                 kept.copy_(tensor)
         self._copies["rng"] = torch.get_rng_state()
-        self._writing = ThreadPoolExecutor(1).submit(self._write, step, facts or {})
+        self._writing = ThreadPoolExecutor(1).submit(self._write, step)
         stall = time.monotonic() - began
         self.run.log("checkpoint", step=step, stall=round(stall, 6))
         return stall
@@ -49,25 +49,21 @@ class Checkpoints:
         if self._writing is not None:
             self._writing.result()
 
-    def _write(self, step: int, facts: dict[str, Any]) -> None:
+    def _write(self, step: int) -> None:
         parent = self.run.folder / "checkpoints"
         with atomic_folder(parent / f"step-{step:08d}") as folder:
             save_file(self._copies, folder / STATE)
-            (folder / "facts.json").write_text(json.dumps({"step": step} | facts))
+            (folder / "facts.json").write_text(json.dumps({"step": step}))
         whole = sorted(p for p in parent.iterdir() if p.name.startswith("step-"))
         for old in whole[: -self.keep]:
             shutil.rmtree(old)
 
 
-def load_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]]:
-    """The step, the tensors and the facts of a checkpoint; torch's generator is set back too."""
-    try:
-        facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
+def load_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor]]:
+    """The step and the tensors of a checkpoint; torch's generator is set back too."""
+    hint = f"remove it (an older one takes over): rm -r {folder}"
+    with damaged(f"the checkpoint {folder} is", hint, SafetensorError):
+        step = int(json.loads((folder / "facts.json").read_text())["step"])
         state = load_file(folder / STATE)
         torch.set_rng_state(state.pop("rng"))
-        return int(facts["step"]), state, facts
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise UserError(
-            f"the checkpoint {folder} is damaged: {error}",
-            hint=f"remove it (an older one takes over): rm -r {folder}",
-        ) from error
+        return step, state

@@ -6,9 +6,8 @@ writes, measures and samples; checkpoints are whole, so that any number of proce
 """
 
 import copy
-import json
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, cast
@@ -24,8 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tuti.run import Run, UserError
 from tuti.run.machine import cores
 from tuti.train.checkpoints import load_checkpoint
-from tuti.train.muon import whole
-from tuti.train.optimisers import Optimiser
+from tuti.train.optimisers import Optimiser, whole
 
 B = TypeVar("B")
 M = TypeVar("M", bound=nn.Module)
@@ -39,13 +37,10 @@ class Processes:
 
     def __init__(self, parallel: Parallel, rank: int = 0, world: int = 1, device: str = "cpu") -> None:
         self.rank, self.world, self.device = rank, world, device
+        self.first = rank == 0
+        """Whether this is the process that writes"""
         self.sharded = world > 1 and parallel == "fsdp"
         self._twin: nn.Module | None = None
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the process that writes."""
-        return self.rank == 0
 
     def share(self, parts: Sequence[B]) -> Sequence[B]:
         """The micro-batches of a step that this process computes."""
@@ -84,15 +79,6 @@ class Processes:
             part.set_force_sum_reduction_for_comms(True)
         return model
 
-    def before(self, wrapped: nn.Module) -> Callable[[bool], None]:
-        """`fit` calls it before each micro-batch: copies exchange gradients with the last one only."""
-
-        def tell(last: bool) -> None:
-            if isinstance(wrapped, DistributedDataParallel):
-                wrapped.require_backward_grad_sync = last
-
-        return tell
-
     @contextmanager
     def whole(self, model: M) -> Generator[M | None]:
         """The model with all its weights, on the first process; None on the others."""
@@ -123,7 +109,7 @@ class Processes:
         found = run.resume() if self.first else None
         start, state = 0, dict[str, Tensor]()
         if found is not None:
-            start, state, _ = load_checkpoint(found)
+            start, state = load_checkpoint(found)
             run.log("resumed", step=start)
         if self.world > 1:
             start, state = self._spread(start, state, optimiser)
@@ -135,37 +121,20 @@ class Processes:
         self, start: int, state: dict[str, Tensor], optimiser: Optimiser
     ) -> tuple[int, dict[str, Tensor]]:
         """What the first process read, on every process and sharded as its own masters are."""
-        kinds = {name: (list(t.shape), str(t.dtype).split(".")[1]) for name, t in state.items()}
-        start, kinds = json.loads(self._broadcast_text(json.dumps([start, kinds])))
-        masters = dict(zip(optimiser.names, optimiser.masters, strict=True))
+        told: list[Any] = [start, {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}]
+        dist.broadcast_object_list(told, 0)
         spread: dict[str, Tensor] = {}
-        for name, (shape, dtype) in cast(dict[str, Any], kinds).items():
-            kept = state.pop(name, None)
-            like = masters[_owner(name)]
-            full = torch.empty(shape, dtype=getattr(torch, dtype), device=self.device)
-            if kept is not None:
-                full.copy_(kept)
+        for name, (shape, dtype) in told[1].items():
+            # An entry of `Optimiser.state` is called master.WEIGHT or state.KEY.WEIGHT.
+            like = optimiser.masters[name.split(".", 1 if name.startswith("master.") else 2)[-1]]
+            full = torch.empty(shape, dtype=dtype, device=self.device)
+            if self.first:
+                full.copy_(state.pop(name))
             dist.broadcast(full, 0)
             if isinstance(like, DTensor) and full.shape == like.shape:
                 full = distribute_tensor(full, like.device_mesh, like.placements)
             spread[name] = full
-        return start, spread
-
-    def _broadcast_text(self, text: str) -> str:
-        """The first process's text, on all."""
-        size = torch.tensor(len(text.encode()), device=self.device)
-        dist.broadcast(size, 0)
-        data = torch.zeros(int(size), dtype=torch.uint8, device=self.device)
-        if self.first:
-            data.copy_(torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8))
-        dist.broadcast(data, 0)
-        return bytes(cast(list[int], data.tolist())).decode()
-
-
-def _owner(name: str) -> str:
-    """The weight that an entry of `Optimiser.state` belongs to: master.NAME or state.KEY.NAME."""
-    kind, _, rest = name.partition(".")
-    return rest if kind == "master" else rest.partition(".")[2]
+        return told[0], spread
 
 
 @contextmanager

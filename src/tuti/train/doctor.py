@@ -2,8 +2,11 @@
 
 import copy
 import math
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import groupby
 from typing import cast
 
 import torch
@@ -13,13 +16,12 @@ from torch import Tensor, nn
 from tuti.data import IGNORED, Batch
 from tuti.data.dialogues import join
 from tuti.run import UserError
-from tuti.text import ChatTemplate
-from tuti.train.fit import as_dtype, fit
-from tuti.train.masks import answers, printable
-from tuti.train.memory import needed_bytes
-from tuti.train.optimisers import Optimiser
-from tuti.train.parts import Parts
+from tuti.text import ChatTemplate, Tokenizer
+from tuti.train.fit import DTYPES, Parts, fit
+from tuti.train.optimisers import Muon, Optimiser, is_matrix
 
+SHOWN = 200
+"""Tokens of the printed sample"""
 ROWS, WINDOW = 4, 64
 """The sample that most checks compute with: so many rows of at most so many tokens"""
 NEAR = 0.5
@@ -32,6 +34,10 @@ DEVICES = 1e-3
 """Relative difference of gradients (fp32) that a device may make"""
 ROUNDING = 0.02
 """Relative difference of the first loss that bf16 may make"""
+SCRATCH = 100_000_000
+"""Bytes that the libraries take for themselves, whatever the model"""
+BACKWARD = 1.25
+"""What the backward pass needs at its peak, for each byte that the forward pass kept for it"""
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,16 @@ class Patient:
     """Bytes of memory that are free on the device"""
 
 
+Finding = tuple[bool, str, str, str]
+"""Of a check: whether all is well, the figure, its bound, and the remedy when it is not"""
+
+
 def examine(patient: Patient) -> Iterator[Row]:
     """The rows of all checks, one after the other; a check that breaks is a row that failed."""
     for name, check in CHECKS.items():
         try:
-            yield check(patient)
+            ok, figure, bound, hint = check(patient)
+            yield Row(name, ok, figure, bound, "" if ok else hint)
         except UserError as error:
             yield Row(name, False, error.what, "no error", error.hint)
         except Exception as error:  # what breaks here would break the training
@@ -83,9 +94,7 @@ def sample(patient: Patient) -> Batch:
             rows += [cut(batch, row) for row in range(len(batch.ids))]
         if len(rows) >= ROWS:
             break
-    found = max(rows, key=lambda row: row.num_targets)
-    for row in sorted(rows, key=lambda row: -row.num_targets)[1:ROWS]:
-        found = join(found, row)
+    found = reduce(join, sorted(rows, key=lambda row: -row.num_targets)[:ROWS])
     if not found.num_targets:
         raise UserError("every target of the first steps is masked", hint="look at the mask above")
     return found
@@ -99,7 +108,7 @@ def cut(batch: Batch, row: int) -> Batch:
     return batch.part(slice(row, row + 1), slice(start, start + size))
 
 
-def check_mask(patient: Patient) -> Row:
+def check_mask(patient: Patient) -> Finding:
     """How many tokens of the first step are trained; in a stage of answers the questions are not."""
     trained, masked = 0, 0
     for batch in patient.parts.batches(0):
@@ -110,11 +119,11 @@ def check_mask(patient: Patient) -> Row:
         masked += int((~counts & torch.isin(numbers, texts)).sum())
     ok = trained > 0 and (masked > 0 or not patient.chat)
     bound = "some trained, some masked" if patient.chat else "some trained"
-    hint = "" if ok else "the mask trains nothing, or the questions too: see ChatTemplate.render"
-    return Row("mask", ok, f"{trained:,} tokens trained, {masked:,} masked", bound, hint)
+    hint = "the mask trains nothing, or the questions too: see ChatTemplate.render"
+    return ok, f"{trained:,} tokens trained, {masked:,} masked", bound, hint
 
 
-def check_first_loss(patient: Patient) -> Row:
+def check_first_loss(patient: Patient) -> Finding:
     """The loss before any update: a uniform guess costs ln V nats a token."""
     batch, uniform = sample(patient), math.log(patient.parts.model.config.vocab)
     loss = mean_loss(patient, patient.parts.model, batch)
@@ -124,7 +133,7 @@ def check_first_loss(patient: Patient) -> Row:
     else:
         ok, bound = abs(loss - uniform) <= NEAR, f"ln V = {uniform:.3f} ± {NEAR}"
         hint = "the initial weights are too large or too small"
-    return Row("first loss", ok, f"{loss:.3f} nats", bound, "" if ok else hint)
+    return ok, f"{loss:.3f} nats", bound, hint
 
 
 def mean_loss(patient: Patient, model: nn.Module, batch: Batch) -> float:
@@ -133,7 +142,7 @@ def mean_loss(patient: Patient, model: nn.Module, batch: Batch) -> float:
         return float(patient.parts.loss(model, batch)) / batch.num_targets
 
 
-def check_overfits(patient: Patient) -> Row:
+def check_overfits(patient: Patient) -> Finding:
     """A copy of the model learns the sample by heart with the stage's own loss and optimiser."""
     model = copy.deepcopy(patient.parts.model).float().to(patient.device)
     batch = sample(patient).to(patient.device)
@@ -148,10 +157,9 @@ def check_overfits(patient: Patient) -> Row:
         loss, number = step.loss, step.number - 1
         if loss < first / 2:
             break
-    ok, bound = loss < first / 2, f"below {first / 2:.3f} in {UPDATES}"
-    hint = "" if ok else "the learning rate is too low or too high, or the loss is not of these targets"
     figure = f"{first:.3f} → {loss:.3f} nats in {number} updates"
-    return Row("one batch overfits", ok, figure, bound, hint)
+    hint = "the learning rate is too low or too high, or the loss is not of these targets"
+    return loss < first / 2, figure, f"below {first / 2:.3f} in {UPDATES}", hint
 
 
 def gradients(patient: Patient, model: nn.Module, batches: Sequence[Batch]) -> list[Tensor]:
@@ -166,15 +174,12 @@ def gradients(patient: Patient, model: nn.Module, batches: Sequence[Batch]) -> l
 
 def difference(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
     """The largest ‖a - b‖ / ‖a‖ over the tensors of a gradient."""
-    worst = 0.0
-    for a, b in zip(one, other, strict=True):
-        distance, length = torch.dist(a, b.to(a.device)), cast(Tensor, torch.linalg.vector_norm(a))
-        size = float(length)
-        worst = max(worst, float(distance) / size if size else (0.0 if distance == 0 else math.inf))
-    return worst
+    pairs = [(a, b.to(a.device)) for a, b in zip(one, other, strict=True)]
+    apart = [torch.dist(a, b) / torch.dist(a, torch.zeros_like(a)) for a, b in pairs]
+    return max(float(share.nan_to_num(0.0, posinf=math.inf)) for share in apart)  # 0 / 0: equal
 
 
-def check_gradients(patient: Patient) -> Row:
+def check_gradients(patient: Patient) -> Finding:
     """Micro-batches of unequal token counts give the gradient of the one big batch."""
     whole = sample(patient)
     targets = whole.targets.clone()
@@ -196,54 +201,48 @@ def check_gradients(patient: Patient) -> Row:
     counts = " + ".join(str(part.num_targets) for part in parts)
     figure = ", ".join(f"{v:.1e} in {str(d)[6:]}" for d, v in found.items())
     bound = ", ".join(f"≤ {v:.0e}" for v in bounds.values())
-    hint = "" if ok else "the loss must be the *sum* of nats over a micro-batch, not a mean"
-    return Row("accumulation", ok, f"{counts} targets: {figure}", bound, hint)
+    hint = "the loss must be the *sum* of nats over a micro-batch, not a mean"
+    return ok, f"{counts} targets: {figure}", bound, hint
 
 
-def check_device(patient: Patient) -> Row:
+def check_device(patient: Patient) -> Finding:
     """The same gradients (fp32) on the processor and on each accelerator."""
     batch, found = sample(patient), dict[str, float]()
     model = copy.deepcopy(patient.parts.model).float().cpu()
-    for device in accelerators():
+    kinds = {"cuda": torch.cuda, "mps": torch.backends.mps}
+    for device in (name for name, kind in kinds.items() if kind.is_available()):
         one = gradients(patient, model, [batch])
         there = copy.deepcopy(model).to(device)
         found[device] = difference(one, gradients(patient, there, [batch.to(device)]))
     ok = all(value <= DEVICES for value in found.values())
     figure = ", ".join(f"{name} {value:.1e}" for name, value in found.items()) or "cpu only"
-    hint = "" if ok else "--device cpu trains exactly; compare drivers and TF32 settings"
-    return Row("cpu against device", ok, figure, f"≤ {DEVICES:.0e} relative", hint)
+    hint = "--device cpu trains exactly; compare drivers and TF32 settings"
+    return ok, figure, f"≤ {DEVICES:.0e} relative", hint
 
 
-def accelerators() -> list[str]:
-    """The kinds of accelerator that torch sees."""
-    found = ["cuda"] if torch.cuda.is_available() else []
-    return [*found, "mps"] if torch.backends.mps.is_available() else found
-
-
-def check_precision(patient: Patient) -> Row:
+def check_precision(patient: Patient) -> Finding:
     """The first loss in the stage's precision against fp32."""
     if patient.precision == "fp32":
-        return Row("precision", True, "fp32: nothing is rounded", f"≤ {ROUNDING}")
+        return True, "fp32: nothing is rounded", f"≤ {ROUNDING}", ""
     batch = sample(patient).to(patient.device)
     model = copy.deepcopy(patient.parts.model).float().to(patient.device)
     exact = mean_loss(patient, model, batch)
-    rounded = mean_loss(patient, model.to(as_dtype(patient.precision)), batch)
+    rounded = mean_loss(patient, model.to(DTYPES[patient.precision]), batch)
     off = abs(rounded / exact - 1)
-    hint = "" if off <= ROUNDING else "--precision fp32"
-    return Row("precision", off <= ROUNDING, f"{off:.1e} in {patient.precision}", f"≤ {ROUNDING}", hint)
+    return off <= ROUNDING, f"{off:.1e} in {patient.precision}", f"≤ {ROUNDING}", "--precision fp32"
 
 
-def check_schedule(patient: Patient) -> Row:
+def check_schedule(patient: Patient) -> Finding:
     """Every multiplier of the learning rate, from the first update to the last."""
     values = [patient.parts.schedule(step) for step in range(patient.steps)]
     bad = next((step for step, value in enumerate(values) if not 0 <= value < math.inf), None)
     ok = bad is None and max(values) > 0
     figure = f"{min(values):.3g} … {max(values):.3g} over {patient.steps:,} updates"
     where = "it is 0 everywhere" if bad is None else f"it is {values[bad]:.3g} at update {bad}"
-    return Row("schedule", ok, figure, "0 ≤ every one, some > 0", "" if ok else where)
+    return ok, figure, "0 ≤ every one, some > 0", where
 
 
-def check_stop(patient: Patient) -> Row:
+def check_stop(patient: Patient) -> Finding:
     """Every answer ends with a stop token that is trained."""
     stops, bound = patient.template.stops, "all of them"
     found: list[list[int]] = []
@@ -253,39 +252,122 @@ def check_stop(patient: Patient) -> Row:
     name = printable(patient.template.tokenizer.decode(stops[:1]))
     if not patient.chat:
         figure = f"no stage of answers; {ended} of {len(found)} texts end with a trained end"
-        return Row("stop token", ended == len(found), figure, bound)
+        return ended == len(found), figure, bound, ""
     turns = sum(run[-1] == stops[0] for run in found)
     figure = f"{ended} of {len(found)} answers end with a trained stop, {turns} with {name}"
-    ok = ended == len(found) and turns > 0
-    hint = "" if ok else f"a model that never learns {name} never stops: the mask must hold on it"
-    return Row("stop token", ok, figure, f"{bound}, {name} among them", hint)
+    hint = f"a model that never learns {name} never stops: the mask must hold on it"
+    return ended == len(found) and turns > 0, figure, f"{bound}, {name} among them", hint
 
 
-def check_memory(patient: Patient) -> Row:
+def check_memory(patient: Patient) -> Finding:
     """Whether one micro-batch fits into the free memory, and the one knob to turn when not."""
     rows = [len(batch.ids) for batch in patient.parts.batches(0)]
     state, activations = needed_bytes(patient.parts, patient.precision, patient.device, max(rows))
     per_row = activations / max(rows)
-    ok = state + activations <= patient.free
     smaller = max(rows)
     while smaller > 1 and state + per_row * smaller > patient.free:
         smaller = -(-smaller // 2)
-    hint = ""
-    if not ok and state + per_row * smaller > patient.free:
+    parts = math.ceil(max(rows) / smaller)
+    hint = f"--micro {patient.micro * parts}" if patient.micro else f"--rows {smaller}"
+    if state + per_row * smaller > patient.free:
         hint = "the weights and moments alone are too large: choose a smaller model"
-    elif not ok and patient.micro:
-        hint = f"--micro {patient.micro * math.ceil(max(rows) / smaller)}"
-    elif not ok:
-        hint = f"--rows {smaller}"
     figure = f"{_size(state)} state + {_size(activations)} activations"
-    return Row("memory", ok, figure, f"≤ {_size(patient.free)} free", hint)
+    return state + activations <= patient.free, figure, f"≤ {_size(patient.free)} free", hint
+
+
+def needed_bytes(parts: Parts, precision: str, device: str, rows: int) -> tuple[int, int]:
+    """Bytes of the model's and optimiser's state, and of the activations of `rows` rows.
+
+    State: weights, gradients, masters and their gradients (bf16), moments, a checkpoint's copy on a
+    processor, and the libraries' scratch. Activations: what the backward pass of one and of two rows
+    keeps, extended to all, and its own tensors. Within 7 % of the measured peak on two processors.
+    """
+    model, width = parts.model, 2 if precision == "bf16" else 4
+    state = sum(p.numel() for p in model.parameters()) * width
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            moments = 4 if isinstance(parts.optimiser, Muon) and is_matrix(name, p) else 8
+            masters = 8 if width == 2 else 0
+            copied = moments + 4 if device == "cpu" else 0
+            state += p.numel() * (width + masters + moments + copied)
+    one, two = (saved_bytes(parts, precision, count) for count in (1, 2))
+    return state + SCRATCH, round(BACKWARD * (one + (two - one) * (rows - 1)))
+
+
+def saved_bytes(parts: Parts, precision: str, rows: int) -> int:
+    """Bytes that a forward pass over `rows` rows of the first step keeps for the backward pass."""
+    batch = parts.batches(0)[0]
+    chosen = torch.arange(rows) % len(batch.ids)
+    dropout = None if batch.dropout is None else batch.dropout[chosen]
+    documents = batch.numbers[chosen]
+    batch = Batch(batch.ids[chosen], batch.targets[chosen], documents, dropout, tuple(range(rows)))
+    model = copy.deepcopy(parts.model).to(DTYPES[precision])
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    sizes: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        kept = parts.loss(model, batch)  # alive, so that no storage is used twice
+    del kept
+    return sum(sizes.values())
 
 
 def _size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-CHECKS: dict[str, Callable[[Patient], Row]] = {
+def mask_text(batch: Batch, tokenizer: Tokenizer, *, colour: bool) -> str:
+    """The row with most answers as text, what is trained in green (or in brackets)."""
+    rows = [batch.part(slice(r, r + 1)) for r in range(len(batch.ids))]
+    batch = max(rows, key=lambda row: sum(1 for _ in answers(row)))
+    said: list[tuple[int, bool]] = []
+    ids, targets, numbers = (
+        cast(list[int], x[0].tolist()) for x in (batch.ids, batch.targets, batch.numbers)
+    )
+    for t in range(min(SHOWN, len(ids))):
+        begins = t == 0 or numbers[t] != numbers[t - 1]
+        if begins:
+            if t and targets[t - 1] != IGNORED:
+                said.append((targets[t - 1], True))
+            if all(target == IGNORED for target in targets[t:]):
+                break  # what is left of the row is filling
+        said.append((ids[t], not begins and targets[t - 1] != IGNORED))
+    text = ""
+    begin, end = ("\x1b[32m", "\x1b[0m") if colour else ("[", "]")
+    for trained, run in groupby(said, key=lambda one: one[1]):
+        piece = printable(tokenizer.decode([i for i, _ in run]))
+        text += f"{begin}{piece}{end}" if trained else piece
+    return text
+
+
+def printable(text: str) -> str:
+    """The text without control characters: a corpus must not steer a terminal."""
+    return "".join(c if c == "\n" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
+
+
+def answers(batch: Batch) -> Iterator[list[int]]:
+    """The trained ids of each answer: a run of targets inside a document.
+
+    A run that touches the end of its row may be cut there, and is left out.
+    """
+    every = cast(list[list[int]], batch.targets.tolist())
+    where = cast(list[list[int]], batch.numbers.tolist())
+    for targets, numbers in zip(every, where, strict=True):
+        run: list[int] = []
+        for t, target in enumerate(targets):
+            if run and (target == IGNORED or numbers[t] != numbers[t - 1]):
+                yield run
+                run = []
+            if target != IGNORED:
+                run.append(target)
+
+
+CHECKS: dict[str, Callable[[Patient], Finding]] = {
     "mask": check_mask,
     "first loss": check_first_loss,
     "one batch overfits": check_overfits,

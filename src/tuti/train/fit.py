@@ -1,15 +1,64 @@
-"""`fit`: the training loop as a generator. It yields after each update; the room decides what follows."""
+"""The updates of a training stage, from its newest checkpoint on: reported, checkpointed, measured."""
 
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from tuti.data import Batch
-from tuti.run import UserError
-from tuti.train.optimisers import Optimiser
+from tuti.nn import Decoder, Dropout, nll
+from tuti.run import Run, UserError
+from tuti.train.checkpoints import Checkpoints
+from tuti.train.distributed import Processes
+from tuti.train.optimisers import AdamW, Muon, Optimiser
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""What a config's `precision` names"""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A stage before its first update: what its `parts(config, run)` returns, and `tuti doctor` examines."""
+
+    model: Decoder
+    batches: Callable[[int], Sequence[Batch]]
+    """The micro-batches of an update, a pure function of its number"""
+    loss: Callable[[nn.Module, Batch], Tensor]
+    """Summed nats of a micro-batch"""
+    schedule: Callable[[int], float]
+    """The share of the peak learning rate at an update"""
+    optimiser: AdamW | Muon
+
+
+def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Summed nats of a batch; neither documents nor dialogues attend across."""
+    dropout = None if batch.dropout is None else Dropout(batch.dropout, batch.seeds)
+    return nll(model, batch.ids, batch.targets, batch.documents, dropout)
+
+
+@dataclass(frozen=True)
+class Trapezoid:
+    """Linear warm-up, a plateau, and a linear decay to `floor` over the last `decay` of the steps.
+
+    The warmup–stable–decay schedule (Hu et al. 2024, MiniCPM, section 4). Never below 0: a step beyond
+    the end keeps the floor.
+    """
+
+    steps: int
+    warmup: int = 0
+    decay: float = 0.5
+    floor: float = 0.02
+
+    def __call__(self, step: int) -> float:
+        """The multiplier of the update number `step` (from 0), between 0 and 1."""
+        rise = min(1.0, (step + 1) / (self.warmup + 1))
+        fall_steps = max(1.0, self.decay * self.steps)
+        fall = min(1.0, max(0.0, (self.steps - step) / fall_steps))
+        return min(rise, self.floor + (1 - self.floor) * fall)
 
 
 @dataclass(frozen=True)
@@ -31,15 +80,13 @@ def fit(
     model: nn.Module, optimiser: Optimiser, schedule: Callable[[int], float],
     batches: Callable[[int], Sequence[Batch]], loss: Callable[[nn.Module, Batch], Tensor], *, start: int,
     steps: int, total: Callable[[float], float] = lambda value: value,
-    before: Callable[[bool], None] = lambda last: None,
 ) -> Generator[Step]:
-    """Updates number `start` … `steps`, each over all micro-batches of `batches(step)`.
+    """Updates number `start` … `steps`, each over all micro-batches of `batches(step)`, yielded one by one.
 
     `loss` returns the *summed* nats of a micro-batch. The update follows Σ nats / Σ predictions over
     the micro-batches of all processes, so k micro-batches of unequal token counts give the gradient of
-    the one big batch. `total` sums a number over processes and `before` is told of each micro-batch
-    whether it is the last; gradients are summed by the wrapper that `train.distributed` puts around
-    the model.
+    the one big batch. `total` sums a number over processes; gradients are summed by the wrapper that
+    `train.distributed` puts around the model.
     """
     for number in range(start, steps):
         began = time.monotonic()
@@ -52,7 +99,8 @@ def fit(
             )
         nats = 0.0
         for place, part in enumerate(parts):
-            before(place + 1 == len(parts))
+            if isinstance(model, DistributedDataParallel):  # copies exchange gradients with the last one only
+                model.require_backward_grad_sync = place + 1 == len(parts)
             value = loss(model, part)
             (value / count).backward()
             nats += float(value.detach())
@@ -66,6 +114,60 @@ def fit(
         yield Step(number + 1, mean, int(count), norm, time.monotonic() - began)
 
 
-def as_dtype(precision: str) -> torch.dtype:
-    """The dtype named by a config's `precision`."""
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}[precision]
+class Updates(Protocol):
+    """What the configs of training stages have in common."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def every(self) -> int: ...
+    @property
+    def precision(self) -> str: ...
+
+
+def train(
+    made: Parts, config: Updates, run: Run, group: Processes, measure: Callable[[Decoder, int], None], *,
+    measure_first: bool = False,
+) -> Optimiser:
+    """Updates `made.model`; the first process checkpoints and measures every `config.every` updates.
+
+    `measure_first`: before the first update, too. After the last one the caller measures.
+    """
+    model = made.model.to(group.device, DTYPES[config.precision])
+    wrapped = group.wrap(model)
+    optimiser = Optimiser(model, made.optimiser)
+    checkpoints, start = Checkpoints(run), group.resume(optimiser, run)
+    if measure_first and start == 0:
+        measure(model, 0)
+
+    def batches(step: int) -> list[Batch]:
+        return [batch.to(group.device) for batch in group.share(made.batches(step))]
+
+    updates = fit(
+        wrapped, optimiser, made.schedule, batches, made.loss, start=start, steps=config.steps,
+        total=group.total,
+    )
+    for step in updates:
+        report(step, config.steps, run)
+        if step.number % config.every == 0 and step.number < config.steps:
+            state = group.gather(optimiser.state())
+            with group.whole(model) as whole:
+                if whole is not None:
+                    checkpoints.save(step.number, state)
+                    measure(whole, step.number)
+    checkpoints.wait()
+    return optimiser
+
+
+def report(step: Step, steps: int, run: Run) -> None:
+    """One line a step on the screen, one event in the stream."""
+    left = (steps - step.number) * step.seconds
+    run.show(
+        f"step {step.number}/{steps}  loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tok/s  "
+        f"{left / 60:.1f} min left",
+        passing=True,
+    )
+    run.log(
+        "step", step=step.number, steps=steps, loss=round(step.loss, 6), norm=round(step.norm, 4),
+        tokens=step.tokens, seconds=round(step.seconds, 4),
+    )

@@ -6,7 +6,8 @@ import torch
 
 from tuti.nn import Decoder, DecoderConfig, save_decoder
 from tuti.run import Run, RunOptions
-from tuti.text import ChatTemplate, Tokenizer, count_words
+from tuti.text import ChatTemplate, Tokenizer
+from tuti.text.tests.sample import count_words
 
 PERSIAN = " سلام دوست باغ طوطی قفس کتاب می\u200cخواند چای ماه شب خانه"
 ENGLISH = " hello friend garden parrot cage book reads tea moon night house"

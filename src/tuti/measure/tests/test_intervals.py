@@ -9,15 +9,13 @@ from hypothesis import strategies as st
 
 from tuti.measure import (
     binomial_interval,
-    bits_difference,
     bits_per_byte,
-    bits_per_byte_interval,
     couplets,
     line_range,
     ratio_interval,
     share_inside,
 )
-from tuti.measure.binomial import _upper_tail
+from tuti.measure.intervals import _upper_tail
 from tuti.run import UserError
 
 
@@ -57,11 +55,11 @@ def test_pairs_are_resampled_together() -> None:
 def test_bits_per_byte() -> None:
     assert bits_per_byte(8 * math.log(2) * 10, 10) == pytest.approx(8)
     nats, sizes = np.array([10.0, 30.0, 8.0]), np.array([10, 20, 9])
-    interval = bits_per_byte_interval(nats, sizes)
+    interval = ratio_interval(nats / math.log(2), sizes)
     assert interval.value == pytest.approx(bits_per_byte(48.0, 39))
     assert interval.low < interval.value < interval.high
     bits = nats / math.log(2) + 0.08 * sizes
-    difference = bits_difference(nats, bits, sizes)
+    difference = ratio_interval(nats / math.log(2) - bits, sizes)
     assert difference.low == pytest.approx(-0.08) == difference.high == difference.value
 
 

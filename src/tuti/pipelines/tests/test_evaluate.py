@@ -173,6 +173,6 @@ def test_verse_is_told_from_prose() -> None:
 
 def test_change_is_paired() -> None:
     before, after = np.array([10.0, 20, 30]), np.array([9.0, 18, 27])
-    row, difference = scores.change("x", before, after, np.array([10, 20, 30]), False)
+    row, difference = scores.change("x", before, after, np.array([10, 20, 30]))
     assert row["before"] == 1 and row["after"] == 0.9
     assert difference.value == pytest.approx(-0.1) and difference.high == pytest.approx(-0.1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tuti.measure import pass_at_k, pass_at_k_interval
+from tuti.measure.intervals import pass_at_k, pass_at_k_interval
 from tuti.pipelines.evaluate import EvaluateRun, evaluate_run
 from tuti.pipelines.humaneval import judge, problems
 from tuti.run import UserError, read_events

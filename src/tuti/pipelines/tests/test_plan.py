@@ -18,7 +18,6 @@ from tuti.pipelines.plan import (
     expected_bits,
     race,
     shape,
-    spent_elsewhere,
     vocabulary,
 )
 from tuti.run import UserError
@@ -61,7 +60,6 @@ def test_the_minutes_are_spent_once() -> None:
     seconds, left = budget(5_600_000, 10, 0.17)
     assert sum(seconds.values()) + left == pytest.approx(plan.AIM * 600)
     assert left > 400
-    assert seconds == spent_elsewhere(5_600_000, 600, 0.17)
     # A slower machine measures more slowly too.
     assert budget(5_600_000, 10, 0.34)[1] < left - 30
 
@@ -163,7 +161,7 @@ def test_an_update_of_adapters_leaves_the_other_weights_alone(monkeypatch) -> No
 
     class Watched(Optimiser):
         def step(self, multiplier: float) -> float:
-            trained.append(self.names)
+            trained.append(list(self.masters))
             return super().step(multiplier)
 
     monkeypatch.setattr(plan, "Optimiser", Watched)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tuti.run.claims import Claim, load_claims
+from tuti.run.card import Claim, load_claims
 
 ROW = """
 [[claim]]

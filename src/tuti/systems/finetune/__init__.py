@@ -11,6 +11,6 @@ CARD = Card(
         "sft": Entry(f"{_HERE}.sft:sft", "teach a model to answer, with dialogues and exercises"),
         "adapt": Entry(f"{_HERE}.adapt:adapt", "go on training a pretrained model on your text"),
     },
-    presets={"sft": {"tiny": f"{_HERE}.presets:tiny"}},
+    presets={"sft": {"tiny": f"{_HERE}.sft:tiny"}},
     claims=_HERE,
 )

@@ -48,8 +48,7 @@ class Exercise:
 
 def make_exercises(documents: Sequence[Row], count: int, seed: int) -> list[Exercise]:
     """Up to `count` exercises, documents and kinds in turn; `continue` where a document gives no other."""
-    made: list[Exercise] = []
-    seen: set[str] = set()
+    made: dict[str, Exercise] = {}
     by_script: dict[str, list[Row]] = {}
     for row in documents:
         by_script.setdefault(row["script"], []).append(row)
@@ -57,12 +56,10 @@ def make_exercises(documents: Sequence[Row], count: int, seed: int) -> list[Exer
         chance = random.Random(f"{seed}:{n}")
         row = documents[n % len(documents)]
         kind = KINDS[(n + n // len(documents)) % len(KINDS)]
-        found = _ASK[kind](row, by_script[row["script"]], chance)
-        found = found or _continue(row, (), chance)
-        if found is not None and found.messages[0]["content"] not in seen:
-            seen.add(found.messages[0]["content"])
-            made.append(found)
-    return made
+        found = _ASK[kind](row, by_script[row["script"]], chance) or _continue(row, (), chance)
+        if found is not None:
+            made.setdefault(found.messages[0]["content"], found)
+    return list(made.values())
 
 
 @lru_cache(4096)

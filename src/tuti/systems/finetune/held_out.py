@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tuti import infer
 from tuti.data.dialogues import Dialogue, scored_dialogues
 from tuti.infer import Model, Sampling, fitting, generate
-from tuti.nn import Decoder, token_nll
+from tuti.infer.scoring import summed_nats
+from tuti.nn import Decoder
 from tuti.run import Run, read_events, red
 from tuti.systems.finetune.exercises import Message
 from tuti.systems.finetune.material import Material
@@ -19,18 +19,11 @@ from tuti.text import ChatTemplate
 
 WORSE = 0.05
 """Bits per byte that text may get worse by before it is a warning"""
-Nats = NDArray[np.float64]
 
 
-@torch.inference_mode()
-def dialogue_nats(model: Decoder, dialogues: Sequence[Dialogue]) -> Nats:
+def dialogue_nats(model: Decoder, dialogues: Sequence[Dialogue]) -> NDArray[np.float64]:
     """Summed nats of what the assistant says in each dialogue, stop tokens included."""
-    nats = np.zeros(len(dialogues))
-    device = str(model.readout.device)
-    for batch, numbers in scored_dialogues(dialogues):
-        there = batch.to(device)
-        nats[numbers] = token_nll(model, there.ids, there.targets).double().sum(1).cpu().numpy()
-    return nats
+    return summed_nats(model, scored_dialogues(dialogues), len(dialogues))
 
 
 def answer(

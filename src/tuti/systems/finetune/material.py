@@ -16,19 +16,20 @@ REPEATS = 4
 
 @dataclass(frozen=True)
 class Material:
-    """Conversations as messages, and as the ids that fit into one row."""
+    """The folder's own conversations and exercises, as the ids that fit into one row."""
 
     exercises: list[Exercise]
-    own: list[list[Message]]
+    own: int
+    """How many conversations are the folder's own"""
     dialogues: list[Dialogue]
+    """Those, then the exercises"""
     lost: int
     """Conversations of which no answer fits into a row"""
 
     def repeated(self) -> list[Dialogue]:
         """An epoch: own dialogues first, as often as REPEATS allows, then the exercises."""
-        own = self.dialogues[: len(self.dialogues) - len(self.exercises)]
-        times = min(REPEATS, max(1, len(self.exercises) // max(1, len(own))))
-        return own * times + self.dialogues[len(own) :]
+        times = min(REPEATS, max(1, len(self.exercises) // max(1, self.own)))
+        return self.dialogues[: self.own] * times + self.dialogues[self.own :]
 
 
 def own_dialogues(folder: Path, split: str, limit: int) -> list[list[Message]]:
@@ -52,12 +53,11 @@ def gather(
     own = own_dialogues(folder, split, 50 * max(exercises, 1000))
     documents = list(islice(read_documents(folder, split), max(exercises, 1)))
     made = make_exercises(documents, exercises, seed)
-    kept_own = [(m, d) for m in own if (d := render(template, m, context))]
-    kept = [(e, d) for e in made if (d := render(template, e.messages, context))]
+    dialogues = [fitting for m in own if (fitting := render(template, m, context))]
+    kept = [(e, fitting) for e in made if (fitting := render(template, e.messages, context))]
     return Material(
-        [exercise for exercise, _ in kept], [messages for messages, _ in kept_own],
-        [dialogue for _, dialogue in kept_own] + [dialogue for _, dialogue in kept],
-        len(own) + len(made) - len(kept) - len(kept_own),
+        [exercise for exercise, _ in kept], len(dialogues), dialogues + [fitting for _, fitting in kept],
+        len(own) + len(made) - len(kept) - len(dialogues),
     )
 
 

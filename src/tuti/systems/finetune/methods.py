@@ -48,12 +48,6 @@ def optimiser_of(method: Full | Lora) -> AdamW:
     return AdamW(lr=method.lr, weight_decay=0.0, beta2=0.99)
 
 
-def flops(model: Decoder, method: Full | Lora, context: int, tokens: int) -> float:
-    """FLOPs of training on so many tokens; frozen matrices need no gradients of their own (4 of 6)."""
-    share = 2 / 3 if isinstance(method, Lora) else 1.0
-    return share * model.config.flops_per_token(context) * tokens
-
-
 def save_model(run: Run, base: Path, model: Decoder, optimiser: Optimiser, method: Full | Lora) -> None:
     """The LanguageModel `model`; with LoRA also the artifact `adapter` in PEFT's format.
 
@@ -61,11 +55,10 @@ def save_model(run: Run, base: Path, model: Decoder, optimiser: Optimiser, metho
     """
     if isinstance(method, Lora):
         whole = open_model(base, method, 0)
-        trained = dict(zip(optimiser.names, optimiser.masters, strict=True))
         with torch.no_grad():
             for name, weight in whole.named_parameters():
-                if name in trained:
-                    weight.copy_(trained[name])
+                if name in optimiser.masters:
+                    weight.copy_(optimiser.masters[name])
         with run.save("adapter", "Adapter", base=str(base)) as folder:
             save_lora(whole, LoRA(method.rank, method.alpha), folder, base=str(base))
         model = merge_lora(whole)

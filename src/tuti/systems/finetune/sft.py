@@ -13,7 +13,7 @@ from tuti.run import Run, UserError
 from tuti.run.machine import choose_device
 from tuti.systems.finetune import material
 from tuti.systems.finetune.held_out import HeldOut
-from tuti.systems.finetune.methods import Full, Lora, flops, open_model, optimiser_of, save_model
+from tuti.systems.finetune.methods import Full, Lora, open_model, optimiser_of, save_model
 from tuti.text import ChatTemplate
 from tuti.train import Parts, Processes, Trapezoid, batch_loss, train
 
@@ -51,6 +51,11 @@ class Sft:
     """Held-out dialogues measured before and after; as many documents, or those that fill as many rows"""
 
 
+def tiny() -> Sft:
+    """Lowers the held-out dialogue loss of a small model within a minute on two cores."""
+    return Sft(model=Path("model"), documents=Path("documents"), tokens=Path("tokens"), steps=60, rows=8)
+
+
 def parts(config: Sft, run: Run) -> Parts:
     """The model, the batches as a pure function of the step, the loss and the schedule."""
     folder = run.load(config.model, "LanguageModel")
@@ -66,7 +71,7 @@ def parts(config: Sft, run: Run) -> Parts:
             f"{documents} gives nothing to answer: no dialogue, and no exercise fits {context} tokens",
             hint="--exercises 4000, a larger --context, or *.chat.jsonl files in the folder",
         )
-    run.log("material", dialogues=len(found.own), exercises=len(found.exercises), too_long=found.lost)
+    run.log("material", dialogues=found.own, exercises=len(found.exercises), too_long=found.lost)
     plain = min(config.rows - 1, round(config.rows * config.keep))
     dialogues = PackedDialogues(found.repeated(), context, seed)
     text = PackedRows(tokens, context, seed)
@@ -79,9 +84,9 @@ def parts(config: Sft, run: Run) -> Parts:
     return Parts(model, batches, batch_loss, schedule, optimiser_of(config.method))
 
 
-def tokens_of(folder: Path, template: ChatTemplate, split: str = "train") -> Tokens:
-    """A split of Tokens, once they are known to be those of the model's own tokenizer."""
-    return read_tokens(folder, split, template.tokenizer.hash)
+def tokens_of(folder: Path, template: ChatTemplate) -> Tokens:
+    """The training tokens, once they are known to be those of the model's own tokenizer."""
+    return read_tokens(folder, "train", template.tokenizer.hash)
 
 
 def sft(config: Sft, run: Run) -> None:
@@ -103,6 +108,7 @@ def tune(made: Parts, config: "Adapt | Sft", measure: HeldOut, run: Run) -> None
     optimiser = train(made, config, run, alone, measure, measure_first=True)
     measure(model, config.steps, last=True)
     predicted = config.steps * config.rows * measure.context
-    run.log("cost", flops=flops(model, method, measure.context, predicted))
+    share = 2 / 3 if isinstance(method, Lora) else 1  # frozen matrices need no gradients of their own
+    run.log("cost", flops=share * model.config.flops_per_token(measure.context) * predicted)
     save_model(run, run.load(config.model, "LanguageModel"), model, optimiser, method)
     measure.verdict()

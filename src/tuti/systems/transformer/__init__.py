@@ -11,6 +11,6 @@ CARD = Card(
         "tokenizer": Entry(f"{_HERE}.tokenizer:tokenizer", "train a byte-level BPE on word counts"),
         "pretrain": Entry(f"{_HERE}.pretrain:pretrain", "train a decoder on packed tokens"),
     },
-    presets={"pretrain": {"tiny": f"{_HERE}.presets:tiny"}},
+    presets={"pretrain": {"tiny": f"{_HERE}.pretrain:tiny"}},
     claims=_HERE,
 )

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import tyro
 from annotated_types import Ge
 
-from tuti.run import Run, UserError
+from tuti.run import Run
+from tuti.run.errors import damaged
 from tuti.text import ChatTemplate, Tokenizer, script_of
 
 
@@ -27,11 +28,8 @@ class TokenizerConfig:
 def read_counts(folder: Path) -> dict[str, int]:
     """The word-count table that `spark prepare` wrote."""
     path = folder / "counts.jsonl"
-    try:
-        with open(path, encoding="utf-8") as lines:
-            return {str(word): int(count) for word, count in map(json.loads, lines)}
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {error}", hint="tuti spark prepare FOLDER") from error
+    with damaged(f"{path} is", "tuti spark prepare FOLDER"), open(path, encoding="utf-8") as lines:
+        return {str(word): int(count) for word, count in map(json.loads, lines)}
 
 
 def tokenizer(config: TokenizerConfig, run: Run) -> None:

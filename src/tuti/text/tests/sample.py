@@ -1,9 +1,11 @@
 """Small texts of many kinds, and tokenizers made from them, for this package's tests."""
 
+from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 from itertools import product
 
-from tuti.text import Tokenizer, count_words
+from tuti.text import Tokenizer, words_of
 
 PERSIAN = (
     "طوطی در قفس نشسته بود و با خود می‌گفت: «از این پنجره باغ را می‌بینم.»\n"
@@ -18,6 +20,11 @@ ENGLISH = (
 CODE = "def add(left, right):\n    if left:\n        return left + right  # 42\n    return right\n"
 OTHER = "日本語の文章。 Кот сидел на окне. 👨‍👩‍👧 naïve café — “quoted” … ½ ² x̂\n"
 TEXTS = (PERSIAN, ENGLISH, CODE, OTHER)
+
+
+def count_words(texts: Iterable[str]) -> Counter[str]:
+    """How often each word occurs, over all texts."""
+    return Counter(word for text in texts for word in words_of(text))
 
 
 @cache

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Peer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from tuti.text import Tokenizer, count_words, train_bpe
-from tuti.text.bpe import Merge
-from tuti.text.tests.sample import TEXTS
+from tuti.text import Tokenizer
+from tuti.text.bpe import Merge, train_bpe
+from tuti.text.tests.sample import TEXTS, count_words
 
 WORDS = st.dictionaries(
     st.text("ab", min_size=1, max_size=12) | st.text("abcé\u200cش", min_size=1),

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import UserError
-from tuti.text import ChatTemplate, Rendered, Tokenizer
+from tuti.text import ChatTemplate, Tokenizer
 from tuti.text.backend import SPECIALS
+from tuti.text.chat import Rendered
 from tuti.text.tests.sample import tokenizer
 from tuti.text.tests.test_tokenizer import llama
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import UserError
-from tuti.text import Tokenizer, count_words, train_bpe
+from tuti.text import Tokenizer
 from tuti.text.backend import SPECIALS, byte_alphabet, json_from_gguf, open_backend
-from tuti.text.tests.sample import TEXTS, tokenizer
+from tuti.text.bpe import train_bpe
+from tuti.text.tests.sample import TEXTS, count_words, tokenizer
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.text(
     st.sampled_from("<|end> می\u200c1 🙂\n")
@@ -120,7 +121,7 @@ def test_stream_waits_for_the_whole_character() -> None:
 
 def test_offsets_and_lone_surrogates() -> None:
     text = "سلام the 🙂"
-    ids, offsets = tokenizer().encode_with_offsets(text)
+    ids, offsets = tokenizer().encode_with_specials(text)
     assert len(ids) == len(offsets) and offsets[0][0] == 0 and offsets[-1][1] == len(text)
     assert tokenizer().decode(tokenizer().encode("a\ud800b")) == "a?b"
 

@@ -17,7 +17,8 @@ from tuti.data import IGNORED, Batch, Document, write_tokens
 from tuti.nn import Decoder, DecoderConfig, nll
 from tuti.nn.moe import Penalty
 from tuti.run import Run, RunOptions, UserError, find_artifact, read_events
-from tuti.text import ChatTemplate, Tokenizer, count_words
+from tuti.text import ChatTemplate, Tokenizer
+from tuti.text.tests.sample import count_words
 from tuti.train import (
     AdamW,
     Checkpoints,
@@ -25,9 +26,9 @@ from tuti.train import (
     Optimiser,
     Processes,
     Trapezoid,
-    fit,
     processes,
 )
+from tuti.train.fit import fit
 
 SHAPE = DecoderConfig(
     vocab=61, width=32, layers=2, heads=4, kv_heads=2, head_dim=8, hidden=48, context=24
@@ -72,7 +73,6 @@ def train(group: Processes, method, folder: Path, stop=STEPS, dtype=torch.float3
         start=start,
         steps=stop,
         total=group.total,
-        before=group.before(wrapped),
     )
     losses = [(step.loss, step.tokens, step.norm) for step in updates]
     state = group.gather(optimiser.state())

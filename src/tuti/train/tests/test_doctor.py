@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from tuti.data import IGNORED, Batch
 from tuti.data.dialogues import Dialogue, PackedDialogues, pack
 from tuti.nn import Decoder, DecoderConfig
-from tuti.text import ChatTemplate, Tokenizer, count_words
+from tuti.text import ChatTemplate, Tokenizer
+from tuti.text.tests.sample import count_words
 from tuti.train import AdamW, Muon, Parts, Trapezoid, batch_loss
-from tuti.train.doctor import CHECKS, Patient, examine
-from tuti.train.masks import answers, mask_text
-from tuti.train.memory import needed_bytes, saved_bytes
+from tuti.train.doctor import CHECKS, Patient, answers, examine, mask_text, needed_bytes, saved_bytes
 
 WORDS = "gol bolbol bagh bahar mey saghi yar del jan rah shab ruz".split()
 STEPS = 50
@@ -77,7 +76,7 @@ def failed(patient: Patient) -> dict[str, str]:
 
 def test_a_sound_stage_passes(template, dialogues) -> None:
     rows = {row.name: row for row in examine(stage(template, dialogues))}
-    assert all(row.ok for row in rows.values()), rows
+    assert all(row.ok and not row.hint for row in rows.values()), rows
     assert "cpu only" in rows["cpu against device"].figure or torch.cuda.is_available()
     assert "answers end with a trained stop" in rows["stop token"].figure
     before = stage(template, dialogues).parts.model.readout
@@ -167,14 +166,13 @@ def test_a_model_that_breaks_is_a_failed_row(template, dialogues) -> None:
 
 
 def test_too_little_memory_names_the_one_knob(template, dialogues) -> None:
-    row = CHECKS["memory"]
-    need = row(stage(template, dialogues))
-    assert need.ok and not need.hint
+    check = CHECKS["memory"]
+    assert check(stage(template, dialogues))[0]
     state, activations = needed_bytes(stage(template, dialogues).parts, "fp32", "cpu", 4)
     half = state + activations * 6 // 10  # enough for two rows, not for four
-    assert row(stage(template, dialogues, free=half, micro=3)).hint == "--micro 6"
-    assert row(stage(template, dialogues, free=half)).hint == "--rows 2"
-    assert "too large" in row(stage(template, dialogues, free=state)).hint
+    assert check(stage(template, dialogues, free=half, micro=3))[3] == "--micro 6"
+    assert check(stage(template, dialogues, free=half))[3] == "--rows 2"
+    assert "too large" in check(stage(template, dialogues, free=state))[3]
 
 
 def test_activations_grow_linearly_with_rows(template, dialogues) -> None:

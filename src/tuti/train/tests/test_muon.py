@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tuti.train.muon import Momentum, orthogonal
+from tuti.train.optimisers import Momentum, Muon, orthogonal
 
 SHAPES = [(8, 8), (24, 8), (8, 24), (24, 8), (5, 40)]
 
@@ -27,7 +27,7 @@ def test_the_updates_of_torch(exact: bool, monkeypatch: pytest.MonkeyPatch) -> N
     chance = torch.Generator().manual_seed(0)
     first = [torch.randn(shape, generator=chance) for shape in SHAPES]
     ours, theirs = ([nn.Parameter(w.clone()) for w in first] for _ in range(2))
-    mine = Momentum(ours, 0.02, 0.1, 0.95, 3)
+    mine = Momentum(ours, Muon(lr=0.02, weight_decay=0.1, momentum=0.95, iterations=3))
     peer = torch.optim.Muon(
         theirs, lr=0.02, weight_decay=0.1, momentum=0.95, ns_steps=3, adjust_lr_fn="match_rms_adamw"
     )

@@ -10,7 +10,8 @@ import torch
 from tuti.data import Document, write_tokens
 from tuti.nn import Decoder, DecoderConfig, save_decoder
 from tuti.run import Run, RunOptions, execute
-from tuti.text import ChatTemplate, Tokenizer, count_words
+from tuti.text import ChatTemplate, Tokenizer
+from tuti.text.tests.sample import count_words
 
 COLOURS = ("red", "blue", "green", "grey", "white", "brown")
 ANIMALS = ("parrot", "cat", "goat", "horse", "fish", "owl")

@@ -17,11 +17,10 @@ from tuti.systems.finetune import material
 from tuti.systems.finetune.adapt import Adapt, adapt
 from tuti.systems.finetune.held_out import HeldOut, answer, dialogue_nats
 from tuti.systems.finetune.methods import Full, Lora
-from tuti.systems.finetune.presets import tiny
-from tuti.systems.finetune.sft import Sft, parts, sft, tokens_of
+from tuti.systems.finetune.sft import Sft, parts, sft, tiny, tokens_of
 from tuti.systems.finetune.tests.small import go, write_jsonl
 from tuti.text import ChatTemplate, Tokenizer
-from tuti.train import updates
+from tuti.train import fit
 
 
 def config_of(small: Path, **fields: object) -> Sft:
@@ -47,7 +46,7 @@ def test_the_stop_token_is_trained_and_questions_are_not(small: Path) -> None:
     template = ChatTemplate.load(model_of(small))
     documents = find_artifact(small / "documents", "Documents")
     found = material.gather(documents, "train", template, 128, 60, 0)
-    assert len(found.own) == 6 and len(found.exercises) > 40
+    assert found.own == 6 and len(found.exercises) > 40
     for dialogue in found.dialogues:
         if len(dialogue.ids) <= 128:
             said = [i for i, mine in zip(dialogue.ids, dialogue.said, strict=True) if mine]
@@ -145,7 +144,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
 ) -> None:
     config = config_of(small, method=method, steps=6, every=2, held_out=2, rows=4, exercises=40)
     whole = go(tmp_path / "whole", sft, config)
-    reported = updates.report
+    reported = fit.report
 
     def dies(step: object, steps: int, run: Run) -> None:
         reported(step, steps, run)  # type: ignore[arg-type]
@@ -153,7 +152,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(updates, "report", dies)
+        patch.setattr(fit, "report", dies)
         go(tmp_path / "killed", sft, config)
     resumed = go(tmp_path / "killed", sft, config)
     assert [event["step"] for event in read_events(resumed.folder, "resumed")] == [2]

@@ -18,7 +18,8 @@ from tuti.systems.spark.split import cut_id
 from tuti.systems.spark.tally import Tally, read_tally
 from tuti.systems.spark.tests.corpus import rows, run_of, told, write_corpus
 from tuti.systems.spark.walk import Skip, Source
-from tuti.text import count_words, normalise
+from tuti.text import normalise
+from tuti.text.tests.sample import count_words
 
 # -- what comes out
 

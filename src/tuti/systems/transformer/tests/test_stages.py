@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tuti.data import Document, Tokens, read_tokens, write_tokens
-from tuti.data.drawing import draw_weights, tiredness
+from tuti.data.packing import draw_weights, tiredness
 from tuti.infer import HeldOut, document_nats
 from tuti.nn import Decoder, token_nll
 from tuti.run import Run, RunOptions, UserError, read_events
