@@ -46,9 +46,7 @@ class Serve:
     bits: Literal[32, 16, 8, 4] = 32
     """Bits of a weight: 8 and 4 need less memory and answer sooner (a GGUF file has its own)"""
     length: Annotated[int, Ge(0)] = 0
-    """Tokens of prompt and answer together (0: the model's context, or what `memory` holds)"""
-    memory: Annotated[float, Gt(0)] = 1.0
-    """GB of keys and values: of texts under way, and in a quarter of it of those that may go on"""
+    """Tokens of prompt and answer together (0: the model's context, or what 1 GiB holds)"""
     expert_memory: Annotated[float, Ge(0)] | None = None
     """GB for a model's experts; the others stay on disk (default: all in memory)"""
     draft: str = ""
@@ -80,7 +78,6 @@ def make_app(config: Serve, token: str) -> "FastAPI":
 
     names, loaded = (*config.names, *_own_names(config.host)), _load(config)
     sizes = {"slots": config.slots, "length": config.length, "waiting": config.waiting}
-    sizes |= {"memory": int(1e9 * config.memory)}
     drafts = [open_draft(config.draft, one, load_model, config.slots, config.length) for one in loaded]
     app = create_app(loaded, **sizes, drafts=drafts, names=names, token=token)
     mount_studio(app, config.runs, config.folders)

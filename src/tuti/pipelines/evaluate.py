@@ -101,8 +101,6 @@ class EvaluateRun:
     options. passkey: a number found again in a long text. Each makes a run; what follows is for them"""
     items: tuple[Path, ...] = ()
     """bits: texts; choice: JSON lines with prompt, options and right (from 0)"""
-    lengths: tuple[int, ...] = (256, 512, 1024, 2048)
-    """passkey: tokens of the text"""
     tries: Annotated[int, Ge(1)] = 1
     """Programs a problem, pass@k is told for k = 1, 10, 100 up to it; pass-keys at each place"""
     temperature: Annotated[float, Ge(0)] = 0.0

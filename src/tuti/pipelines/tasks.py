@@ -82,10 +82,8 @@ def choice(scorer: Scorer, config: EvaluateRun) -> list[Row]:
 def passkey(scorer: Scorer, config: EvaluateRun) -> list[Row]:
     """Which of ten five-digit keys stood in a text of so many tokens (Mohtashami & Jaggi 2023)."""
     rows: list[Row] = []
-    for length in config.lengths:
-        if length > scorer.engine.length:
-            hint = f"--lengths up to {scorer.engine.length:,}"
-            raise UserError(f"{length:,} tokens are longer than the model's context", hint=hint)
+    longest = scorer.engine.length
+    for length in [*(2**n for n in range(8, 20) if 2**n < longest), longest]:
         row: Row = {"tokens": length}
         for depth in DEPTHS:
             right = [_finds(scorer, length, depth, seed) for seed in range(config.tries)]

@@ -146,8 +146,7 @@ def from_scratch(config: Teach, plan: Plan, chain: Chain, clean: Path) -> tuple[
     sparse = Train(
         tokens=packed, model=Experts(config.experts), width=plan.width, layers=plan.layers, heads=sizes.heads,
         hidden=sizes.hidden * sizes.active, context=CONTEXT, rows=plan.rows, steps=plan.steps,
-        precision=training.precision, every=training.every, script_balance=training.balance,
-        dropout=training.dropout,
+        precision=training.precision, every=training.every,
     )
     return packed, chain.step("pretrain", "mixtral", train, sparse)
 

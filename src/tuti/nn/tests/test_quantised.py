@@ -164,7 +164,7 @@ import numpy as np
 from tuti.nn import lanes, step
 assert lanes.__file__.startswith(sys.argv[1])
 one = np.ones((32, 1, 32), np.float32), np.empty(0, np.float32)
-print(step.fed(np.ones((1, 32), np.float32), one, one, one, 1)[0, 0])
+print(step.fed(np.ones((1, 32), np.float32), one, one, one, (1.0, 0.0), 1)[0, 0])
 """
 
 

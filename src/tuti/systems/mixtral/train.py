@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge
 
 from tuti.data import read_tokens, update_batches
 from tuti.infer import HeldOut, save_model
@@ -18,6 +18,9 @@ from tuti.systems.mixtral.upcycle import upcycled, upcycled_config
 from tuti.text import Tokenizer
 from tuti.train import AdamW, Muon, Parts, Trapezoid, batch_loss, processes
 from tuti.train import train as updates
+
+BALANCE, DROPOUT = 0.15, 0.1
+"""How groups of text are drawn, and channels dropped: as the room `transformer` does it by default"""
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,6 @@ class Train:
     """Updates"""
     optimiser: AdamW | Muon = Muon()
     """Muon for matrices, or AdamW for all"""
-    script_balance: Annotated[float, Gt(0), Le(1)] = 1.0
-    """Groups (scripts) are drawn as often as their share of bytes to this power; 1: as they come"""
-    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Probability that a channel is dropped, for text that is read 12 times and more (up to 4 times: none)"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of weights and activations; the masters are fp32 always"""
     every: Annotated[int, Ge(1)] = 200
@@ -120,9 +119,7 @@ def parts(config: Train, run: Run) -> Parts:
     if isinstance(config.model, Experts):
         model.balance = Penalty(config.model.balance, config.model.z)
     context = min(config.context, model.config.context)
-    batches = update_batches(
-        tokens, context, config.rows, 1, config.steps, seed, config.script_balance, config.dropout
-    )
+    batches = update_batches(tokens, context, config.rows, 1, config.steps, seed, BALANCE, DROPOUT)
     schedule = Trapezoid(config.steps, warmup=min(40, config.steps // 10))
     return Parts(model, batches, batch_loss, schedule, config.optimiser)
 
