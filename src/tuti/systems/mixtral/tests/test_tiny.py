@@ -34,7 +34,7 @@ def test_the_tiny_preset_beats_the_best_byte_ngram(tmp_path: Path) -> None:
     entropy = sum(8 * grammar.bits(valid.names[g]) for g in valid.groups) / valid.bytes.sum()
     said = f"ours {ours:.4f}, n-gram {best.bits_per_byte:.4f}, entropy {entropy:.4f}"
     assert difference.high < 0, f"{difference}: {said}"
-    assert ours == pytest.approx(0.237, abs=0.03), said  # the figure on the room's page
+    assert ours == pytest.approx(0.236, abs=0.03), said  # the figure on the room's page
     text = "\n".join(text.decode() for text in held)
     traced = trace(*read_model(run.folder), text)
     assert all(evenness(load) > 0.7 for load in traced.loads), traced.loads  # nobody takes all
