@@ -30,7 +30,7 @@ def invoke(room: str, verb: str, entry: Entry, words: list[str], card: Card) -> 
     kind = config_type(function)
     name = f"tuti {verb}" if room in ("tuti", *pipelines.PIPELINES) else f"tuti {room} {verb}"
     if verb not in card.stages:
-        return function(_parse(kind, words, name, None, entry.help))
+        return function(check_config(kind, _parse(kind, words, name, None, entry.help).__dict__))
     world, follows = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0")) > 0
     if world > 1 and "parallel" not in typing.get_type_hints(kind):
         raise UserError(f"{name} computes in one process, not in {world}", hint="leave out torchrun")

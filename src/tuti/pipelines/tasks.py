@@ -23,6 +23,8 @@ DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Where in the text the pass-key stands"""
 FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n"
 """Between which it is hidden (Mohtashami & Jaggi 2023)"""
+TOLD = "The pass key is {key}. Remember it. {key} is the pass key.\n"
+ASKED = "What is the pass key? The pass key is"
 
 
 class Scorer:
@@ -83,7 +85,9 @@ def passkey(scorer: Scorer, config: EvaluateRun) -> list[Row]:
     """Which of ten five-digit keys stood in a text of so many tokens (Mohtashami & Jaggi 2023)."""
     rows: list[Row] = []
     longest = scorer.engine.length
-    for length in [*(2**n for n in range(8, 20) if 2**n < longest), longest]:
+    if longest < (least := len(scorer.tokenizer.encode(TOLD + ASKED))):
+        raise UserError(f"the context of {longest:,} tokens does not hold a pass-key's {least:,}")
+    for length in [*(2**n for n in range(8, 20) if least <= 2**n < longest), longest]:
         row: Row = {"tokens": length}
         for depth in DEPTHS:
             right = [_finds(scorer, length, depth, seed) for seed in range(config.tries)]
@@ -95,12 +99,11 @@ def passkey(scorer: Scorer, config: EvaluateRun) -> list[Row]:
 def _finds(scorer: Scorer, length: int, depth: float, seed: int) -> bool:
     chance = random.Random(f"{length} {depth} {seed}")
     keys = chance.sample(range(10_000, 100_000), 10)
-    told = f"The pass key is {keys[0]}. Remember it. {keys[0]} is the pass key.\n"
-    asked = "What is the pass key? The pass key is"
-    around, one = (len(scorer.tokenizer.encode(text)) for text in (told + asked + " 00000", FILLER))
-    lines = max(0, (length - around - 2) // one)
+    told = TOLD.format(key=keys[0])
+    around, one = (len(scorer.tokenizer.encode(text)) for text in (told + ASKED, FILLER))
+    lines = max(0, (length - around - 10) // one)  # with room for a key after the question
     first = round(lines * depth)
-    prompt = FILLER * first + told + FILLER * (lines - first) + asked
+    prompt = FILLER * first + told + FILLER * (lines - first) + ASKED
     costs = [scorer.said(prompt, f" {key}") for key in keys]
     return costs.index(max(costs)) == 0
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tuti.app.cli import main
 from tuti.app.tests.parrot import SENTENCE, save_parrot
 from tuti.nn import load_decoder, token_nll
 from tuti.pipelines.evaluate import EvaluateRun, evaluate_run, read_evaluation
@@ -61,6 +62,22 @@ def test_what_the_parrot_says_is_what_it_chooses(parrot: Path, tmp_path: Path) -
             costs.append(float(nats(parrot, ids)[before:].sum()) / len(option.encode()))
         right += costs[1] < costs[0]
     assert rows[1]["right"] == pytest.approx(right / len(items), abs=1e-3)
+
+
+def test_bounds_of_a_view_are_checked(parrot: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(parrot)
+    wrong = (["evaluate", run, "--tries", "0"], ["chat", run, "--beams", "0"], ["serve", "--slots", "0"])
+    for words in wrong:
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code
+        assert words[-2].strip("-") in capsys.readouterr().err
+
+
+def test_a_context_that_holds_no_pass_key_is_refused(tmp_path: Path) -> None:
+    small = save_parrot(tmp_path / "small", context=90, steps=1)
+    with pytest.raises(UserError, match="90 tokens does not hold"):
+        figures(small, tmp_path / "run", "passkey")
 
 
 def test_pass_keys_are_asked_for_at_every_depth(parrot: Path, tmp_path: Path) -> None:

@@ -63,7 +63,10 @@ class Traced:
 def routes(config: Routes) -> None:
     """Prints a line for each layer and text, and what the expert tells of script, kind and position."""
     model, tokenizer = read_model(config.model)
-    found = {path.name: trace(model, tokenizer, read_text(path), WINDOWS) for path in config.texts}
+    names = [path.name for path in config.texts]
+    names = [str(path) if names.count(path.name) > 1 else path.name for path in config.texts]
+    read = (trace(model, tokenizer, read_text(path), WINDOWS) for path in config.texts)
+    found = dict(zip(names, read, strict=True))
     wide = max(map(len, found))
     for name, traced in found.items():
         print(f"{name:<{wide}}  {len(traced.pieces):>6,} tokens, {traced.bits:.3f} bits per byte")
