@@ -1,0 +1,149 @@
+"""Stage `train`: from nothing, by games against itself (AlphaZero's loop with Gumbel's search)."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
+from torch import Tensor
+
+from tuti.nn.files import write_safetensors
+from tuti.run import Run
+from tuti.systems.alphago.net import Net, Shape, save_net
+from tuti.systems.alphago.selfplay import FIELDS, together
+from tuti.systems.alphago.think import PLANES
+from tuti.train import AdamW, Checkpoints, Optimiser, Trapezoid, load_checkpoint
+
+OWNER, MARGIN = 1.0, 0.1
+"""Weights of the foretold owners and lead beside policy and value (Wu 2019, 3.4)"""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Plays against itself, learns from the games, again and again."""
+
+    size: Annotated[int, Ge(2), Le(19)] = 9
+    """Points a side"""
+    komi: float = 7.0
+    """Points that White gets"""
+    blocks: Annotated[int, Ge(1)] = 4
+    """Residual blocks"""
+    channels: Annotated[int, Ge(4)] = 32
+    """Channels of each"""
+    games: Annotated[int, Ge(1)] = 128
+    """Games an iteration, played side by side"""
+    iterations: Annotated[int, Ge(1)] = 100
+    """Rounds of games and updates"""
+    simulations: Annotated[int, Ge(2)] = 16
+    """Simulations a move"""
+    considered: Annotated[int, Ge(1)] = 8
+    """First moves among which they are shared out"""
+    window: Annotated[int, Ge(1)] = 20
+    """Iterations whose games are learnt from"""
+    updates: Annotated[int, Ge(1)] = 60
+    """Updates an iteration"""
+    batch: Annotated[int, Ge(1)] = 256
+    """Positions an update"""
+    rate: Annotated[float, Gt(0)] = 2e-3
+    """Peak learning rate"""
+
+
+def turned(batch: dict[str, Tensor], side: int, symmetry: int) -> dict[str, Tensor]:
+    """A batch turned and mirrored in one of the board's eight ways."""
+
+    def turn(x: Tensor) -> Tensor:
+        x = torch.rot90(x.view(*x.shape[:-1], side, side), symmetry % 4, (-2, -1))
+        return (x.flip(-1) if symmetry >= 4 else x).flatten(-2)
+
+    policy = torch.cat((turn(batch["policy"][:, :-1]), batch["policy"][:, -1:]), 1)
+    return batch | {"planes": turn(batch["planes"]), "policy": policy, "owner": turn(batch["owner"])}
+
+
+def losses(net: Net, batch: dict[str, Tensor], side: int) -> dict[str, Tensor]:
+    """Cross-entropy in nats of the policy; mean squares of value and owners; Huber's loss of the lead."""
+    found = net(batch["planes"].unflatten(-1, (side, side)))
+    return {
+        "policy": -(batch["policy"] * found.policy.log_softmax(-1)).sum(-1).mean(),
+        "value": F.mse_loss(found.value, batch["value"]),
+        "owner": OWNER * F.mse_loss(found.owner.flatten(1), batch["owner"]),
+        "lead": MARGIN * F.smooth_l1_loss(found.lead, batch["lead"]),
+    }
+
+
+class Replay:
+    """The games of the last iterations, a file each, so that none is lost or counted twice."""
+
+    def __init__(self, folder: Path, window: int) -> None:
+        self.folder, self.window = folder, window
+        self.parts: dict[int, dict[str, Any]] = {}
+        folder.mkdir(exist_ok=True)
+
+    def path(self, iteration: int) -> Path:
+        return self.folder / f"{iteration:06d}.safetensors"
+
+    def add(self, iteration: int, games: dict[str, Any]) -> None:
+        """Puts an iteration's games beside the others and lets the oldest go."""
+        tensors = {name: torch.from_numpy(games[name]) for name in FIELDS}
+        write_safetensors(self.path(iteration), tensors)
+        self.parts[iteration] = {name: games[name] for name in FIELDS}
+        # One more is kept on the disk: a run that was killed may begin an iteration earlier.
+        self.path(iteration - self.window - 1).unlink(missing_ok=True)
+        self.parts.pop(iteration - self.window, None)
+
+    def load(self, iteration: int) -> None:
+        """What an iteration that follows would find."""
+        for number in range(max(0, iteration - self.window), iteration):
+            self.parts[number] = {name: t.numpy() for name, t in load_file(self.path(number)).items()}
+
+    def batch(self, count: int, source: np.random.Generator) -> dict[str, Tensor]:
+        """So many positions, each as likely."""
+        ends = np.cumsum([len(part["value"]) for part in self.parts.values()])
+        at = np.sort(source.integers(ends[-1], size=count))
+        which = np.searchsorted(ends, at, side="right")
+        starts, parts = np.concatenate(([0], ends)), list(self.parts.values())
+        rows: list[Any] = [(parts[i], at[which == i] - starts[i]) for i in np.unique(which)]
+        joined = {name: np.concatenate([part[name][own] for part, own in rows]) for name in FIELDS}
+        return {name: torch.from_numpy(array).float() for name, array in joined.items()}
+
+
+def train(config: Train, run: Run) -> None:
+    """Saves the network, a PolicyValue; every iteration is a checkpoint."""
+    c, seed = config, run.options.seed
+    torch.manual_seed(seed)
+    net = Net(Shape(PLANES, c.blocks, c.channels))
+    optimiser, checkpoints = Optimiser(net, AdamW(lr=c.rate)), Checkpoints(run)
+    schedule, start = Trapezoid(c.iterations * c.updates), 0
+    replay = Replay(run.folder / "replay", c.window)
+    if (found := run.resume()) is not None:
+        start, state = load_checkpoint(found)
+        optimiser.restore(state)
+        replay.load(start)
+    elif not (run.folder / "artifacts" / "start").exists():
+        save_net(net, run, "start", size=c.size, komi=c.komi)
+    for iteration in range(start, c.iterations):
+        source = np.random.default_rng((seed, iteration))
+        seeds = source.integers(2**62, size=c.games)
+        games = together(net.eval(), c.size, c.komi, seeds, c.simulations, c.considered)
+        replay.add(iteration, games)
+        net.train()
+        mean: dict[str, float] = {}
+        for update in range(c.updates):
+            batch = turned(replay.batch(c.batch, source), c.size, int(source.integers(8)))
+            parts = losses(net, batch, c.size)
+            sum(parts.values(), torch.zeros(())).backward()
+            optimiser.step(schedule(iteration * c.updates + update))
+            mean = {name: mean.get(name, 0.0) + value.item() / c.updates for name, value in parts.items()}
+        moves, black = float(games["moves"].mean()), float((games["won"] > 0).mean())
+        run.log("iteration", step=iteration + 1, steps=c.iterations, moves=moves, black=black, **mean)
+        told = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
+        told = f"{moves:.0f} moves, Black wins {black:.0%}  {told}"
+        run.show(f"iteration {iteration + 1}/{c.iterations}  {told}", passing=True)
+        checkpoints.save(iteration + 1, optimiser.state())
+    checkpoints.wait()
+    save_net(net, run, size=c.size, komi=c.komi)
+    shutil.rmtree(replay.folder)
