@@ -1,6 +1,7 @@
 """Configs as JSON and back, and the record of where a run came from and what it cost."""
 
 import dataclasses
+import json
 import subprocess
 import types
 import typing
@@ -16,17 +17,14 @@ T = TypeVar("T")
 
 def config_to_json(value: Any) -> Any:
     """Plain JSON values of a config; a nested variant carries its class name as `type`."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: config_to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"type": type(value).__name__} | fields
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, dict):
-        items = cast(dict[str, Any], value).items()
-        return {key: config_to_json(item) for key, item in items}
-    if isinstance(value, (list, tuple)):
-        return [config_to_json(item) for item in cast(list[Any], value)]
-    return value
+
+    def plain(part: Any) -> str | Json:
+        if isinstance(part, Path):
+            return str(part)
+        fields = {each.name: getattr(part, each.name) for each in dataclasses.fields(part)}
+        return {"type": type(part).__name__} | fields
+
+    return json.loads(json.dumps(value, default=plain))
 
 
 def variants_of(hint: Any) -> list[type]:
