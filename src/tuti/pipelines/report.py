@@ -22,6 +22,8 @@ Json = dict[str, Any]
 SHORT = 12
 """Characters of a hash that are shown where the whole is a click away in lineage.json."""
 PEAK = "peak memory, MB"
+LARGE = 60_000_000
+"""Parameters from which a model is described as a large one"""
 SECTIONS = ("plan", "curves", "samples", "evaluation", "data", "tokenizer", "cost", "lineage", "config")
 HEADINGS = {"data": "Data card", "config": "Configuration"}
 """Of sections whose heading is not their name"""
@@ -91,7 +93,7 @@ def _markup(make: Callable[..., str]) -> Callable[..., Markup]:
 
 def abilities(parameters: int) -> tuple[str, str]:
     """What a model of this size can do, and what it cannot."""
-    told = _ABILITIES["small" if parameters < 60_000_000 else "large"]
+    told = _ABILITIES["small" if parameters < LARGE else "large"]
     return told["can"], told["cannot"]
 
 
