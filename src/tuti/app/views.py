@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-import jinja2
 import tyro
 
 from tuti import systems
@@ -145,6 +144,8 @@ def claims(config: Claims) -> None:
 
 def ledger() -> str:
     """The Markdown of all rooms' rows, with a count by status in front."""
+    import jinja2
+
     rooms = {name: (card.title, load_claims(card.claims)) for name, card in systems.cards().items()}
     every = [claim.status for _, rows in rooms.values() for claim in rows]
     counts = [f"{every.count(status)} {status}" for status in get_args(Status)]
