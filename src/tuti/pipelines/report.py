@@ -6,6 +6,7 @@
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -46,9 +47,8 @@ class Stage:
 
 
 def _stage(folder: Path, name: str) -> Stage:
-    lineage = as_object(read_json(folder / "lineage.json"))
     events = [event for event in read_events(folder) if isinstance(event.get("time"), (int, float))]
-    return Stage(name, folder, read_config(folder), events, lineage)
+    return Stage(name, folder, read_config(folder), events, read_json(folder / "lineage.json"))
 
 
 def write_report(run: Run) -> Path:
@@ -97,12 +97,11 @@ def abilities(parameters: int) -> tuple[str, str]:
     return told["can"], told["cannot"]
 
 
-def read_json(path: Path) -> Json | None:
-    """The object that a JSON file holds; None where it is absent or damaged."""
-    try:
+def read_json(path: Path) -> Json:
+    """The object that a JSON file holds; an empty one where it is absent or damaged."""
+    with suppress(UserError):
         return files.read_json(path)
-    except UserError:
-        return None
+    return {}
 
 
 def as_object(value: Any) -> Json:
@@ -162,36 +161,31 @@ def evaluations(stages: Sequence[Stage]) -> Iterator[Json]:
     for stage in stages:
         path = stage.folder / "artifacts" / "evaluation" / "evaluation.json"
         if path.exists():
-            found = read_json(path)
-            yield {"damaged": path} if found is None else as_object(found)
+            yield read_json(path) or {"damaged": path}
 
 
 def preparations(stages: Sequence[Stage]) -> list[tuple[Json, Json]]:
     """stats.json and drops.json of every prepared corpus; a promoted one counts once."""
     found = [path.parent for s in stages for path in sorted(s.folder.glob("artifacts/*/drops.json"))]
     folders = {path.resolve(): path for path in found}.values()
-    return [
-        (as_object(read_json(folder / "stats.json")), as_object(read_json(folder / "drops.json")))
-        for folder in folders
-    ]
+    return [(read_json(folder / "stats.json"), read_json(folder / "drops.json")) for folder in folders]
 
 
 def kept_rows(stats: Json) -> list[Json]:
     """Documents, bytes and each script's characters of every split that holds something."""
     splits = [part for part in named(stats.get("splits"), "split") if part.get("documents")]
-    letters = [as_object(part.get("characters")) for part in splits]
-    scripts = sorted({script for counts in letters for script in counts})
+    scripts = sorted({script for part in splits for script in as_object(part.get("characters"))})
     return [
         {name: part.get(name) for name in ("split", "documents", "bytes")}
-        | {f"{script} characters": counts.get(script, 0) for script in scripts}
-        for part, counts in zip(splits, letters, strict=True)
+        | {f"{script} characters": as_object(part.get("characters")).get(script, 0) for script in scripts}
+        for part in splits
     ]
 
 
 def cost_rows(stages: Sequence[Stage]) -> list[Json]:
     """What each finished stage cost and, of several, what they cost in all."""
     rows: list[Json] = []
-    for stage in _done(stages):
+    for stage in stages:
         cost = as_object(stage.lineage.get("cost"))
         keys = ("seconds", "flops", "peak_memory_bytes", "money")
         seconds, flops, peak, money = (ui.number(cost.get(key)) or 0.0 for key in keys)
@@ -209,22 +203,18 @@ def lineage_rows(stages: Sequence[Stage]) -> list[Json]:
     names = {"key": "key", "config": "config_sha256", "code commit": "code_commit", "seed": "seed"}
     return [
         {"stage": s.name} | {shown: _short(s.lineage.get(name)) for shown, name in names.items()}
-        for s in _done(stages)
+        for s in stages
     ]
 
 
 def hash_rows(stages: Sequence[Stage]) -> list[Json]:
     """What each finished stage read and wrote."""
     rows: list[Json] = []
-    for s in _done(stages):
+    for s in stages:
         told = [("read", name, digest) for name, digest in as_object(s.lineage.get("inputs")).items()]
         told += [("wrote", event.get("name"), event.get("sha256")) for event in s.of("artifact")]
         rows += [{"stage": s.name, "": verb, "what": k, "sha256": _short(v)} for verb, k, v in told]
     return rows
-
-
-def _done(stages: Sequence[Stage]) -> list[Stage]:
-    return [stage for stage in stages if stage.lineage]
 
 
 def _short(value: Any) -> Any:
