@@ -47,7 +47,7 @@ def config_from_json(kind: type[T], values: Json) -> T:
             raise UserError(
                 f"{kind.__name__} has no field {name!r}", hint=f"its fields are: {', '.join(hints)}"
             )
-        variants = {variant.__name__: variant for variant in variants_of(hints[name])}
+        variants: dict[str, type[Any]] = {one.__name__: one for one in variants_of(hints[name])}
         if isinstance(value, dict) and variants:
             fields = cast(Json, value)
             chosen = str(fields.get("type", ""))
@@ -56,9 +56,8 @@ def config_from_json(kind: type[T], values: Json) -> T:
                     f"{kind.__name__}.{name}: unknown variant {chosen!r}",
                     hint=f"one of {', '.join(variants)}",
                 )
-            built[name] = config_from_json(variants[chosen], fields)
-        else:
-            built[name] = value
+            value = config_from_json(variants[chosen], fields)
+        built[name] = value
     return check_config(kind, built)
 
 
@@ -82,12 +81,13 @@ def check_config(kind: type[T], fields: Json) -> T:
 @cache
 def code_commit() -> str:
     """The git commit of this checkout, with a `+` where it is changed; empty outside one."""
-    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
+
     try:
-        head = ["git", "-C", str(here), "rev-parse", "--short=12", "HEAD"]
-        commit = subprocess.run(head, capture_output=True, text=True, timeout=5, check=True)
-        status = ["git", "-C", str(here), "status", "--porcelain", "--", "."]
-        changed = subprocess.run(status, capture_output=True, text=True, timeout=5, check=True)
+        return git("rev-parse", "--short=12", "HEAD") + "+" * bool(git("status", "--porcelain", "--", "."))
     except (OSError, subprocess.SubprocessError):
         return ""
-    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
