@@ -77,9 +77,8 @@ def report_page(folder: Path) -> str:
 
 @cache
 def _template() -> Template:
-    """The macros of report.jinja; whatever is not markup is escaped where it enters."""
-    values = (abilities, as_json, cost_rows, evaluations, hash_rows, kept_rows, lineage_rows, named, pick)
-    given: dict[str, Any] = {f.__name__: f for f in (*values, plan_of, preparations, tell, ui.figure, worded)}
+    """The macros of report.jinja, which call what stands here; all but markup is escaped where it enters."""
+    given = globals() | {"figure": ui.figure}
     for make in (ui.block, ui.escape, ui.facts, ui.folded, ui.paragraph, ui.table, rows_table):
         given[make.__name__] = _markup(make)
     environment = Environment(autoescape=True, trim_blocks=True)
