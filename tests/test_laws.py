@@ -121,7 +121,7 @@ def entries():
     from tuti import pipelines, systems
     from tuti.app.house import VERBS
 
-    for name, card in {**pipelines.cards(), **systems.cards()}.items():
+    for name, card in {**pipelines.PIPELINES, **systems.cards()}.items():
         for verb, entry in {**card.stages, **card.views, **card.verbs}.items():
             yield f"{name} {verb}", entry
     for verb, entry in VERBS.items():
@@ -158,7 +158,7 @@ def test_a_stage_that_computes_with_torch_imports_it_with_its_module() -> None:
     from tuti import pipelines, systems
 
     without: set[str] = set()
-    for name, card in {**pipelines.cards(), **systems.cards()}.items():
+    for name, card in {**pipelines.PIPELINES, **systems.cards()}.items():
         for verb, entry in card.stages.items():
             module = entry.target.partition(":")[0]
             done = subprocess.run([sys.executable, "-c", ENDS_AT_TORCH + module])

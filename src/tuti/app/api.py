@@ -6,7 +6,8 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -28,21 +29,19 @@ from tuti.run.lineage import Json
 LEVELS = ("running", "waiting")  # of `Counters`; the others are totals
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Served:
-    """A model and the engine that runs it."""
+    """A model, the engine that runs it, and how many use it: the API itself, or answers under way."""
 
     loaded: LoadedModel
     engine: Engine
+    users: int = 1
+    identity: tuple[Path, int] | None = None
+    """Of one that Studio loaded: where its folder really lies, and when that was written"""
 
 
-@dataclass(frozen=True)
-class Job:
-    """One answer of a response: what the engine is asked, and how its pieces look."""
-
-    asked: Asked
-    style: Style
-    echo: str = ""
+Job = tuple[Asked, Style]
+"""One answer of a response: what the engine is asked, and how its pieces look"""
 
 
 def create_app(
@@ -54,10 +53,10 @@ def create_app(
     names: hosts it answers to beside localhost. token: asked of everyone, if not empty. drafts: who guesses
     ahead for each model, if anyone does. sizes: the engines'.
     """
-    pairs = zip(models, drafts or [None] * len(models), strict=True)
-    served = {
-        one.name: Served(one, Engine(one.model, one.tokenizer, draft=draft, **sizes)) for one, draft in pairs
-    }
+    served: dict[str, Served] = {}
+    for one, draft in zip(models, drafts or [None] * len(models), strict=True):
+        engine = Engine(one.model, one.tokenizer, draft=draft, **sizes)
+        served[one.name] = Served(replace(one, context=engine.length), engine)
     api = Api(served)
 
     @asynccontextmanager
@@ -102,7 +101,7 @@ class Api:
         """GET /v1/models/NAME."""
         one = self.find(name)
         created = int(one.loaded.folder.stat().st_mtime)
-        facts = {"context": one.engine.length, "chat": one.loaded.template is not None}
+        facts = {"context": one.loaded.context, "chat": one.loaded.template is not None}
         return {"id": name, "object": "model", "created": created, "owned_by": "tuti"} | facts
 
     async def health(self) -> JSONResponse:
@@ -145,9 +144,8 @@ class Api:
         most = one.engine.length if given is None else given  # by default all that there is room for
         jobs: list[Job] = []
         for i in range(body.n or 1):
-            asked = Asked(rendered.ids, body.sampling(i, most, alternatives, grammar), ends)
             style = ChatStyle(one.loaded.tokenizer, alternatives is not None, ends, bool(body.usable))
-            jobs.append(Job(asked, style))
+            jobs.append((Asked(rendered.ids, body.sampling(i, most, alternatives, grammar), ends), style))
         return await self._respond(request, body, one, jobs, len(rendered.ids))
 
     async def complete(self, request: Request, body: TextRequest) -> Response:
@@ -159,11 +157,8 @@ class Api:
         jobs: list[Job] = []
         read = 0
         for prompt in body.prompts:
-            if isinstance(prompt, str):
-                ids = await asyncio.to_thread(tokenizer.encode, prompt)
-                ids = ids or [tokenizer.end]  # nothing said: a document begins
-            else:
-                ids = prompt
+            ids = await asyncio.to_thread(tokenizer.encode, prompt) if isinstance(prompt, str) else prompt
+            ids = ids or [tokenizer.end]  # nothing said: a document begins
             read += len(ids)
             echoed = ""
             if echo:
@@ -172,7 +167,7 @@ class Api:
             for i in range(body.n or 1):
                 rule = body.sampling(i, most, logprobs, grammar)
                 asked = Asked(ids, rule, one.loaded.ends, score=echo and logprobs is not None)
-                jobs.append(Job(asked, TextStyle(tokenizer, logprobs is not None), echoed))
+                jobs.append((asked, TextStyle(tokenizer, logprobs is not None, echoed)))
         return await self._respond(request, body, one, jobs, read)
 
     async def _respond(
@@ -183,20 +178,21 @@ class Api:
         inbox: Inbox = asyncio.Queue()
         tickets: list[Ticket] = []
         try:
-            for job in jobs:
-                tickets.append(one.engine.submit(job.asked, inbox if body.stream else None))
+            for asked, _ in jobs:
+                tickets.append(one.engine.submit(asked, inbox if body.stream else None))
         except BaseException:
             _cancel(tickets)
             raise
-        style, made = jobs[0].style, int(time.time())
+        styles = [style for _, style in jobs]
+        style, made = styles[0], int(time.time())
         head: Json = {"id": f"{style.prefix}-{uuid.uuid4().hex[:24]}", "created": made, "model": body.model}
         if body.stream:
             counted = (body.stream_options or {}).get("include_usage")
             head["object"] = style.name_of_piece
-            chunks = _stream(jobs, tickets, inbox, head, read if counted else None)
+            chunks = _stream(styles, tickets, inbox, head, read if counted else None)
             return StreamingResponse(chunks, media_type="text/event-stream")
         head["object"] = style.name
-        return await _unless_gone(request, _whole(jobs, tickets, head, read))
+        return await _unless_gone(request, _whole(styles, tickets, head, read))
 
 
 async def _grammar(body: Common, one: Served) -> Grammar | None:
@@ -215,7 +211,7 @@ def _cancel(tickets: Sequence[Ticket]) -> None:
         ticket.cancel()
 
 
-async def _whole(jobs: Sequence[Job], tickets: Sequence[Ticket], head: Json, read: int) -> Response:
+async def _whole(styles: Sequence[Style], tickets: Sequence[Ticket], head: Json, read: int) -> Response:
     """All answers, when the last is done."""
     try:
         heard = await asyncio.gather(*map(_all_events, tickets))
@@ -225,10 +221,10 @@ async def _whole(jobs: Sequence[Job], tickets: Sequence[Ticket], head: Json, rea
     if any(end.reason == "error" for end in ends):
         return failure(500, "the engine failed", "look at what the server printed")
     choices: list[Json] = []
-    for i, (job, events, end) in enumerate(zip(jobs, heard, ends, strict=True)):
-        text = job.echo + "".join(event.text for event in events)
+    for i, (style, events, end) in enumerate(zip(styles, heard, ends, strict=True)):
         tokens = [event for event in events if isinstance(event, Token)]
-        choices.append({"index": i, **job.style.whole(text, tokens, end.reason)})
+        text = "".join(event.text for event in events)
+        choices.append({"index": i, **style.whole(text, tokens, end.reason)})
     return JSONResponse(head | {"choices": choices, "usage": usage(read, ends)})
 
 
@@ -237,7 +233,7 @@ async def _all_events(ticket: Ticket) -> list[Event]:
 
 
 async def _stream(
-    jobs: Sequence[Job], tickets: list[Ticket], inbox: Inbox, head: Json, read: int | None
+    styles: Sequence[Style], tickets: list[Ticket], inbox: Inbox, head: Json, read: int | None
 ) -> AsyncGenerator[str]:
     """Server-sent events as the tokens come; `read` is given where usage is to be told."""
     index_of = {id(ticket): i for i, ticket in enumerate(tickets)}
@@ -247,15 +243,13 @@ async def _stream(
         return _event(head | {"choices": [{"index": index, "finish_reason": None} | given]})
 
     try:
-        for i, job in enumerate(jobs):
-            if job.style.first is not None:
-                yield piece(i, job.style.first)
-            if job.echo:
-                yield piece(i, job.style.piece(job.echo, [], None))
-        while len(ends) < len(jobs):
+        for i, style in enumerate(styles):
+            if style.first is not None:
+                yield piece(i, style.first)
+        while len(ends) < len(styles):
             ticket, event = await inbox.get()
             index = index_of[id(ticket)]
-            style, rule = jobs[index].style, ticket.request.sampling
+            style, rule = styles[index], ticket.request.sampling
             if isinstance(event, Token):
                 if event.text or rule.logprobs is not None:
                     yield piece(index, style.piece(event.text, [event], None))

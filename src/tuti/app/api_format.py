@@ -62,17 +62,18 @@ class TextStyle:
     """/v1/completions; one for each answer, since it counts characters."""
 
     prefix, name, name_of_piece = "cmpl", "text_completion", "text_completion"
-    first: Json | None = None
 
-    def __init__(self, tokenizer: Tokenizer, logprobs: bool) -> None:
-        self.tokenizer, self.logprobs = tokenizer, logprobs
+    def __init__(self, tokenizer: Tokenizer, logprobs: bool, echo: str = "") -> None:
+        """`echo`: the prompt, if it is to stand in front of the text."""
+        self.tokenizer, self.logprobs, self.echo = tokenizer, logprobs, echo
         self._offset = 0
+        self.first = self.piece(echo, [], None) if echo else None
+
+    def whole(self, text: str, tokens: Sequence[Token], reason: str) -> Json:
+        return self.piece(self.echo + text, tokens, reason)
 
     def piece(self, text: str, tokens: Sequence[Token], reason: str | None) -> Json:
-        """The text, the prompt in front of it if it was to be echoed."""
         return {"text": text, "logprobs": self._judged(tokens), "finish_reason": reason}
-
-    whole = piece
 
     def _judged(self, tokens: Sequence[Token]) -> Json | None:
         if not self.logprobs or not tokens:

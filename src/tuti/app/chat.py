@@ -125,8 +125,7 @@ def best_text(loaded: "LoadedModel", prompt: Sequence[int], beams: int, max_toke
 
     model, tokenizer = loaded.model, loaded.tokenizer
     found = beam_search(model, tokenizer, prompt, width=beams, max_tokens=max_tokens, ends=loaded.ends)
-    stream = tokenizer.stream(skip_specials=True)
-    return "".join(stream.push(i) for i in found[0].ids) if found else ""
+    return tokenizer.stream(skip_specials=True).push(*found[0].ids) if found else ""
 
 
 def printable(text: str) -> str:

@@ -19,4 +19,4 @@ HOUSE = Card("", "", views=VERBS, verbs=VERBS)
 
 def all_cards() -> dict[str, Card]:
     """Pipelines first, then the rooms."""
-    return {**pipelines.cards(), **systems.cards()}
+    return {**pipelines.PIPELINES, **systems.cards()}

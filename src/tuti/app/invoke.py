@@ -40,7 +40,7 @@ def invoke(room: str, verb: str, entry: Entry, words: list[str], card: Card) -> 
             return run.show(f"{run.folder} is finished already")
         run = Run.follow(run.options) if follows else run
     else:
-        default = _preset(name, _scale(words), card.presets.get(verb, {}))
+        default = _preset(name, words, card.presets.get(verb, {}))
         parsed = _parse(_with_options(kind), words, name, default, entry.help)
         config: Any = check_config(kind, parsed.config.__dict__)
         run = Run.follow(parsed.options) if follows else Run.create(room, verb, config, parsed.options)
@@ -61,19 +61,18 @@ def _parse(kind: type[Any], words: list[str], name: str, default: Any, help: str
     return _cli(kind, args=words, prog=name, description=help, config=cascade, **extra)
 
 
-def _preset(name: str, scale: str, presets: dict[str, str]) -> Any:
-    """The config of this size; None where no size, or one that is none, was asked for."""
+def _preset(name: str, words: list[str], presets: dict[str, str]) -> Any:
+    """The config of the size that --scale names, which is needed before parsing: it gives the defaults.
+
+    None where no size, or one that is none, is asked for.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--scale", nargs="?", default="", const="")
+    scale: str = parser.parse_known_args(words)[0].scale
     if scale in ("tiny", "small", "paper") and scale not in presets:
         have = f"it has {', '.join(presets)}" if presets else "leave out --scale"
         raise UserError(f"{name} has no preset of the size {scale}", hint=have)
     return load(presets[scale])() if scale in presets else None
-
-
-def _scale(words: list[str]) -> str:
-    """The value of --scale, needed before parsing: it chooses the defaults."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--scale", nargs="?", default="", const="")
-    return parser.parse_known_args(words)[0].scale
 
 
 def _resumed(room: str, verb: str, kind: type[Any], words: list[str], name: str) -> tuple[Any, Run]:

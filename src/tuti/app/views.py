@@ -12,7 +12,7 @@ import tyro
 from tuti import systems
 from tuti.app.house import all_cards
 from tuti.run import UserError, assets, atomic_write, finished, read_events
-from tuti.run.card import Claim, Status, load_claims
+from tuti.run.card import Status, load_claims
 from tuti.run.directory import read_config
 
 
@@ -125,20 +125,6 @@ def fetch(config: Fetch) -> None:
     print(folder)
 
 
-LEDGER = """\
-# Claims
-
-Every figure and statement of the sources about the rooms that exist, one row each, and what became of it
-here. Made from the rooms' cards by `tuti claims --write docs/claims.md`; a test fails when it is stale.
-Rooms that are not built yet have no rows.
-
-- **computed exactly**: a test or command here computes it, without a tolerance that matters
-- **reproduced in small**: seen here, at a size that two processor cores carry
-- **reported by its authors, not tested here**: it may well be so; nothing here shows it
-- **source errs**: the source slips; what is right stands in the last column
-"""
-
-
 @dataclass(frozen=True)
 class Claims:
     """Shows the ledger of claims as Markdown."""
@@ -158,20 +144,11 @@ def claims(config: Claims) -> None:
 
 def ledger() -> str:
     """The Markdown of all rooms' rows, with a count by status in front."""
-    rooms = {name: (card, load_claims(card.claims)) for name, card in systems.cards().items()}
-    every = [claim for _, rows in rooms.values() for claim in rows]
-    counts = [f"{sum(c.status == status for c in every)} {status}" for status in get_args(Status)]
-    parts = [LEDGER, f"{len(every)} rows: {' · '.join(counts)}.\n"]
-    for name, (card, rows) in rooms.items():
-        if rows:
-            parts.append(f"## {name}\n\n{card.title}\n\n" + _table(rows))
-    return "\n".join(parts)
+    import jinja2
 
-
-def _table(rows: tuple[Claim, ...]) -> str:
-    lines = ["| claim | source | status | command | ours |", "|---|---|---|---|---|"]
-    for row in rows:
-        command = f"`{row.command}`" if row.command else ""
-        cells = (row.claim, row.source, row.status, command, row.ours)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+    rooms = {name: (card.title, load_claims(card.claims)) for name, card in systems.cards().items()}
+    every = [claim.status for _, rows in rooms.values() for claim in rows]
+    counts = [f"{every.count(status)} {status}" for status in get_args(Status)]
+    source = Path(__file__).with_name("claims.jinja").read_text("utf-8")
+    template = jinja2.Template(source, trim_blocks=True, keep_trailing_newline=True)
+    return template.render(rooms=rooms, total=len(every), counts=counts)

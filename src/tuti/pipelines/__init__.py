@@ -12,8 +12,3 @@ PIPELINES = {
         stages={"teach": VERBS["teach"]}, views={"evaluate": VERBS["evaluate"]}, verbs=VERBS,
     ),
 }
-
-
-def cards() -> dict[str, Card]:
-    """Every pipeline's card."""
-    return PIPELINES

@@ -6,6 +6,7 @@
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,8 @@ Json = dict[str, Any]
 SHORT = 12
 """Characters of a hash that are shown where the whole is a click away in lineage.json."""
 PEAK = "peak memory, MB"
+LARGE = 60_000_000
+"""Parameters from which a model is described as a large one"""
 SECTIONS = ("plan", "curves", "samples", "evaluation", "data", "tokenizer", "cost", "lineage", "config")
 HEADINGS = {"data": "Data card", "config": "Configuration"}
 """Of sections whose heading is not their name"""
@@ -44,9 +47,8 @@ class Stage:
 
 
 def _stage(folder: Path, name: str) -> Stage:
-    lineage = as_object(read_json(folder / "lineage.json"))
     events = [event for event in read_events(folder) if isinstance(event.get("time"), (int, float))]
-    return Stage(name, folder, read_config(folder), events, lineage)
+    return Stage(name, folder, read_config(folder), events, read_json(folder / "lineage.json"))
 
 
 def write_report(run: Run) -> Path:
@@ -75,9 +77,8 @@ def report_page(folder: Path) -> str:
 
 @cache
 def _template() -> Template:
-    """The macros of report.jinja; whatever is not markup is escaped where it enters."""
-    values = (abilities, as_json, cost_rows, evaluations, hash_rows, kept_rows, lineage_rows, named, pick)
-    given: dict[str, Any] = {f.__name__: f for f in (*values, plan_of, preparations, tell, ui.figure, worded)}
+    """The macros of report.jinja, which call what stands here; all but markup is escaped where it enters."""
+    given = globals() | {"figure": ui.figure}
     for make in (ui.block, ui.escape, ui.facts, ui.folded, ui.paragraph, ui.table, rows_table):
         given[make.__name__] = _markup(make)
     environment = Environment(autoescape=True, trim_blocks=True)
@@ -91,16 +92,15 @@ def _markup(make: Callable[..., str]) -> Callable[..., Markup]:
 
 def abilities(parameters: int) -> tuple[str, str]:
     """What a model of this size can do, and what it cannot."""
-    told = _ABILITIES["small" if parameters < 60_000_000 else "large"]
+    told = _ABILITIES["small" if parameters < LARGE else "large"]
     return told["can"], told["cannot"]
 
 
-def read_json(path: Path) -> Json | None:
-    """The object that a JSON file holds; None where it is absent or damaged."""
-    try:
+def read_json(path: Path) -> Json:
+    """The object that a JSON file holds; an empty one where it is absent or damaged."""
+    with suppress(UserError):
         return files.read_json(path)
-    except UserError:
-        return None
+    return {}
 
 
 def as_object(value: Any) -> Json:
@@ -160,36 +160,31 @@ def evaluations(stages: Sequence[Stage]) -> Iterator[Json]:
     for stage in stages:
         path = stage.folder / "artifacts" / "evaluation" / "evaluation.json"
         if path.exists():
-            found = read_json(path)
-            yield {"damaged": path} if found is None else as_object(found)
+            yield read_json(path) or {"damaged": path}
 
 
 def preparations(stages: Sequence[Stage]) -> list[tuple[Json, Json]]:
     """stats.json and drops.json of every prepared corpus; a promoted one counts once."""
     found = [path.parent for s in stages for path in sorted(s.folder.glob("artifacts/*/drops.json"))]
     folders = {path.resolve(): path for path in found}.values()
-    return [
-        (as_object(read_json(folder / "stats.json")), as_object(read_json(folder / "drops.json")))
-        for folder in folders
-    ]
+    return [(read_json(folder / "stats.json"), read_json(folder / "drops.json")) for folder in folders]
 
 
 def kept_rows(stats: Json) -> list[Json]:
     """Documents, bytes and each script's characters of every split that holds something."""
     splits = [part for part in named(stats.get("splits"), "split") if part.get("documents")]
-    letters = [as_object(part.get("characters")) for part in splits]
-    scripts = sorted({script for counts in letters for script in counts})
+    scripts = sorted({script for part in splits for script in as_object(part.get("characters"))})
     return [
         {name: part.get(name) for name in ("split", "documents", "bytes")}
-        | {f"{script} characters": counts.get(script, 0) for script in scripts}
-        for part, counts in zip(splits, letters, strict=True)
+        | {f"{script} characters": as_object(part.get("characters")).get(script, 0) for script in scripts}
+        for part in splits
     ]
 
 
 def cost_rows(stages: Sequence[Stage]) -> list[Json]:
     """What each finished stage cost and, of several, what they cost in all."""
     rows: list[Json] = []
-    for stage in _done(stages):
+    for stage in stages:
         cost = as_object(stage.lineage.get("cost"))
         keys = ("seconds", "flops", "peak_memory_bytes", "money")
         seconds, flops, peak, money = (ui.number(cost.get(key)) or 0.0 for key in keys)
@@ -207,22 +202,18 @@ def lineage_rows(stages: Sequence[Stage]) -> list[Json]:
     names = {"key": "key", "config": "config_sha256", "code commit": "code_commit", "seed": "seed"}
     return [
         {"stage": s.name} | {shown: _short(s.lineage.get(name)) for shown, name in names.items()}
-        for s in _done(stages)
+        for s in stages
     ]
 
 
 def hash_rows(stages: Sequence[Stage]) -> list[Json]:
     """What each finished stage read and wrote."""
     rows: list[Json] = []
-    for s in _done(stages):
+    for s in stages:
         told = [("read", name, digest) for name, digest in as_object(s.lineage.get("inputs")).items()]
         told += [("wrote", event.get("name"), event.get("sha256")) for event in s.of("artifact")]
         rows += [{"stage": s.name, "": verb, "what": k, "sha256": _short(v)} for verb, k, v in told]
     return rows
-
-
-def _done(stages: Sequence[Stage]) -> list[Stage]:
-    return [stage for stage in stages if stage.lineage]
 
 
 def _short(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """The main job: a folder of text becomes a model that answers."""
 
 import dataclasses
-import json
 import os
 import shutil
 import time
@@ -67,7 +66,7 @@ class Chain:
         """The finished run of one stage: found, gone on with, or computed."""
         folder = self.parent.folder / "stages" / name
         options = dataclasses.replace(self.parent.options, out=folder, resume=True)
-        run, plain = Run(folder, options), json.loads(json.dumps(config_to_json(config)))
+        run, plain = Run(folder, options), config_to_json(config)
         same = (folder / "config.json").exists() and read_config(folder)["config"] == plain
         if same and finished(folder) and self.fresh:
             self.parent.log("skipped", stage=name)

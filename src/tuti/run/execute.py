@@ -19,7 +19,7 @@ def execute(stage: Callable[[Any, Run], None], config: Any, run: Run) -> None:
     """
     files.sweep(run.folder)
     files.sweep(run.folder / "artifacts")
-    device = machine.device_of_stage(run.options.device)
+    device = machine.choose_device(run.options.device)
     machine.pin(run.options.seed, run.options.threads)
     run.log("start", stage=stage.__name__, device=device, threads=run.options.threads)
     started = time.monotonic()
@@ -28,8 +28,7 @@ def execute(stage: Callable[[Any, Run], None], config: Any, run: Run) -> None:
     except BaseException as error:
         run.log("stopped", error=type(error).__name__, message=str(error)[:2000])
         raise
-    seconds = round(time.monotonic() - started, 3)
-    run.log("finish", seconds=seconds)
+    run.log("finish", seconds=round(time.monotonic() - started, 3))
     write_lineage(run, config, device)
 
 

@@ -1,6 +1,7 @@
 """Configs as JSON and back, and the record of where a run came from and what it cost."""
 
 import dataclasses
+import json
 import subprocess
 import types
 import typing
@@ -16,17 +17,14 @@ T = TypeVar("T")
 
 def config_to_json(value: Any) -> Any:
     """Plain JSON values of a config; a nested variant carries its class name as `type`."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: config_to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"type": type(value).__name__} | fields
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, dict):
-        items = cast(dict[str, Any], value).items()
-        return {key: config_to_json(item) for key, item in items}
-    if isinstance(value, (list, tuple)):
-        return [config_to_json(item) for item in cast(list[Any], value)]
-    return value
+
+    def plain(part: Any) -> str | Json:
+        if isinstance(part, Path):
+            return str(part)
+        fields = {each.name: getattr(part, each.name) for each in dataclasses.fields(part)}
+        return {"type": type(part).__name__} | fields
+
+    return json.loads(json.dumps(value, default=plain))
 
 
 def variants_of(hint: Any) -> list[type]:
@@ -49,7 +47,7 @@ def config_from_json(kind: type[T], values: Json) -> T:
             raise UserError(
                 f"{kind.__name__} has no field {name!r}", hint=f"its fields are: {', '.join(hints)}"
             )
-        variants = {variant.__name__: variant for variant in variants_of(hints[name])}
+        variants: dict[str, type[Any]] = {one.__name__: one for one in variants_of(hints[name])}
         if isinstance(value, dict) and variants:
             fields = cast(Json, value)
             chosen = str(fields.get("type", ""))
@@ -58,9 +56,8 @@ def config_from_json(kind: type[T], values: Json) -> T:
                     f"{kind.__name__}.{name}: unknown variant {chosen!r}",
                     hint=f"one of {', '.join(variants)}",
                 )
-            built[name] = config_from_json(variants[chosen], fields)
-        else:
-            built[name] = value
+            value = config_from_json(variants[chosen], fields)
+        built[name] = value
     return check_config(kind, built)
 
 
@@ -84,12 +81,13 @@ def check_config(kind: type[T], fields: Json) -> T:
 @cache
 def code_commit() -> str:
     """The git commit of this checkout, with a `+` where it is changed; empty outside one."""
-    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
+
     try:
-        head = ["git", "-C", str(here), "rev-parse", "--short=12", "HEAD"]
-        commit = subprocess.run(head, capture_output=True, text=True, timeout=5, check=True)
-        status = ["git", "-C", str(here), "status", "--porcelain", "--", "."]
-        changed = subprocess.run(status, capture_output=True, text=True, timeout=5, check=True)
+        return git("rev-parse", "--short=12", "HEAD") + "+" * bool(git("status", "--porcelain", "--", "."))
     except (OSError, subprocess.SubprocessError):
         return ""
-    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")

@@ -37,7 +37,13 @@ def describe(device: str) -> dict[str, str | int | float]:
 
 
 def choose_device(wanted: str) -> str:
-    """`auto` → `cuda` where there is one, else `cpu`; a device that is absent is refused."""
+    """`auto` → `cuda` where there is one, else `cpu`; a device that is absent is refused.
+
+    What computes with torch has imported it; what does without is not made to load it: 200 MB, for each
+    process that is forked.
+    """
+    if wanted == "auto" and "torch" not in sys.modules:
+        return "cpu"
     import torch
 
     if wanted == "auto":
@@ -47,14 +53,6 @@ def choose_device(wanted: str) -> str:
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("device cuda was asked for, but torch sees no GPU", hint="--device cpu")
     return wanted
-
-
-def device_of_stage(wanted: str) -> str:
-    """`choose_device` where torch is there: a stage that computes with it imports it with its module.
-
-    What does without is not made to load it: 200 MB, for each process that is forked.
-    """
-    return "cpu" if wanted == "auto" and "torch" not in sys.modules else choose_device(wanted)
 
 
 def pin(seed: int, threads: int) -> None:

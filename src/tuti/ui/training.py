@@ -1,24 +1,15 @@
 """The event stream of training as charts: any stage that logs `step` and `held_out` events is drawn."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, cast
 
-from tuti.ui.curve import Point, Series, line_chart
+from tuti.ui.curve import Series, line_chart
 
 Event = Mapping[str, Any]
 NOT_MEASURES = frozenset({"event", "time", "step", "steps", "last", "seconds"})
 CHARTS = 6
-
-
-def points(events: Iterable[Event], name: str) -> list[Point]:
-    """(step, value) of one field; after a resume the later value of a step counts, NaN is left out."""
-    found: dict[float, float] = {}
-    for event in events:
-        step, value = number(event.get("step")), number(event.get(name))
-        if step is not None and value is not None:
-            found[step] = value
-    return sorted(found.items())
 
 
 def number(value: object) -> float | None:
@@ -32,15 +23,13 @@ def training_charts(stages: Mapping[str, Sequence[Event]], *, x_label: str = "st
     """Charts of the stages that trained: the loss of each, then what each measured held out."""
     made: list[str] = []
     for stage, events in stages.items():
-        steps = [event for event in events if event.get("event") == "step"]
-        loss = Series("loss", points(steps, "loss"))
-        title = f"{stage}: training loss"
-        made.append(line_chart([loss], title=title, x_label=x_label, y_label="nats a token"))
-        measured = [event for event in events if event.get("event") == "held_out"]
-        for name, series in list(measures(measured).items())[:CHARTS]:
+        of = {kind: [e for e in events if e.get("event") == kind] for kind in ("step", "held_out")}
+        lines = [("training loss", "nats a token", measures(of["step"]).get("loss", []))]
+        for name, series in islice(measures(of["held_out"]).items(), CHARTS):
             label = name.replace("_", " ")
-            title = f"{stage}: held-out {label}"
-            made.append(line_chart(series, title=title, x_label=x_label, y_label=label))
+            lines.append((f"held-out {label}", label, series))
+        for title, label, series in lines:
+            made.append(line_chart(series, title=f"{stage}: {title}", x_label=x_label, y_label=label))
     return [chart for chart in made if chart]
 
 

@@ -83,25 +83,25 @@ def _input(each: Field, known: list[str], speech: web.Language) -> Callable[[], 
     """One field with its help; returns how to read it."""
     label = each.name.replace("_", " ") + (f" ({speech('required')})" if each.required else "")
     if each.choices:
-        select = ui.select(list(each.choices), value=each.default, label=label).classes("field")
-        web.attributed(select, hint=each.help)
-        return _variant(each, select, known, speech) if each.variants else lambda: select.value
-    if each.kind == "switch":
-        switch = ui.switch(label, value=bool(each.default))
+        made = ui.select(list(each.choices), value=each.default, label=label).classes("field")
+        web.attributed(made, hint=each.help)
+        if each.variants:
+            return _variant(each, made, known, speech)
+    elif each.kind == "switch":
+        made = ui.switch(label, value=bool(each.default))
         web.said(each.help, "quiet", "p")
-        return lambda: switch.value
-    if each.kind in ("paths", "list", "json"):
+    elif each.kind in ("paths", "list", "json"):
         shown = each.default
         text = json.dumps(shown) if each.kind == "json" else "\n".join(map(str, shown or ()))
-        area = ui.textarea(label=label, value="" if shown is None else text).classes("field")
+        made = ui.textarea(label=label, value="" if shown is None else text).classes("field")
         hint = each.help + ("" if each.kind == "json" else f" ({speech('one_a_line')})")
-        web.attributed(area, hint=hint, dir="ltr", rows="2").props("autogrow")
-        return lambda: area.value
-    made = _text(label, each.help, "" if each.default is None else str(each.default))
-    if each.kind == "path":
-        made.set_autocomplete(known)
-    if each.kind in ("integer", "number"):
-        made.props("inputmode=decimal")
+        web.attributed(made, hint=hint, dir="ltr", rows="2").props("autogrow")
+    else:
+        made = _text(label, each.help, "" if each.default is None else str(each.default))
+        if each.kind == "path":
+            made.set_autocomplete(known)
+        if each.kind in ("integer", "number"):
+            made.props("inputmode=decimal")
     return lambda: made.value
 
 

@@ -10,6 +10,7 @@ from tuti.app.studio import web
 from tuti.app.studio.chat import Panel
 from tuti.app.studio.jobs import LOG, Place, read_tail
 from tuti.app.studio.stream import Watch, find_run, list_runs, model_of, state_of
+from tuti.pipelines.report import LARGE
 from tuti.run.directory import read_config
 from tuti.run.lineage import Json
 
@@ -17,8 +18,6 @@ SECONDS = 1.0
 """Between two looks at the disk."""
 LIVE = 3
 """Running runs whose curves the list shows."""
-LARGE = 60_000_000
-"""Parameters from which a model is described as a large one."""
 
 
 def register_runs(place: Place, demo: Path | None) -> None:
@@ -150,7 +149,7 @@ def follow(place: Place, folder: Path, speech: web.Language) -> None:
         live.show()
         output.set_text(widgets.visible(read_tail(folder / LOG)))
         plan = _plan(live.watch)
-        planned.set_content(_shown(plan, speech) if plan else "")
+        planned.set_content(web.filled("plan", speech, plan=plan, large=LARGE) if plan else "")
         if not panels and model_of(folder) is not None:
             with talk:
                 web.heading(speech("chat"))
@@ -171,12 +170,3 @@ def _plan(watch: Watch) -> Json | None:
         return found[1]
     config: Json = {} if watch.last("stage") is None else read_config(watch.folder)["config"]
     return config.get("plan")
-
-
-def _shown(plan: Json, speech: web.Language) -> str:
-    parameters, bits = (widgets.number(plan.get(name)) or 0.0 for name in ("parameters", "bits_per_byte"))
-    stages: Json = plan.get("seconds") or {}
-    seconds = widgets.number(stages.get("pretrain")) or 0.0
-    size = "large" if parameters >= LARGE else "small"
-    about = {"parameters": parameters, "bits": bits, "seconds": seconds, "steps": plan.get("steps")}
-    return web.filled("plan", speech, size=size, **about)

@@ -1,15 +1,13 @@
 """The models of a Studio: those that are served, and those of the runs beside it, loaded when asked."""
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 
 from tuti.app.api import Served
 from tuti.app.studio.stream import list_runs, model_of
-from tuti.infer import Busy, Engine, Finish, LoadedModel, Request, Sampling, load_model
+from tuti.infer import Busy, Engine, Finish, Request, Sampling, load_model
 from tuti.run import UserError, find_artifact
 
 KEPT = 3
@@ -18,28 +16,13 @@ SLOTS = 4
 """Answers of one model at once."""
 
 
-@dataclass(eq=False)
-class Spoken:
-    """A model in memory, its engine, and how many answers are under way."""
-
-    model: LoadedModel
-    engine: Engine
-    users: int = 0
-    identity: tuple[Path, int] | None = None
-    """Where the model's folder really lies, and when it was written"""
-
-
 class Voices:
     """Models that can be talked with: served ones, and of those from runs the last used ones are kept."""
 
     def __init__(self, runs: Path, served: Mapping[str, Served]) -> None:
         """`served`: their engines are used, and never ended."""
-        self.runs = runs
-        self.served = {
-            name: Spoken(dataclasses.replace(one.loaded, context=one.engine.length), one.engine, users=1)
-            for name, one in served.items()
-        }
-        self.loaded: dict[str, Spoken] = {}
+        self.runs, self.served = runs, served
+        self.loaded: dict[str, Served] = {}
         self.loading = asyncio.Lock()
 
     def names(self) -> list[str]:
@@ -49,9 +32,9 @@ class Voices:
 
     async def prepare(self, name: str) -> bool:
         """Loads a model if need be; whether it has learnt to answer (else it continues)."""
-        return (await self._load(name)).model.template is not None
+        return (await self._load(name)).loaded.template is not None
 
-    async def _load(self, name: str) -> Spoken:
+    async def _load(self, name: str) -> Served:
         if name in self.served:
             return self.served[name]
         async with self.loading:
@@ -73,7 +56,7 @@ class Voices:
             await self._leave(held)
             return spoken
 
-    async def _leave(self, spoken: Spoken | None) -> None:
+    async def _leave(self, spoken: Served | None) -> None:
         """Ends the engine of a model that nobody can ask any more, after its last answer."""
         if spoken is not None and not spoken.users and spoken not in self.loaded.values():
             await asyncio.to_thread(spoken.engine.close)
@@ -83,7 +66,7 @@ class Voices:
     ) -> AsyncGenerator[str]:
         """The answer's pieces as they come; closing the generator frees the slot at once."""
         spoken = await self._load(name)
-        model = spoken.model
+        model = spoken.loaded
         spoken.users += 1
         try:
             ids = await asyncio.to_thread(model.prompt, list(messages), max_tokens)
@@ -102,6 +85,6 @@ class Voices:
             await self._leave(spoken)
 
 
-def _open(path: Path, identity: tuple[Path, int]) -> Spoken:
+def _open(path: Path, identity: tuple[Path, int]) -> Served:
     model = load_model(path)
-    return Spoken(model, Engine(model.model, model.tokenizer, slots=SLOTS), identity=identity)
+    return Served(model, Engine(model.model, model.tokenizer, slots=SLOTS), users=0, identity=identity)

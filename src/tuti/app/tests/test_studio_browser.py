@@ -429,7 +429,7 @@ def test_the_demo_teaches_and_then_talks_in_the_same_page(browser: Browser, tmp_
 def write_demo(folder: Path, texts: Path) -> None:
     """The run of a very short teaching, as `tuti demo` leaves it before the server starts."""
     from tuti.app.invoke import config_type
-    from tuti.pipelines import cards
+    from tuti.pipelines import PIPELINES
     from tuti.run import config_from_json
 
     texts.mkdir()
@@ -448,6 +448,6 @@ def write_demo(folder: Path, texts: Path) -> None:
         "sft_steps": 4,
     }
     values: dict[str, Any] = {"source": [str(texts)], "plan": plan, "precision": "fp32"}
-    kind = config_type(cards()["teach"].stages["teach"].load())
+    kind = config_type(PIPELINES["teach"].stages["teach"].load())
     config = config_from_json(kind, values)
     Run.create("teach", "teach", config, RunOptions(out=folder, threads=2))

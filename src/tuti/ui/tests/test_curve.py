@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tuti.ui import Series, line_chart, training_charts
 from tuti.ui.curve import HEIGHT, POINTS, WIDTH
 from tuti.ui.tests.reading import Reader
-from tuti.ui.training import points
+from tuti.ui.training import measures
 
 STEPS = [(float(n), 9.0 - n / 20) for n in range(1, 101)]
 
@@ -69,10 +69,9 @@ def test_any_points_make_a_whole_chart(found: list[tuple[int, float]]) -> None:
 
 
 def test_a_resumed_step_counts_once() -> None:
-    events = [
-        {"event": "step", "step": n, "loss": loss} for n, loss in ((1, 5), (2, 4), (2, 3), (3, 2))
-    ]
-    assert points(events, "loss") == [(1, 5), (2, 3), (3, 2)]
+    losses = ((1, 5.0), (2, 4.0), (2, 3.0), (3, 2.0))
+    events = [{"event": "step", "step": n, "loss": loss} for n, loss in losses]
+    assert measures(events) == {"loss": [Series("loss", [(1, 5.0), (2, 3.0), (3, 2.0)])]}
 
 
 def test_events_become_a_chart_for_each_measure() -> None:
