@@ -11,8 +11,8 @@ CARD = Card(
         "train": Entry(f"{_HERE}.train:train", "learn Go from nothing, by games against itself"),
         "match": Entry(f"{_HERE}.match:duel", "games of two players, with an interval and their records"),
     },
-    views={"gtp": Entry(f"{_HERE}.engine:gtp", "play over the Go Text Protocol (Sabaki, GoGui, gnugo)")},
+    views={"gtp": Entry(f"{_HERE}.gtp:gtp", "play over the Go Text Protocol (Sabaki, GoGui, gnugo)")},
     pages={"/": f"{_HERE}.page:page"},
-    presets={"train": {"tiny": f"{_HERE}.presets:tiny", "small": f"{_HERE}.presets:small"}},
+    presets={"train": {"tiny": f"{_HERE}.train:tiny", "small": f"{_HERE}.train:small"}},
     claims=_HERE,
 )

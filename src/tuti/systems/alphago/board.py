@@ -51,6 +51,11 @@ def points(size) -> Any:
     return np.array([cell(x, y) for y in range(size) for x in range(size)], np.int16)
 
 
+def chance(*seeds) -> Any:
+    """Where a source of chance begins."""
+    return np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] | np.uint64(1)
+
+
 def new(size, rule=POSITIONAL, suicide=False, seed=0, set_up: Any = (), first=BLACK) -> Any:
     """A board of 2 to 19 points a side: (game, keys). set_up: (colour, cell) of stones that lie there."""
     assert 2 <= size <= MOST, size
@@ -62,7 +67,7 @@ def new(size, rule=POSITIONAL, suicide=False, seed=0, set_up: Any = (), first=BL
     game[[SIDE, EMPTIES, TO_MOVE, RULE, SUICIDE]] = size, len(inside), BLACK, rule, suicide
     slots = 0 if rule == SIMPLE else 1 << (2 * LONGEST * size * size).bit_length()
     keys = np.zeros(SEEN + slots, np.uint64)
-    keys[DICE] = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] | np.uint64(1)
+    keys[DICE] = chance(seed)
     for colour, p in set_up:
         if game[STONES + p] != EMPTY or _put(game, keys, p, colour):
             raise ValueError("stones that were set lie on one another or have no liberty")

@@ -8,19 +8,25 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, NewType
+from typing import Annotated, Any, BinaryIO, NewType
 
+import tyro
+from annotated_types import Ge
+
+from tuti import __version__
 from tuti.run import UserError
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, MOST, PASS, WHITE
 from tuti.systems.alphago.game import COLUMNS, Game, cell_of, name_of
+from tuti.systems.alphago.net import load_net
+from tuti.systems.alphago.players import Choose, Player, open_player
 from tuti.systems.alphago.sgf import read_game, write_game
 
 Colour, Cell = NewType("Colour", int), NewType("Cell", int)
 COLOURS = {"b": BLACK, "black": BLACK, "w": WHITE, "white": WHITE}
-Choose = Callable[[Game, float], int | None]
 MARGIN = 0.9  # the part of its time that an engine plans to use
 
 
@@ -188,3 +194,28 @@ def serve(engine: Gtp, stdin: BinaryIO, stdout: BinaryIO) -> None:
             stdout.flush()
             if engine.done:
                 return
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Speaks the Go Text Protocol (GTP 2) on its input and output."""
+
+    player: tyro.conf.Positional[str]
+    """A run of `tuti alphago train`, `playouts:1000`, `random`"""
+    simulations: Annotated[int, Ge(2)] = 200
+    """Simulations that a network has for a move, at most; fewer where the clock wants it"""
+
+
+def gtp(config: Engine) -> None:
+    """Answers commands until `quit` or the end of the input."""
+
+    @lru_cache(maxsize=1)
+    def player(size: int) -> Player:
+        return open_player(config.player, size, config.simulations, 0)
+
+    def choose(game: Game, seconds: float) -> int | None:
+        return player(game.size).choose(game, seconds)
+
+    size = int(load_net(config.player)[1]["size"]) if Path(config.player).exists() else 9
+    player(size)  # what is wrong with it is said now
+    serve(Gtp(choose, version=__version__, game=Game(size)), sys.stdin.buffer, sys.stdout.buffer)

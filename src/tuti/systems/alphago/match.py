@@ -14,7 +14,7 @@ from tuti.measure import binomial_interval
 from tuti.run import Run, UserError, atomic_write
 from tuti.systems.alphago import board
 from tuti.systems.alphago.game import Game
-from tuti.systems.alphago.players import Crashed, Player, open_player
+from tuti.systems.alphago.players import Crashed, Player, by_chance, open_player
 from tuti.systems.alphago.sgf import read_game, write_game
 
 
@@ -42,12 +42,9 @@ class Match:
 
 def opening(config: Match, seed: int) -> Game:
     """A game after its random moves, which fill no eye."""
-    game = Game(config.size, config.komi)
-    _, keys = board.new(config.size, seed=seed)
+    game, choose = Game(config.size, config.komi), by_chance(seed)
     for _ in range(config.opening):
-        game.arrays[1][board.DICE] = keys[board.DICE]
-        game.play(game.to_move, int(board.random_move(*game.arrays)))
-        keys[board.DICE] = game.arrays[1][board.DICE]
+        game.play(game.to_move, choose(game, 0.0) or board.PASS)
     return game
 
 

@@ -7,9 +7,8 @@ whose each point will be and by how much the game will be won (Wu 2019, 3.4 and 
 game than its result alone.
 """
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,15 +36,6 @@ class Forecast(NamedTuple):
     """Expected lead in points / LEAD"""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """The network's size."""
-
-    planes: int
-    blocks: int
-    channels: int
-
-
 class Block(nn.Module):
     """x + conv(relu(conv(x) + what the whole board says))."""
 
@@ -64,14 +54,14 @@ class Block(nn.Module):
 class Net(nn.Module):
     """Planes of a position → Forecast."""
 
-    def __init__(self, shape: Shape):
+    def __init__(self, planes: int, blocks: int, channels: int):
         super().__init__()
-        self.shape = shape
-        self.stem = nn.Conv2d(shape.planes, shape.channels, 3, padding=1)
-        self.blocks = nn.Sequential(*(Block(shape.channels) for _ in range(shape.blocks)))
-        self.points = nn.Conv2d(shape.channels, 2, 1)
-        self.hidden = nn.Linear(2 * shape.channels, 2 * shape.channels)
-        self.board = nn.Linear(2 * shape.channels, 3)
+        self.shape = planes, blocks, channels
+        self.stem = nn.Conv2d(planes, channels, 3, padding=1)
+        self.blocks = nn.Sequential(*(Block(channels) for _ in range(blocks)))
+        self.points = nn.Conv2d(channels, 2, 1)
+        self.hidden = nn.Linear(2 * channels, 2 * channels)
+        self.board = nn.Linear(2 * channels, 3)
         for head in (self.points, self.board):
             nn.init.normal_(head.weight, 0.0, 0.02)
 
@@ -90,15 +80,15 @@ def pooled(x: Float[Tensor, "batch dim side side"]) -> Float[Tensor, "batch both
 
 def save_net(net: Net, run: Run, name: str = "model", **facts: object) -> None:
     """The artifact PolicyValue: weights, and the shape and facts (board's size, komi) beside them."""
-    with run.save(name, KIND, shape=asdict(net.shape), **facts) as folder:
+    with run.save(name, KIND, shape=net.shape, **facts) as folder:
         write_safetensors(folder / "model.safetensors", net.state_dict())
 
 
-def load_net(path: Path | str) -> tuple[Net, dict[str, object]]:
+def load_net(path: Path | str) -> tuple[Net, dict[str, Any]]:
     """A network and its facts, from a run or its artifact."""
     folder = find_artifact(Path(path), KIND)
     facts = read_json(folder / "tuti.json")
-    net = Net(Shape(**facts["shape"]))
+    net = Net(*facts["shape"])
     with open_safetensors(folder / "model.safetensors") as tensors:
         for name, weight in net.state_dict().items():
             tensors.check(name, tuple(weight.shape))

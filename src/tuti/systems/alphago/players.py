@@ -43,9 +43,9 @@ def open_player(spec: str, size: int, simulations: int, seed: int) -> Player:
     """`random`, `playouts:N`, `gnugo:LEVEL`, or a run's PolicyValue; UserError for others."""
     kind, _, number = spec.partition(":")
     if spec == "random":
-        return Player(spec, Random(size, seed))
+        return Player(spec, by_chance(seed))
     if kind == "playouts" and number.isdigit() and int(number):
-        return Player(spec, Playouts(size, int(number), seed))
+        return Player(spec, by_playouts(size, int(number), seed))
     if kind == "gnugo" and number.isdigit() and 0 <= int(number) <= 10:
         program = GnuGo(int(number), seed)
         return Player(spec, program, program.close)
@@ -57,18 +57,15 @@ def open_player(spec: str, size: int, simulations: int, seed: int) -> Player:
     )
 
 
-class Random:
-    """Any legal move that fills no eye."""
+def by_chance(seed: int) -> Choose:
+    """Any legal move that fills no eye: which, is a matter of the seed and the number of moves before."""
 
-    def __init__(self, size: int, seed: int):
-        self.source = board.new(size, seed=seed)[1][board.DICE]
-
-    def __call__(self, game: Game, seconds: float) -> int:
+    def choose(game: Game, seconds: float) -> int:
         own, keys = (array.copy() for array in game.arrays)
-        keys[board.DICE] = self.source
-        cell = int(board.random_move(own, keys))
-        self.source = keys[board.DICE]
-        return cell
+        keys[board.DICE] = board.chance(seed, len(game.moves))
+        return int(board.random_move(own, keys))
+
+    return choose
 
 
 class Network:
@@ -95,14 +92,16 @@ class Network:
 
 
 @board.loop
-def _by_playouts(tree, game, keys, komi, simulations, source):
+def _by_playouts(tree, game, keys, komi, simulations):
     """A tree on a position, each leaf valued by one random game; visits of the root's actions."""
     path, visits = tree[5], tree[2]
     own, known, owner = game.copy(), keys.copy(), np.empty(board.CELLS, np.int8)
     allowed, leaf = np.zeros(visits.shape[1], np.bool_), np.zeros(visits.shape[1], np.float32)
     made = 0
     for _ in range(simulations + 1):
+        source = known[board.DICE]
         board.assume(own, known, game, keys)
+        known[board.DICE] = source
         depth = descend(tree, -1, PUCT, 1.5) if made else 0
         for i in range(depth):
             board.play(own, known, cell_of_action(path[i, 1], own[board.SIDE]), own[board.TO_MOVE])
@@ -110,25 +109,24 @@ def _by_playouts(tree, game, keys, komi, simulations, source):
         may(own, known, allowed)
         for a in range(len(leaf)):
             leaf[a] = 0.0 if allowed[a] else -np.inf
-        known[board.DICE] = source[0]
         lead = (board.owners(own, owner) if last else board.playout(own, known, owner)) - komi
-        source[0] = known[board.DICE]
         value = np.sign(lead) if mover == board.BLACK else -np.sign(lead)
         made = grow(tree, depth, made, leaf, value, last)
     return visits[0]
 
 
-class Playouts:
+def by_playouts(size: int, simulations: int, seed: int) -> Choose:
     """Tree search by random games alone (Coulom 2006; Kocsis & Szepesvári 2006)."""
+    trees = Trees(1, simulations + 1, size * size + 1)
 
-    def __init__(self, size: int, simulations: int, seed: int):
-        self.trees, self.simulations = Trees(1, simulations + 1, size * size + 1), simulations
-        self.source = np.array([2 * seed + 1], np.uint64)
+    def choose(game: Game, seconds: float) -> int:
+        own, keys = (array.copy() for array in game.arrays)
+        keys[board.DICE] = board.chance(seed, len(game.moves))
+        tree = tuple(array[0] for array in trees.arrays())
+        visits = _by_playouts(tree, own, keys, game.komi, simulations)
+        return int(cell_of_action(int(visits.argmax()), size))
 
-    def __call__(self, game: Game, seconds: float) -> int:
-        tree = tuple(array[0] for array in self.trees.arrays())
-        visits = _by_playouts(tree, *game.arrays, game.komi, self.simulations, self.source)
-        return int(cell_of_action(int(visits.argmax()), game.size))
+    return choose
 
 
 class GnuGo:

@@ -18,10 +18,11 @@ FIELDS = ("planes", "policy", "value", "owner", "lead")
 
 
 @loop
-def advance(games, keys, actions):
-    """Plays one action in each game."""
+def advance(games, keys, actions, ended):
+    """Plays one action in each game, and says which are over."""
     for b in range(len(games)):
         play(games[b], keys[b], cell_of(actions[b], games[b, board.SIDE]), games[b, TO_MOVE])
+        ended[b] = over(games[b])
 
 
 @loop
@@ -33,13 +34,6 @@ def settle(games, komi, owner, lead):
         lead[b] = owners(games[b], cells) - komi
         for i in range(side * side):
             owner[b, i] = cells[cell_of(i, side)]
-
-
-@loop
-def ended(games, out):
-    """Which games are over."""
-    for b in range(len(games)):
-        out[b] = over(games[b])
 
 
 def self_play(net: Net, side: int, komi: float, seeds: Any, *search: int) -> dict[str, Any]:
@@ -56,9 +50,8 @@ def self_play(net: Net, side: int, komi: float, seeds: Any, *search: int) -> dic
         thoughts = thinker.think(games, keys, komi, gumbels)
         planes = thinker.roots[: len(alive)].astype(np.float16)
         told.append((alive, games[:, TO_MOVE].copy(), planes, thoughts.policy))
-        advance(games, keys, thoughts.actions)
         out = done[: len(alive)]
-        ended(games, out)
+        advance(games, keys, thoughts.actions, out)
         finals[alive[out]] = games[out]
         alive, games, keys = alive[~out], games[~out], keys[~out]
     owner = np.empty((len(finals), side * side), np.int8)

@@ -6,7 +6,7 @@ import numpy as np
 
 from tuti.systems.alphago import board
 from tuti.systems.alphago.net import Net
-from tuti.systems.alphago.selfplay import advance, ended, settle
+from tuti.systems.alphago.selfplay import advance, settle
 from tuti.systems.alphago.think import Thinker
 
 
@@ -20,19 +20,17 @@ def points(first: Net, second: Net, side: int, komi: float, games: int, simulati
     state, known = np.stack([game for game, _ in made]), np.stack([keys for _, keys in made])
     black = np.arange(games) % 2 == 0  # where the first plays Black
     thinkers = [Thinker(net, side, games // 2, simulations) for net in (first, second)]
-    while True:
-        over = np.zeros(games, bool)
-        ended(state, over)
-        if over.all():
-            break
+    over = np.zeros(games, bool)
+    while not over.all():
         for colour in (board.BLACK, board.WHITE):
             for thinker, mine in zip(thinkers, (black, ~black), strict=True):
                 rows = np.flatnonzero(~over & (state[:, board.TO_MOVE] == colour) & (mine == (colour == 1)))
                 if len(rows):
                     own, keys = state[rows], known[rows]
                     still = np.zeros((len(rows), side * side + 1), np.float32)
-                    advance(own, keys, thinker.think(own, keys, komi, still).actions)
-                    state[rows], known[rows] = own, keys
+                    ended = np.zeros(len(rows), bool)
+                    advance(own, keys, thinker.think(own, keys, komi, still).actions, ended)
+                    state[rows], known[rows], over[rows] = own, keys, ended
     lead = np.empty(games, np.float32)
     settle(state, komi, np.empty((games, side * side), np.int8), lead)
     return np.where(lead == 0, 0.5, (lead > 0) == black)

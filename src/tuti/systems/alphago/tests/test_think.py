@@ -9,7 +9,7 @@ import torch
 from tuti.search import PUCT
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, STONES
-from tuti.systems.alphago.net import LEAD, Net, Shape
+from tuti.systems.alphago.net import LEAD, Net
 from tuti.systems.alphago.think import PLANES, Thinker, cell_of, draw, may
 
 
@@ -63,7 +63,7 @@ def test_planes_equal_those_drawn_point_by_point(size: int) -> None:
 
 def net() -> Net:
     torch.manual_seed(0)
-    made = Net(Shape(PLANES, 2, 16)).eval().requires_grad_(False)
+    made = Net(PLANES, 2, 16).eval().requires_grad_(False)
     for parameter in made.parameters():
         parameter.normal_(0, 0.2)
     return made

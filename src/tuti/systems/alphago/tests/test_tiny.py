@@ -6,9 +6,8 @@ import pytest
 
 from tuti.measure import binomial_interval
 from tuti.systems.alphago.net import load_net
-from tuti.systems.alphago.presets import tiny
 from tuti.systems.alphago.tests.side_by_side import points
-from tuti.systems.alphago.train import train
+from tuti.systems.alphago.train import tiny, train
 from tuti.systems.transformer.tests.small import go
 
 
