@@ -132,9 +132,4 @@ def train(config: Train, run: Run) -> None:
     measure = HeldOut(folder, context, run)
     run.show(f"train: {c.parameters:,} parameters, {c.active_parameters:,} active, {config.steps:,} steps")
     with processes("ddp", choose_device(run.options.device), run.options.threads) as group:
-        updates(made, config, run, group, measure)
-        run.log("cost", flops=c.flops_per_token(context) * config.steps * config.rows * context)
-        with group.whole(made.model) as whole:
-            if whole is not None:
-                measure(whole, config.steps, last=True)
-                save_model(whole, folder, run)
+        updates(made, config, context, run, group, measure, lambda m, _: save_model(m, folder, run))
