@@ -28,6 +28,7 @@ from tuti.run import UserError
 SCALARS = dict(zip(range(13), "BbHhIif?sxQqd", strict=True))  # s string, x array: not scalars
 STRING, ARRAY = 8, 9
 MAX_DIMS = 4
+Place = tuple[GGMLQuantizationType, tuple[int, ...], int]  # a tensor's type, shape and first byte
 SCALES = {"Q4_0": 1, "Q4_1": 2, "Q8_0": 1}  # fp16 numbers at the head of a block
 
 
@@ -75,9 +76,7 @@ class GGUFFile:
     path: Path
     data: NDArray[np.uint8]
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
-    places: dict[str, tuple[GGMLQuantizationType, tuple[int, ...], int]] = field(
-        default_factory=dict[str, tuple[GGMLQuantizationType, tuple[int, ...], int]]
-    )
+    places: dict[str, Place] = field(default_factory=dict[str, Place])
 
     def _rows(self, name: str) -> NDArray[np.uint8]:
         """A tensor's bytes, a row each."""
@@ -156,10 +155,8 @@ def _read_header(reader: _Reader, file: GGUFFile) -> None:
         file.places[name] = _place(name, kind, shape, base + offset, len(file.data))
 
 
-def _place(
-    name: str, number_of_kind: int, shape: tuple[int, ...], start: int, end: int
-) -> tuple[GGMLQuantizationType, tuple[int, ...], int]:
-    """A tensor's type, shape and first byte, if it lies inside the file."""
+def _place(name: str, number_of_kind: int, shape: tuple[int, ...], start: int, end: int) -> Place:
+    """Where a tensor lies, if that is inside the file."""
     try:
         kind = GGMLQuantizationType(number_of_kind)
     except ValueError as error:
