@@ -80,6 +80,13 @@ class Train:
     """Updates between checkpoints, held-out measurements and samples"""
 
 
+def tiny() -> Train:
+    """Eight experts learn to beat a byte n-gram on a small corpus within a minute on two cores."""
+    return Train(
+        tokens=Path("tokens"), width=96, layers=3, heads=3, hidden=256, context=128, rows=16, steps=250
+    )
+
+
 def shape(config: Train, vocab: int) -> DecoderConfig:
     """The decoder: each expert has an equal part of `hidden`, the twin all of it."""
     head_dim = config.width // config.heads
