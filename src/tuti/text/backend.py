@@ -6,6 +6,7 @@ A tokenizer is hostile input: size caps, every number checked, and an error inst
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -33,11 +34,9 @@ _BYTE_LEVEL = (_HERE / "byte_level.json").read_text("utf-8")
 
 def byte_alphabet() -> list[str]:
     """GPT-2's printable character for each of the 256 bytes (Radford et al. 2019, released code)."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(BYTES) if byte not in printable]
-    alphabet = {byte: chr(byte) for byte in printable}
-    alphabet |= {byte: chr(BYTES + i) for i, byte in enumerate(others)}
-    return [alphabet[byte] for byte in range(BYTES)]
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = count(BYTES)
+    return [chr(byte if byte in printable else next(others)) for byte in range(BYTES)]
 
 
 def json_from_merges(merges: Sequence[Merge]) -> Json:
