@@ -58,15 +58,10 @@ class LoRALinear(nn.Module):
         self.base = base
         self.parts = dict(parts)
         self.scale = lora.alpha / lora.rank
-        kind: dict[str, Any] = {"dtype": base.weight.dtype, "device": base.weight.device}
-        wanted = {name: rows for name, rows in parts.items() if name in lora.targets}
+        w, wanted = base.weight, {name: rows for name, rows in parts.items() if name in lora.targets}
         # B = 0: the adapted model begins as the model itself.
-        self.a = nn.ParameterDict(
-            {n: nn.Parameter(torch.empty(lora.rank, base.in_features, **kind)) for n in wanted}
-        )
-        self.b = nn.ParameterDict(
-            {n: nn.Parameter(torch.zeros(rows, lora.rank, **kind)) for n, rows in wanted.items()}
-        )
+        self.a = nn.ParameterDict({n: nn.Parameter(w.new_empty(lora.rank, w.shape[1])) for n in wanted})
+        self.b = nn.ParameterDict({n: nn.Parameter(w.new_zeros(r, lora.rank)) for n, r in wanted.items()})
 
     def factors(self) -> tuple[Float[Tensor, "ranks dim"], Float[Tensor, "rows ranks"]]:
         """All A stacked, and all B along a diagonal, whose product is the update of W."""
