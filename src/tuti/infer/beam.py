@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tuti.infer.generate import Model
+from tuti.infer.generate import Model, room
 from tuti.infer.spelling import Spelling
 from tuti.nn import KVCache
 from tuti.run import UserError
@@ -49,12 +49,9 @@ def beam_search(
 
     Memory: keys and values of the prompt and the answer, `width` times.
     """
-    context = model.config.context
     if not 0 < width <= MOST:
         raise UserError(f"{width} beams", hint=f"give 1 to {MOST}")
-    if not 0 < len(prompt) <= context:
-        raise UserError(f"the prompt has {len(prompt):,} tokens, the model's context is {context:,}")
-    count = min(max_tokens, context - len(prompt) + 1)
+    count = room(model, prompt, max_tokens)
     cache = model.cache(width, len(prompt) + count)
     spelling = Spelling(tokenizer, model.config.vocab)
     beams, found = [_Beam((), 0.0, 0, WHOLE)], list[Answer]()
@@ -85,9 +82,8 @@ def beam_search(
 def _pass(
     model: Model, cache: KVCache, beams: Sequence[_Beam], parts: Sequence[Sequence[int]]
 ) -> Float[Tensor, "beams vocab"]:
-    window = cache.window([beam.slot for beam in beams], list(map(len, parts)))
-    hidden = model(torch.tensor([list(part) for part in parts], device=cache.store.device), cache=window)
-    return model.logits(hidden[:, -1]).float().cpu()
+    hidden = cache.read(model, [beam.slot for beam in beams], parts)
+    return model.logits(torch.stack([states[-1] for states in hidden])).float().cpu()
 
 
 def _placed(cache: KVCache, going: Sequence[tuple[_Beam, int, float]], spelling: Spelling) -> list[_Beam]:

@@ -23,15 +23,16 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 import torch
 
-from tuti.infer.generate import Model, Token
+from tuti.infer.generate import Model, Token, judged
 from tuti.infer.grammar import constrain
 from tuti.infer.prefixes import PAGE
 from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket
-from tuti.infer.sampling import Sampling, sample, top_logprobs
+from tuti.infer.sampling import Sampling, sample
 from tuti.infer.slots import Slots
 from tuti.infer.speculative import Draft, Text
 from tuti.infer.spelling import Spelling
@@ -220,17 +221,14 @@ class Engine:
 
     def _pass(self, tickets: Sequence[Ticket]) -> None:
         """A chunk of each prompt and the last token of each answer go in; who can answers."""
-        parts = [self._part(ticket) for ticket in tickets]
-        cache = self._slots.cache
-        window = cache.window(list(map(self._slots.live.index, tickets)), list(map(len, parts)))
-        ids = torch.tensor([part + [0] * (window.time - len(part)) for part in parts])
-        hidden = self.model(ids.to(cache.store.device), cache=window)
+        slots = list(map(self._slots.live.index, tickets))
+        hidden = self._slots.cache.read(self.model, slots, list(map(self._part, tickets)))
         answering: list[Ticket] = []
         last: list[torch.Tensor] = []
-        for ticket, part, states in zip(tickets, parts, hidden, strict=True):
-            if self._read(ticket, states[: len(part)]):
+        for ticket, states in zip(tickets, hidden, strict=True):
+            if self._read(ticket, states):
                 answering.append(ticket)
-                last.append(states[len(part) - 1 - len(ticket.guessed) : len(part)])
+                last.append(states[-1 - len(ticket.guessed) :])
         if answering:
             self._answer(answering, list(map(len, last)), self.model.logits(torch.cat(last)).float().cpu())
 
@@ -281,14 +279,13 @@ class Engine:
         for row, (ticket, token_id) in enumerate(zip(tickets, chosen, strict=True)):
             ended = token_id in ticket.request.ends
             text = "" if ended else ticket.stops.push(ticket.stream.push(token_id))
-            token, count = Token(token_id, text), ticket.request.sampling.logprobs
-            if count is not None:
-                token = _judged(token, logits[row].log_softmax(-1), count)
+            count = ticket.request.sampling.logprobs
+            logprobs = None if count is None else logits[row].log_softmax(-1)
             ticket.ids.append(token_id)
             ticket.place = self._spelling.after(ticket.place, token_id)
             ticket.made += 1
             over = "" if ended else ticket.goes_on(token_id)
-            self._out.append((ticket, token))
+            self._out.append((ticket, judged(token_id, text, logprobs, count or 0)))
             if ticket.stops.found is not None:
                 self._finish(ticket, Finish("stop", stop=ticket.stops.found))
             elif ended or over or ticket.made >= self._room(ticket):
@@ -309,23 +306,20 @@ class Engine:
         logprobs = logits.log_softmax(-1).cpu()
         start = ticket.read - len(logits) + 1
         for row, token_id in enumerate(ticket.ids[start : ticket.read + 1]):
-            self._out.append((ticket, _judged(Token(token_id, ""), logprobs[row], count)))
+            self._out.append((ticket, judged(token_id, "", logprobs[row], count)))
 
     def _finish(self, ticket: Ticket, finish: Finish) -> None:
         self.counters.finished += 1
         ticket.done = True
-        tokens = Finish(finish.reason, finish.text, finish.stop, ticket.made)
-        self._out.append((ticket, tokens))
+        self._out.append((ticket, replace(finish, tokens=ticket.made)))
 
     def _leave(self) -> None:
         """Frees the slots of who is done or has gone."""
         for slot in reversed(range(len(self._slots.live))):
             ticket = self._slots.live[slot]
-            if not (ticket.done or ticket.cancelled):
-                continue
-            if not ticket.done:
-                self.counters.cancelled += 1
-            self._slots.remove(slot)
+            if ticket.done or ticket.cancelled:
+                self.counters.cancelled += not ticket.done
+                self._slots.remove(slot)
 
     def _deliver(self) -> None:
         """Hands out the step's events, with one call to each event loop."""
@@ -344,7 +338,3 @@ class Engine:
 def _put_all(events: Iterable[tuple[Ticket, Event]]) -> None:
     for ticket, event in events:
         ticket.inbox.put_nowait((ticket, event))
-
-
-def _judged(token: Token, logprobs: torch.Tensor, count: int) -> Token:
-    return Token(token.id, token.text, float(logprobs[token.id]), top_logprobs(logprobs, count))

@@ -67,20 +67,13 @@ def _steps(
     model: Model, spelling: Spelling, prompt: Sequence[int], sampling: Sampling, ends: frozenset[int],
     rule: Constraint | None, draft: Draft | None,
 ) -> Generator[Token]:
-    context = model.config.context
-    if not 0 < len(prompt) <= context:
-        raise UserError(
-            f"the prompt has {len(prompt):,} tokens, the model's context is {context:,}",
-            hint="shorten the prompt" if prompt else "give at least one token",
-        )
-    count = min(sampling.max_tokens, context - len(prompt) + 1)  # the last needs no place
+    count = room(model, prompt, sampling.max_tokens)
     cache, source = model.cache(1, len(prompt) + count), sampling.random()
     place, said = WHOLE, list(prompt)
     while (left := len(prompt) + count - len(said)) > 0:
         guessed = () if draft is None else draft.propose([Text(said, left - 1, sampling, source)])[0]
-        ids = [*said[cache.lengths[0] :], *guessed]
-        hidden = model(torch.tensor([ids], device=cache.store.device), cache=cache.window([0], [len(ids)]))
-        seen = model.logits(hidden[0, -1 - len(guessed) :]).float().cpu()
+        [hidden] = cache.read(model, [0], [[*said[cache.lengths[0] :], *guessed]])
+        seen = model.logits(hidden[-1 - len(guessed) :]).float().cpu()
         for logits, guess in zip(seen[:, None], [*guessed, None], strict=True):
             kept = spelling.kept(logits, [place])
             constrain(kept, [rule])
@@ -88,7 +81,8 @@ def _steps(
             place = spelling.after(place, chosen)
             if chosen in ends:
                 return
-            yield _judged(chosen, logits[0], sampling.logprobs)
+            logprobs = None if sampling.logprobs is None else logits[0].log_softmax(-1)
+            yield judged(chosen, "", logprobs, sampling.logprobs or 0)
             said.append(chosen)
             if rule is not None and _over(rule, chosen):
                 return
@@ -97,11 +91,22 @@ def _steps(
         cache.truncate(0, len(said) - 1)
 
 
-def _judged(chosen: int, logits: Tensor, alternatives: int | None) -> Token:
-    if alternatives is None:
-        return Token(chosen, "")
-    logprobs = logits.log_softmax(-1)
-    return Token(chosen, "", float(logprobs[chosen]), top_logprobs(logprobs, alternatives))
+def room(model: Model, prompt: Sequence[int], max_tokens: int) -> int:
+    """How many tokens an answer to this prompt may have."""
+    context = model.config.context
+    if not 0 < len(prompt) <= context:
+        raise UserError(
+            f"the prompt has {len(prompt):,} tokens, the model's context is {context:,}",
+            hint="shorten the prompt" if prompt else "give at least one token",
+        )
+    return min(max_tokens, context - len(prompt) + 1)  # the last needs no place
+
+
+def judged(token_id: int, text: str, logprobs: Tensor | None, alternatives: int) -> Token:
+    """The token with what the model thought of it and of so many others, if that is asked."""
+    if logprobs is None:
+        return Token(token_id, text)
+    return Token(token_id, text, float(logprobs[token_id]), top_logprobs(logprobs, alternatives))
 
 
 def _over(rule: Constraint, chosen: int) -> bool:

@@ -94,20 +94,12 @@ def load_model(
 
 
 def _load_gguf(path: Path) -> LoadedModel:
-    model, blocks, table = read_packed_gguf(path)
+    model, blocks, fields = read_packed_gguf(path)
     _check_numbers(model, path)
-    tokenizer, source = gguf_tokenizer(table), table["chat_template"]
-    template = None if source is None else ChatTemplate(tokenizer, source)
+    tokenizer, source = Tokenizer.from_gguf(fields), fields.get("tokenizer.chat_template")
+    template = ChatTemplate(tokenizer, source) if isinstance(source, str) else None
     packed, context = PackedDecoder(model, blocks=blocks), model.config.context
     return LoadedModel(packed, tokenizer, template, path.stem, context, path)
-
-
-def gguf_tokenizer(table: dict[str, Any]) -> Tokenizer:
-    """The tokenizer of `read_gguf`'s table, under the names that GGUF files use."""
-    names = {name: name for name in ("tokens", "merges", "model", "pre")} | {"types": "token_type"}
-    names |= {name: f"{name}_token_id" for name in ("bos", "eos", "unknown")} | {"pad": "padding_token_id"}
-    fields = {f"tokenizer.ggml.{theirs}": table[ours] for ours, theirs in names.items()}
-    return Tokenizer.from_gguf({key: value for key, value in fields.items() if value is not None})
 
 
 def _check_numbers(model: Decoder, path: Path) -> None:

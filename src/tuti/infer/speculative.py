@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -106,10 +107,11 @@ class DraftModel:
         new = [self._unread(text.said, place) for text, place in zip(texts, places, strict=True)]
         fits = [min(text.most, self.tokens, self._cache.length - len(text.said)) for text in texts]
         fits = [n if len(part) <= CHUNK else min(n, 1) for n, part in zip(fits, new, strict=True)]
-        guessed, twins = [list[int]() for _ in texts], [_twin(text.source) for text in texts]
+        guessed, twins = [list[int]() for _ in texts], [copy(text.source) for text in texts]
         while rows := [row for row, most in enumerate(fits) if len(guessed[row]) < most]:
             parts = [new[row][:CHUNK] for row in rows]
-            logits = self._pass([places[row] for row in rows], parts)
+            hidden = self._cache.read(self.model, [places[row] for row in rows], parts)
+            logits = self.model.logits(torch.stack([states[-1] for states in hidden])).float().cpu()
             rules = [replace(texts[row].rule, grammar=None) for row in rows]
             chosen = sample(logits, rules, [twins[row] for row in rows])
             for row, part, token in zip(rows, parts, chosen, strict=True):
@@ -128,20 +130,6 @@ class DraftModel:
         self._said[place] = known[:same]
         self._cache.truncate(place, same)
         return list(said[same:])
-
-    def _pass(self, places: Sequence[int], parts: Sequence[Sequence[int]]) -> torch.Tensor:
-        """The parts go into the cache; logits [texts, vocab] after each."""
-        window = self._cache.window(places, list(map(len, parts)))
-        ids = torch.tensor([[*part, *[0] * (window.time - len(part))] for part in parts])
-        hidden = self.model(ids.to(self._cache.store.device), cache=window)
-        last = torch.stack([states[len(part) - 1] for states, part in zip(hidden, parts, strict=True)])
-        return self.model.logits(last).float().cpu()
-
-
-def _twin(source: random.Random) -> random.Random:
-    twin = random.Random()
-    twin.setstate(source.getstate())
-    return twin
 
 
 def open_draft(

@@ -26,7 +26,8 @@ class StopText:
             place, self.found = min(places)
             self._held: str = ""
             return text[:place]
-        keep = max(_overlap(text, stop) for stop in self._stops)
+        ends = range(min(len(text), max(map(len, self._stops)) - 1), 0, -1)  # the longest first
+        keep = next((n for n in ends if any(stop.startswith(text[-n:]) for stop in self._stops)), 0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
 
@@ -34,9 +35,3 @@ class StopText:
         """What was held back, at the end of a text that met no stop string."""
         held, self._held = self._held, ""
         return held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """The length of the longest end of `text` that is a true beginning of `stop`."""
-    longest = min(len(text), len(stop) - 1)
-    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

@@ -12,7 +12,8 @@ after which `lengths` of these slots have grown by `counts`. Prefill, decode and
 (a second turn, a chunk of a long prompt) are the same call: T = 1 is decode, slots whose length is
 0 are prefilled, and rows may differ in both past and new tokens. What stands in padded places is
 never seen; `hidden` there is meaningless. A row's last state is `hidden[b, counts[b] - 1]`.
-`window.parts()` are the same pass in pieces without padding.
+`window.parts()` are the same pass in pieces without padding. `cache.read(model, slots, parts)` is such a
+call for lists of ids, and cuts the padding off.
 
 `free(slot)` forgets a sequence; `held` and `append` show tokens of a slot and put them into another,
 as bits, which is how texts that begin alike share what was read. Slots that are consecutive
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from math import prod
@@ -96,6 +97,15 @@ class KVCache:
         start = self.lengths[slot]
         self.lengths[slot] = stop = start + page.shape[-2]
         self.store[slot, ..., start:stop, :] = page
+
+    def read(
+        self, model: Callable[..., Tensor], slots: Sequence[int], parts: Sequence[Sequence[int]]
+    ) -> list[Float[Tensor, "time dim"]]:
+        """The hidden states of each slot's new tokens, after one pass of the model over all of them."""
+        window = self.window(slots, list(map(len, parts)))
+        ids = torch.tensor([[*part, *[0] * (window.time - len(part))] for part in parts])
+        hidden = model(ids.to(self.store.device), cache=window)
+        return [states[: len(part)] for states, part in zip(hidden, parts, strict=True)]
 
     def window(self, slots: Sequence[int], counts: Sequence[int] | None = None) -> CacheWindow:
         """The view through which one forward pass reads and appends (counts: 1 each if None)."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -209,16 +209,6 @@ class Decoder(nn.Module):
                 self._tables[key] = table = table.to(like.device)
         return table
 
-    @overload
-    def forward(
-        self, ids: Tensor, *, positions: Tensor | None = None, documents: Tensor | None = None,
-        cache: CacheWindow | None = None, journal: Journal | None = None,
-    ) -> Tensor: ...
-    @overload
-    def forward(
-        self, ids: Tensor, *, positions: Tensor | None = None, documents: Tensor | None = None,
-        targets: Tensor, loss: Loss = summed_nll, dropout: Dropout | None = None,
-    ) -> Tensor: ...
     def forward(
         self, ids: Int[Tensor, "batch time"], *, positions: Int[Tensor, "batch time"] | None = None,
         documents: Int[Tensor, "batch time"] | None = None, cache: CacheWindow | None = None,
@@ -233,6 +223,7 @@ class Decoder(nn.Module):
         dropout: zeroes channels of what each attention and each feed-forward layer adds.
         journal: takes the routing of each layer of experts.
         """
+        assert targets is None or cache is None, "no gradient passes a cache"
         x = self.embedding(ids) * self.config.scale
         kinds = {self.config.is_far(layer) for layer in range(self.config.layers)}
         placed = {far: self._placed(x, far, positions, documents, cache) for far in kinds}

@@ -9,12 +9,13 @@ the sum over all processes' tokens.
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributed._functional_collectives import all_to_all_single_autograd as exchange  # pyright: ignore[reportUnknownVariableType]
 
 from tuti.nn.mlp import MLP
 from tuti.nn.moe import Dispatch, MoE, Routing, by_expert
@@ -27,26 +28,6 @@ def keep_own(moe: MoE, group: dist.ProcessGroup) -> None:
     assert len(experts) % size == 0, f"{len(experts)} experts over {size} processes"
     share = len(experts) // size
     moe.experts = nn.ModuleList(experts[rank * share : (rank + 1) * share])
-
-
-class _Exchange(torch.autograd.Function):
-    """Rows to the processes they are for; their gradients travel back the same way."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, sent: list[int], got: list[int], group: dist.ProcessGroup) -> Tensor:
-        ctx.sent, ctx.got, ctx.group = sent, got, group
-        out = rows.new_empty(sum(got), *rows.shape[1:])
-        dist.all_to_all_single(out, rows.contiguous(), got, sent, group=group)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        return exchange(grads[0], ctx.got, ctx.sent, ctx.group), None, None, None
-
-
-def exchange(rows: Tensor, sent: list[int], got: list[int], group: dist.ProcessGroup) -> Tensor:
-    """`sent[r]` rows to process r, `got[r]` from it, in the order of processes."""
-    return _Exchange.apply(rows, sent, got, group)  # type: ignore[no-any-return]
 
 
 def across(group: dist.ProcessGroup) -> Dispatch:
@@ -64,10 +45,10 @@ def across(group: dist.ProcessGroup) -> Dispatch:
         got = torch.empty_like(sent)
         dist.all_to_all_single(got, sent, group=group)
         there, back = cast(list[int], sent.tolist()), cast(list[int], got.tolist())
-        rows = exchange(x[token], there, back, group)
-        number = exchange(place % own, there, back, group)
+        rows = exchange(x[token], back, there, group)
+        number = exchange(place % own, back, there, group)
         alone = Routing(x.new_zeros(1, own), x.new_ones(len(rows), 1), number[:, None])
-        made = exchange(by_expert(rows, alone, experts), back, there, group)
+        made = exchange(by_expert(rows, alone, experts), there, back, group)
         weights = routing.weights.flatten()[order, None]
         return torch.zeros_like(x).index_add(0, token, made * weights)
 

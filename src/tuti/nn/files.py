@@ -117,11 +117,11 @@ def save_decoder(
     atomic_write(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
-def fill(config: DecoderConfig, weights: Mapping[str, Tensor]) -> Decoder:
-    """A Decoder of these weights, which it takes as they are; nothing is initialised."""
+def fill(config: DecoderConfig, weights: Mapping[str, Tensor], *, strict: bool = True) -> Decoder:
+    """A Decoder of these weights, which it takes as they are; nothing is initialised. strict: all of them."""
     with torch.device("meta"):
         model = Decoder(config)
-    model.load_state_dict(dict(weights), assign=True)
+    model.load_state_dict(dict(weights), assign=True, strict=strict)
     return model.requires_grad_(True)
 
 

@@ -10,11 +10,11 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf import GGML_QUANT_SIZES, MODEL_ARCH, GGMLQuantizationType, get_tensor_name_map
 from gguf.quants import dequantize
 from numpy.typing import NDArray
 from torch import Tensor
@@ -28,24 +28,8 @@ from tuti.run import UserError
 SCALARS = dict(zip(range(13), "BbHhIif?sxQqd", strict=True))  # s string, x array: not scalars
 STRING, ARRAY = 8, 9
 MAX_DIMS = 4
+Place = tuple[GGMLQuantizationType, tuple[int, ...], int]  # a tensor's type, shape and first byte
 SCALES = {"Q4_0": 1, "Q4_1": 2, "Q8_0": 1}  # fp16 numbers at the head of a block
-
-NAMES = {  # llama.cpp's names of a block's tensors → Hugging Face's
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-OUTER = {
-    "token_embd.weight": "model.embed_tokens.weight",
-    "output_norm.weight": "model.norm.weight",
-    "output.weight": "lm_head.weight",
-}
 
 
 class _Cut(Exception):
@@ -92,9 +76,7 @@ class GGUFFile:
     path: Path
     data: NDArray[np.uint8]
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
-    places: dict[str, tuple[GGMLQuantizationType, tuple[int, ...], int]] = field(
-        default_factory=dict[str, tuple[GGMLQuantizationType, tuple[int, ...], int]]
-    )
+    places: dict[str, Place] = field(default_factory=dict[str, Place])
 
     def _rows(self, name: str) -> NDArray[np.uint8]:
         """A tensor's bytes, a row each."""
@@ -173,10 +155,8 @@ def _read_header(reader: _Reader, file: GGUFFile) -> None:
         file.places[name] = _place(name, kind, shape, base + offset, len(file.data))
 
 
-def _place(
-    name: str, number_of_kind: int, shape: tuple[int, ...], start: int, end: int
-) -> tuple[GGMLQuantizationType, tuple[int, ...], int]:
-    """A tensor's type, shape and first byte, if it lies inside the file."""
+def _place(name: str, number_of_kind: int, shape: tuple[int, ...], start: int, end: int) -> Place:
+    """Where a tensor lies, if that is inside the file."""
     try:
         kind = GGMLQuantizationType(number_of_kind)
     except ValueError as error:
@@ -235,12 +215,10 @@ def _short(fields: Mapping[str, Any], key: str, default: float, high: float) -> 
 
 def _parts(file: GGUFFile, config: DecoderConfig) -> Iterator[tuple[str, list[str]]]:
     """Our parameters and the file's tensors that they are made of, all checked before the first is read."""
-    theirs = {hugging: ggml for ggml, hugging in OUTER.items()}
-    for i in range(config.layers):
-        for ggml, hugging in NAMES.items():
-            theirs[f"model.layers.{i}.{hugging}.weight"] = f"blk.{i}.{ggml}.weight"
-    expected = list(hf_parts(config))
-    for name, shape in (part for _, parts in expected for part in parts):
+    names, expected = get_tensor_name_map(MODEL_ARCH.LLAMA, config.layers), list(hf_parts(config))
+    shapes = {name: shape for _, parts in expected for name, shape in parts}
+    theirs = {name: str(names.get_name(name, (".weight",))) for name in shapes}
+    for name, shape in shapes.items():
         found = file.places.get(theirs[name])
         if found is None:
             raise UserError(f"{file.path} lacks the tensor {theirs[name]}", hint=AGAIN)
@@ -279,61 +257,32 @@ def _packed(file: GGUFFile, names: list[str], config: DecoderConfig) -> Blocks:
     return stacked([piece.reordered(_order(name, len(piece.packed), config)) for name, piece in pieces])
 
 
-def _tokenizer(file: GGUFFile) -> dict[str, Any]:
-    """The tokenizer's metadata, checked to be lists of strings and numbers."""
-    f = file.fields
-    out: dict[str, Any] = {"name": str(f.get("general.name", ""))[:200]}
-    lists = {"tokens": str, "merges": str, "token_type": int}
-    for key, kind in lists.items():
-        value = f.get(f"tokenizer.ggml.{key}", [])
-        if not isinstance(value, list) or not all(isinstance(v, kind) for v in value):  # pyright: ignore[reportUnknownVariableType]
-            raise UserError(f"tokenizer.ggml.{key} in {file.path} is damaged", hint=AGAIN)
-        out[{"token_type": "types"}.get(key, key)] = value
-    for key, name in [("model", "model"), ("pre", "pre")]:
-        out[name] = str(f.get(f"tokenizer.ggml.{key}", ""))[:100]
-    for key, name in [("bos", "bos"), ("eos", "eos"), ("unknown", "unknown"), ("padding", "pad")]:
-        value = f.get(f"tokenizer.ggml.{key}_token_id")
-        fine = isinstance(value, int) and 0 <= value < len(out["tokens"])
-        out[name] = value if fine else None
-    out["add_bos"] = f.get("tokenizer.ggml.add_bos_token") is True
-    template = f.get("tokenizer.chat_template")
-    out["chat_template"] = template if isinstance(template, str) else None
-    return out
-
-
 def read_gguf(
     path: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> tuple[Decoder, dict[str, Any]]:
-    """The model, dequantised, and its tokenizer's metadata as plain values.
-
-    The table has tokens, types (llama.cpp's: 1 normal, 3 control, …), merges ("a b"), model
-    ("gpt2" is byte-level BPE), pre (the pre-tokenizer's name), bos, eos, unknown, pad (ids or
-    None), add_bos, chat_template (or None) and name.
-    """
-    file, config, table = _opened(path)
+    """The model, dequantised, and the file's metadata as they stand, for `Tokenizer.from_gguf`."""
+    file, config = _opened(path)
     weights = {ours: _whole(file, theirs, config) for ours, theirs in _parts(file, config)}
-    return fill(config, {ours: weight.to(device, dtype) for ours, weight in weights.items()}), table
+    return fill(config, {ours: weight.to(device, dtype) for ours, weight in weights.items()}), file.fields
 
 
 def read_packed_gguf(path: Path) -> tuple[Decoder, dict[str, Blocks], dict[str, Any]]:
     """The same with the matrices packed, by our names; the decoder has only the vectors."""
-    file, config, table = _opened(path)
+    file, config = _opened(path)
     blocks, vectors = dict[str, Blocks](), dict[str, Tensor]()
     for ours, theirs in _parts(file, config):
         if len(file.places[theirs[0]][1]) == 2 and file.places[theirs[0]][1][1] % BLOCK == 0:
             blocks[ours] = _packed(file, theirs, config)
         else:
             vectors[ours] = _whole(file, theirs, config)
-    with torch.device("meta"):
-        model = Decoder(config)
-    model.load_state_dict(vectors, assign=True, strict=False)
-    return model, blocks, table
+    return fill(config, vectors, strict=False), blocks, file.fields
 
 
-def _opened(path: Path) -> tuple[GGUFFile, DecoderConfig, dict[str, Any]]:
+def _opened(path: Path) -> tuple[GGUFFile, DecoderConfig]:
     file = open_gguf(path)
-    config = _config(file)
-    table = _tokenizer(file)
-    if len(table["tokens"]) > config.vocab:
-        raise UserError(f"{path} has {len(table['tokens'])} tokens but {config.vocab} embeddings")
-    return file, config, table
+    config, tokens = _config(file), file.fields.get("tokenizer.ggml.tokens", [])
+    if not isinstance(tokens, list):
+        raise UserError(f"tokenizer.ggml.tokens in {path} is damaged", hint=AGAIN)
+    if (count := len(cast(list[Any], tokens))) > config.vocab:
+        raise UserError(f"{path} has {count} tokens but {config.vocab} embeddings")
+    return file, config

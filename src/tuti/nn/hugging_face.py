@@ -15,37 +15,38 @@ from torch import Tensor
 from tuti.nn.decoder import DecoderConfig
 from tuti.run import UserError
 
-CAPS = {
-    "vocab_size": 2**22,
-    "hidden_size": 2**16,
-    "intermediate_size": 2**18,
-    "num_hidden_layers": 2**10,
-    "num_attention_heads": 2**10,
-    "num_key_value_heads": 2**10,
-    "head_dim": 2**12,
-    "max_position_embeddings": 2**27,
-    "num_local_experts": 2**12,
-    "num_experts": 2**12,
-    "num_experts_per_tok": 2**8,
-    "moe_intermediate_size": 2**18,
-    "sliding_window": 2**27,
+SIZES = {
+    "vocab": "vocab_size", "width": "hidden_size", "hidden": "intermediate_size",
+    "layers": "num_hidden_layers", "heads": "num_attention_heads", "kv_heads": "num_key_value_heads",
+    "head_dim": "head_dim", "context": "max_position_embeddings",
 }
-FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("LlamaForCausalLM", {"rms_norm_eps": 1e-6, "max_position_embeddings": 2048}),
-    "mistral": ("MistralForCausalLM", {"num_key_value_heads": 8, "sliding_window": 4096}),
-    "mixtral": ("MixtralForCausalLM", {"num_key_value_heads": 8, "rope_theta": 1e6, "rms_norm_eps": 1e-5}),
-    "qwen2": ("Qwen2ForCausalLM", {}),
-    "qwen3": ("Qwen3ForCausalLM", {"head_dim": 128}),
-    "qwen3_moe": ("Qwen3MoeForCausalLM", {"norm_topk_prob": False}),
+"""Our names of a decoder's sizes → config.json's"""
+CAPS = {
+    "vocab_size": 2**22, "hidden_size": 2**16, "intermediate_size": 2**18, "moe_intermediate_size": 2**18,
+    "num_hidden_layers": 2**10, "num_attention_heads": 2**10, "num_key_value_heads": 2**10,
+    "head_dim": 2**12, "max_position_embeddings": 2**27, "num_local_experts": 2**12, "num_experts": 2**12,
+    "num_experts_per_tok": 2**8, "sliding_window": 2**27,
+}
+FAMILIES: dict[str, tuple[str, set[str], dict[str, Any]]] = {
+    "llama": ("LlamaForCausalLM", set(), {"max_position_embeddings": 2048}),
+    "mistral": ("MistralForCausalLM", {"window"}, {"num_key_value_heads": 8, "sliding_window": 4096}),
+    "mixtral": (
+        "MixtralForCausalLM", {"window", "experts"},
+        {"num_key_value_heads": 8, "rope_theta": 1e6, "rms_norm_eps": 1e-5},
+    ),
+    "qwen2": ("Qwen2ForCausalLM", {"qkv_bias"}, {}),
+    "qwen3": ("Qwen3ForCausalLM", {"qk_norm"}, {"head_dim": 128}),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", {"qk_norm", "experts", "shares"}, {"norm_topk_prob": False}),
     "gemma3_text": (
-        "Gemma3ForCausalLM",
+        "Gemma3ForCausalLM", {"window", "qk_norm", "post_norms"},
         {
             "head_dim": 256, "sliding_window": 4096, "max_position_embeddings": 131072,
             "tie_word_embeddings": True, "query_pre_attn_scalar": 256, "num_key_value_heads": 4,
         },
     ),
 }
-"""model_type → transformers' class, and what stands for a key that config.json leaves out"""
+"""model_type → transformers' class, what it has that Llama has not (window and shares perhaps; Gemma's
+post_norms stand for all that is its alone), and what stands for a key that config.json leaves out"""
 REFUSED = (
     "attention_bias", "mlp_bias", "quantization_config", "use_sliding_window", "mlp_only_layers",
     "attn_logit_softcapping", "final_logit_softcapping", "use_bidirectional_attention",
@@ -110,26 +111,27 @@ def config_from_hf(table: Mapping[str, Any]) -> DecoderConfig:
     hint = f"these load here, unquantised: {', '.join(FAMILIES)}"
     if family not in FAMILIES:
         raise UserError(f"this is a model of type {family!r}, which is not supported", hint=hint)
-    table = DEFAULTS | FAMILIES[family][1] | dict(table)
+    _, added, usual_values = FAMILIES[family]
+    table = DEFAULTS | usual_values | dict(table)
     for key in REFUSED:
         if table.get(key):
             raise UserError(f"config.json has {key}, which is not supported", hint=hint)
     if table.get("decoder_sparse_step", 1) != 1:
         raise UserError("a decoder_sparse_step other than 1 is not supported", hint=hint)
-    gemma = family == "gemma3_text"
+    gemma = "post_norms" in added
     key, usual = ("hidden_activation", "gelu_pytorch_tanh") if gemma else ("hidden_act", "silu")
     act = str(table.get(key, usual))[:40]
     if ACTIVATIONS.get(act) != ACTIVATIONS[usual]:
         raise UserError(f"{key} {act!r} is not supported; {usual} is", hint=hint)
     if not isinstance(table.get("tie_word_embeddings", False), bool):
         raise UserError("tie_word_embeddings must be true or false", hint="check config.json")
-    heads = whole(table, "num_attention_heads")
-    kv_heads = heads
-    if table.get("num_key_value_heads") is not None:
-        kv_heads = whole(table, "num_key_value_heads")
-    width = whole(table, "hidden_size")
-    head_dim = width // heads if table.get("head_dim") is None else whole(table, "head_dim")
-    if heads % kv_heads or head_dim % 2 or head_dim < 2:
+    width, heads = whole(table, "hidden_size"), whole(table, "num_attention_heads")
+    for key, implied in (("num_key_value_heads", heads), ("head_dim", width // heads)):
+        table[key] = implied if table.get(key) is None else table[key]
+    keys = SIZES | ({"hidden": "moe_intermediate_size"} if family == "qwen3_moe" else {})
+    sizes = {ours: whole(table, key) for ours, key in keys.items()}
+    kv_heads, head_dim = sizes["kv_heads"], sizes["head_dim"]
+    if heads % kv_heads or head_dim % 2:
         raise UserError(
             f"{heads} heads of {head_dim} channels over {kv_heads} key-value heads: heads must be "
             "a multiple of key-value heads, and channels even",
@@ -138,14 +140,12 @@ def config_from_hf(table: Mapping[str, Any]) -> DecoderConfig:
     own = _gemma(table, width) if gemma else _experts(family, table)
     theta, scaling = _rope(_rope_of(table, "full_attention", 1e6) if gemma else table)
     window = None
-    if family in ("mistral", "mixtral", "gemma3_text") and table.get("sliding_window") is not None:
+    if "window" in added and table.get("sliding_window") is not None:
         window = whole(table, "sliding_window")
     return DecoderConfig(
-        vocab=whole(table, "vocab_size"), width=width, layers=whole(table, "num_hidden_layers"),
-        heads=heads, kv_heads=kv_heads, head_dim=head_dim, context=whole(table, "max_position_embeddings"),
-        rope_theta=theta, norm_eps=float(number(table, "rms_norm_eps", 0.0, 1.0)),
+        **sizes, rope_theta=theta, norm_eps=float(number(table, "rms_norm_eps", 0.0, 1.0)),
         tied=bool(table.get("tie_word_embeddings", False)), rope_scaling=scaling, window=window,
-        qkv_bias=family == "qwen2", qk_norm=gemma or family in ("qwen3", "qwen3_moe"), **own,
+        qkv_bias="qkv_bias" in added, qk_norm="qk_norm" in added, **own,
     )
 
 
@@ -173,24 +173,21 @@ def _gemma(table: Mapping[str, Any], width: int) -> dict[str, Any]:
     if len(far) + cast(list[Any], kinds).count("sliding_attention") != layers or scaling is not None:
         raise UserError("layers other than full_attention and plain sliding_attention are not supported")
     return {
-        "hidden": whole(table, "intermediate_size"), "scale": width**0.5, "activation": "gelu",
-        "post_norms": True, "far": far, "near_theta": near,
+        "scale": width**0.5, "activation": "gelu", "post_norms": True, "far": far, "near_theta": near,
     }
 
 
 def _experts(family: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of experts: how many, how wide, how many a token takes, and their weights."""
-    if family not in ("mixtral", "qwen3_moe"):
-        return {"hidden": whole(table, "intermediate_size")}
-    count, hidden = "num_local_experts", "intermediate_size"
-    if family == "qwen3_moe":  # its first key was renamed in transformers 5
-        count = "num_experts" if "num_experts" in table else count
-        hidden = "moe_intermediate_size"
-    experts, active = whole(table, count), whole(table, "num_experts_per_tok")
+    """The fields of experts: how many, how many a token takes, and their weights."""
+    if "experts" not in FAMILIES[family][1]:
+        return {}
+    renamed = family == "qwen3_moe" and "num_experts" in table  # by transformers 5
+    experts = whole(table, "num_experts" if renamed else "num_local_experts")
+    active = whole(table, "num_experts_per_tok")
     if active > experts:
         raise UserError(f"a token takes {active} of {experts} experts", hint="check config.json")
     shares = "chosen" if table.get("norm_topk_prob", True) else "all"
-    return {"hidden": whole(table, hidden), "experts": experts, "active": active, "shares": shares}
+    return {"experts": experts, "active": active, "shares": shares}
 
 
 def config_to_hf(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]:
@@ -209,14 +206,7 @@ def config_to_hf(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]:
     return {
         "architectures": [FAMILIES[family][0]],
         "model_type": family,
-        "vocab_size": c.vocab,
-        "hidden_size": c.width,
-        "intermediate_size": c.hidden,
-        "num_hidden_layers": c.layers,
-        "num_attention_heads": c.heads,
-        "num_key_value_heads": c.kv_heads,
-        "head_dim": c.head_dim,
-        "max_position_embeddings": c.context,
+        **{key: getattr(c, ours) for ours, key in SIZES.items()},
         "hidden_act": "silu",
         "rms_norm_eps": c.norm_eps,
         "tie_word_embeddings": c.tied,
@@ -236,29 +226,23 @@ def config_to_hf(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]:
 def family_of(config: DecoderConfig) -> str:
     """The model_type whose additions to Llama these are; an error where no family has all of them."""
     c = config
-    gemma = (c.post_norms, c.activation == "gelu", c.far is not None, c.scale == c.width**0.5)
-    if all(gemma) and c.qk_norm and not (c.qkv_bias or c.experts):
-        return "gemma3_text"
-    found = {
-        (False, False, False): "mistral" if c.window else "llama",
-        (True, False, False): "mixtral",
-        (False, True, False): "qwen2",
-        (False, False, True): "qwen3",
-        (True, False, True): "qwen3_moe",
-    }.get((c.experts > 0, c.qkv_bias, c.qk_norm))
-    windowed = c.window is None or found in ("mistral", "mixtral")
-    if found is None or not windowed or any(gemma) or (found == "mixtral" and c.shares != "chosen"):
-        raise UserError(
-            "no model of transformers has all that this one has",
-            hint="experts with weights among the chosen and no biases or norms of heads make a Mixtral",
-        )
-    return found
+    has = {name for name in ("window", "experts", "qkv_bias", "qk_norm", "post_norms") if getattr(c, name)}
+    if c.experts and c.shares == "all":
+        has.add("shares")
+    gemma = {c.activation == "gelu", c.far is not None, c.scale == c.width**0.5}
+    for family, (_, added, _) in FAMILIES.items():
+        if has <= added <= has | {"window", "shares"} and gemma == {"post_norms" in added}:
+            return family
+    raise UserError(
+        "no model of transformers has all that this one has",
+        hint="experts with weights among the chosen and no biases or norms of heads make a Mixtral",
+    )
 
 
 def _own_keys(family: str, c: DecoderConfig, rope: Mapping[str, Any]) -> dict[str, Any]:
     """What only this family's config.json says."""
     own: dict[str, Any] = {}
-    if family in ("mistral", "mixtral", "gemma3_text"):
+    if "window" in FAMILIES[family][1]:
         own["sliding_window"] = c.window
     if c.far is not None:
         near = {"rope_type": "default", "rope_theta": c.near_theta}

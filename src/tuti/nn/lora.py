@@ -6,7 +6,7 @@ B, so that adapters go to and come from PEFT unchanged.
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -58,15 +58,10 @@ class LoRALinear(nn.Module):
         self.base = base
         self.parts = dict(parts)
         self.scale = lora.alpha / lora.rank
-        kind: dict[str, Any] = {"dtype": base.weight.dtype, "device": base.weight.device}
-        wanted = {name: rows for name, rows in parts.items() if name in lora.targets}
+        w, wanted = base.weight, {name: rows for name, rows in parts.items() if name in lora.targets}
         # B = 0: the adapted model begins as the model itself.
-        self.a = nn.ParameterDict(
-            {n: nn.Parameter(torch.empty(lora.rank, base.in_features, **kind)) for n in wanted}
-        )
-        self.b = nn.ParameterDict(
-            {n: nn.Parameter(torch.zeros(rows, lora.rank, **kind)) for n, rows in wanted.items()}
-        )
+        self.a = nn.ParameterDict({n: nn.Parameter(w.new_empty(lora.rank, w.shape[1])) for n in wanted})
+        self.b = nn.ParameterDict({n: nn.Parameter(w.new_zeros(r, lora.rank)) for n, r in wanted.items()})
 
     def factors(self) -> tuple[Float[Tensor, "ranks dim"], Float[Tensor, "rows ranks"]]:
         """All A stacked, and all B along a diagonal, whose product is the update of W."""
@@ -176,7 +171,7 @@ def save_lora(model: Decoder, lora: LoRA, folder: Path, *, base: str = "") -> No
     atomic_write(folder / "adapter_config.json", json.dumps(config, indent=2) + "\n")
 
 
-def _checked(table: Mapping[str, Any], where: Path) -> LoRA:
+def _checked(table: Mapping[str, Any], where: Path, names: Set[str]) -> LoRA:
     """PEFT's adapter_config.json as a LoRA; what this file does not compute is refused."""
     odd = [key for key in REFUSED if table.get(key)]
     if table.get("peft_type") != "LORA" or table.get("bias", "none") != "none" or odd:
@@ -187,19 +182,18 @@ def _checked(table: Mapping[str, Any], where: Path) -> LoRA:
     rank = number(table, "r", 1, 2**14)
     alpha = float(number(table, "lora_alpha", 0.0, 1e9))
     named: Any = table.get("target_modules")
-    targets = tuple(str(t) for t in cast(list[Any], named)) if isinstance(named, list) else ALL
-    return LoRA(int(rank), alpha, tuple(t.rpartition(".")[2] for t in targets))
+    targets = [str(t).rpartition(".")[2] for t in cast(list[Any], named)] if isinstance(named, list) else ALL
+    if isinstance(named, str):  # a pattern: what the file holds says what it matched
+        targets = [t for t in ALL if any(f".{t}." in name for name in names)]
+    return LoRA(int(rank), alpha, tuple(targets))
 
 
 def load_lora(model: Decoder, folder: Path) -> LoRA:
     """Put an adapter of PEFT's format on the model, in place; returns its description."""
     folder = Path(folder)
-    lora = _checked(read_json(folder / "adapter_config.json"), folder)
+    table = read_json(folder / "adapter_config.json")
     with open_safetensors(folder / "adapter_model.safetensors") as tensors:
-        if isinstance(read_json(folder / "adapter_config.json").get("target_modules"), str):
-            # A pattern: what the file holds says what it matched.
-            found = {t for t in ALL if any(f".{t}." in name for name in tensors.names())}
-            lora = LoRA(lora.rank, lora.alpha, tuple(t for t in ALL if t in found))
+        lora = _checked(table, folder, tensors.names())
         add_lora(model, lora)
         try:
             named = dict(_named(model))

@@ -6,9 +6,10 @@ read only if it has some; no token is dropped unless a capacity is asked for.
 """
 
 import math
+from collections import UserList
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast, overload
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -35,28 +36,12 @@ class Routing:
         return torch.bincount(self.chosen.flatten(), minlength=experts + 1)[:experts].float()
 
 
-class Journal(Sequence[Routing]):
+class Journal(UserList[Routing]):
     """The routings of a pass, layer by layer.
 
     Not a list: FSDP2 takes lists among a block's arguments apart and hands on copies, so that what the
     block appends is lost.
     """
-
-    def __init__(self) -> None:
-        self._layers: list[Routing] = []
-
-    def append(self, routing: Routing) -> None:
-        self._layers.append(routing)
-
-    def __len__(self) -> int:
-        return len(self._layers)
-
-    @overload
-    def __getitem__(self, index: int) -> Routing: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Routing]: ...
-    def __getitem__(self, index: int | slice) -> Routing | Sequence[Routing]:
-        return self._layers[index]
 
 
 Weigh = Callable[[Tensor, Tensor], Tensor]

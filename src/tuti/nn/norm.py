@@ -10,7 +10,7 @@ from torch import Tensor, nn
 _norm: Callable[..., Tensor] = torch.linalg.vector_norm  # pyright: ignore[reportUnknownVariableType]
 
 
-class _RMSNorm(torch.autograd.Function):
+class RootMeanSquare(torch.autograd.Function):
     """The same in fewer passes over memory than autograd makes of it.
 
     With r = 1/sqrt(mean(x²) + eps), x̂ = r x, and g the gradient of y = w x̂:
@@ -37,15 +37,8 @@ class _RMSNorm(torch.autograd.Function):
         return dx.to(x.dtype), dw.to(weight.dtype), None
 
 
-def rms_norm(
-    x: Float[Tensor, "*batch dim"], weight: Float[Tensor, " dim"], eps: float
-) -> Float[Tensor, "*batch dim"]:
-    """y = w · x / sqrt(mean(x²) + eps), the mean over the last axis, in fp32 at least."""
-    return _RMSNorm.apply(x, weight, eps)  # type: ignore[no-any-return]
-
-
 class RMSNorm(nn.Module):
-    """RMS normalisation with a learned scale per channel."""
+    """y = w · x / sqrt(mean(x²) + eps), the mean over the last axis, in fp32 at least; w is learnt."""
 
     def __init__(self, dim: int, eps: float):
         super().__init__()
@@ -53,4 +46,4 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        return rms_norm(x, self.weight, self.eps)
+        return RootMeanSquare.apply(x, self.weight, self.eps)  # type: ignore[no-any-return]

@@ -3,13 +3,12 @@
 import re
 from pathlib import Path
 
-from tuti.infer.loading import gguf_tokenizer
 from tuti.nn import read_gguf
 from tuti.run import UserError, atomic_folder, find_artifact
 from tuti.run.assets import cache_folder, fetch
 from tuti.run.directory import describe
 from tuti.systems.finetune.methods import write_model
-from tuti.text import ChatTemplate
+from tuti.text import ChatTemplate, Tokenizer
 
 FILES = ("*.json", "*.safetensors", "*.jinja")
 """All that is ever taken from a hub: no pickle, no code"""
@@ -41,8 +40,8 @@ def _from_gguf(asset: str) -> Path:
     target = cache_folder() / f"{source.stem}-fp32"
     if (target / "tuti.json").exists():
         return find_artifact(target, "LanguageModel")
-    model, table = read_gguf(source)
-    template = ChatTemplate(gguf_tokenizer(table), table["chat_template"])
+    model, fields = read_gguf(source)
+    template = ChatTemplate(Tokenizer.from_gguf(fields), fields["tokenizer.chat_template"])
     with atomic_folder(target) as folder:
         write_model(model, template, folder)
         describe(folder, "LanguageModel", chat=True, template=template.hash, source=source.name)

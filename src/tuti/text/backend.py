@@ -6,8 +6,9 @@ A tokenizer is hostile input: size caps, every number checked, and an error inst
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from tokenizers import Tokenizer as Backend
 
@@ -16,6 +17,7 @@ from tuti.text.bpe import BYTES, Merge
 from tuti.text.split import PATTERN
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 END = "<|endoftext|>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
@@ -32,11 +34,9 @@ _BYTE_LEVEL = (_HERE / "byte_level.json").read_text("utf-8")
 
 def byte_alphabet() -> list[str]:
     """GPT-2's printable character for each of the 256 bytes (Radford et al. 2019, released code)."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(BYTES) if byte not in printable]
-    alphabet = {byte: chr(byte) for byte in printable}
-    alphabet |= {byte: chr(BYTES + i) for i, byte in enumerate(others)}
-    return [alphabet[byte] for byte in range(BYTES)]
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = count(BYTES)
+    return [chr(byte if byte in printable else next(others)) for byte in range(BYTES)]
 
 
 def json_from_merges(merges: Sequence[Merge]) -> Json:
@@ -56,24 +56,23 @@ def json_from_merges(merges: Sequence[Merge]) -> Json:
 
 def json_from_gguf(metadata: Mapping[str, object]) -> Json:
     """The tokenizer that a GGUF file's `tokenizer.ggml.*` metadata describe (byte-level BPE only)."""
-    model, pre = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre", "default")
+    model = str(metadata.get("tokenizer.ggml.model"))[:100]
+    pre = str(metadata.get("tokenizer.ggml.pre", "default"))[:100]
     if model != "gpt2" or pre not in GGUF_SPLITS:
         raise UserError(
             f"the GGUF file's tokenizer is {model!r} with pre-tokenizer {pre!r}; read here is 'gpt2' with"
             f" {', '.join(GGUF_SPLITS)}",
             hint="use the model's safetensors folder with its tokenizer.json",
         )
-    tokens = _strings(metadata, "tokenizer.ggml.tokens")
-    merges = [merge.split(" ") for merge in _strings(metadata, "tokenizer.ggml.merges")]
-    types = metadata.get("tokenizer.ggml.token_type")
-    kinds = [int(kind) for kind in cast(Sequence[int], types)] if types is not None else []
+    tokens, kinds = _listed(metadata, "tokens", str), _listed(metadata, "token_type", int)
+    merges = [merge.split(" ") for merge in _listed(metadata, "merges", str)]
     if any(len(pair) != 2 for pair in merges) or (kinds and len(kinds) != len(tokens)):
         raise UserError(
             "the GGUF file's merges or token types do not fit its tokens", hint="fetch the file again"
         )
     told = ((i, kind) for i, kind in enumerate(kinds) if kind in (CONTROL, USER_DEFINED))
     added = [(i, tokens[i], kind == CONTROL) for i, kind in told]
-    split = GGUF_SPLITS[str(pre)]
+    split = GGUF_SPLITS[pre]
     steps = [_split(split)] if split else []
     if pre == "smollm":
         steps.append({"type": "Digits", "individual_digits": True})
@@ -81,14 +80,16 @@ def json_from_gguf(metadata: Mapping[str, object]) -> Json:
     return _byte_level_json(vocab, merges, added, steps, use_regex=not split)
 
 
-def _strings(metadata: Mapping[str, object], key: str) -> list[str]:
-    found = metadata.get(key)
-    if isinstance(found, str) or not isinstance(found, Sequence):
-        raise UserError(f"the GGUF file has no list {key}", hint="fetch the file again")
-    items = list(cast(Sequence[object], found))
-    if len(items) > LARGEST_VOCABULARY or not all(isinstance(item, str) for item in items):
-        raise UserError(f"{key} must be at most {LARGEST_VOCABULARY:,} strings", hint="fetch the file again")
-    return cast(list[str], items)
+def _listed(metadata: Mapping[str, object], key: str, kind: type[T]) -> list[T]:
+    found = metadata.get(f"tokenizer.ggml.{key}", [])
+    items = cast(list[T], found)
+    fine = isinstance(found, list) and len(items) <= LARGEST_VOCABULARY
+    if not fine or not all(isinstance(item, kind) for item in items):
+        raise UserError(
+            f"tokenizer.ggml.{key} must be a list of {kind.__name__}, at most {LARGEST_VOCABULARY:,} of them",
+            hint="fetch the GGUF file again",
+        )
+    return items
 
 
 def _split(pattern: str) -> Json:

@@ -125,14 +125,9 @@ class ChatTemplate:
         return len(before), ends[-1]
 
     def _encode(self, pieces: list[tuple[str, bool]]) -> tuple[list[int], list[bool]]:
-        ids: list[int] = []
-        mask: list[bool] = []
         if self.tokenizer.byte_level:
-            for piece, said in pieces:
-                found = self.tokenizer.encode_with_specials(piece)[0]
-                ids += found
-                mask += [said] * len(found)
-            return ids, mask
+            parts = [(self.tokenizer.encode_with_specials(piece)[0], said) for piece, said in pieces]
+            return [i for ids, _ in parts for i in ids], [said for ids, said in parts for _ in ids]
         # SentencePiece puts a space before each text it is given: one call, and turns by offsets.
         said_at = [said for piece, said in pieces for _ in piece]
         ids, offsets = self.tokenizer.encode_with_specials("".join(piece for piece, _ in pieces))

@@ -73,7 +73,7 @@ class Tokenizer:
         names = {token["id"]: token["content"] for token in content["added_tokens"]}
         keys = zip(CONFIG_KEYS, ("bos", "eos", "padding", "unknown"), strict=True)
         ids = {key: metadata.get(f"tokenizer.ggml.{name}_token_id") for key, name in keys}
-        config = {key: names[token_id] for key, token_id in ids.items() if token_id in names}
+        config = {key: names[i] for key, i in ids.items() if isinstance(i, int) and i in names}
         return cls(content, config, "the GGUF file's tokenizer")
 
     @classmethod

@@ -118,6 +118,8 @@ class Updates(Protocol):
     """What the configs of training stages have in common."""
 
     @property
+    def rows(self) -> int: ...
+    @property
     def steps(self) -> int: ...
     @property
     def every(self) -> int: ...
@@ -126,12 +128,12 @@ class Updates(Protocol):
 
 
 def train(
-    made: Parts, config: Updates, run: Run, group: Processes, measure: Callable[[Decoder, int], None], *,
-    measure_first: bool = False,
-) -> Optimiser:
+    made: Parts, config: Updates, context: int, run: Run, group: Processes, measure: Callable[..., None],
+    save: Callable[[Decoder, Optimiser], None], *, measure_first: bool = False,
+) -> None:
     """Updates `made.model`; the first process checkpoints and measures every `config.every` updates.
 
-    `measure_first`: before the first update, too. After the last one the caller measures.
+    After the last one it measures with `last=True`, and saves; `measure_first`: before the first one, too.
     """
     model = made.model.to(group.device, DTYPES[config.precision])
     wrapped = group.wrap(model)
@@ -156,7 +158,14 @@ def train(
                     checkpoints.save(step.number, state)
                     measure(whole, step.number)
     checkpoints.wait()
-    return optimiser
+    frozen = any(not weight.requires_grad for weight in model.parameters())
+    share = 2 / 3 if frozen else 1  # such matrices need no gradients of their own
+    predicted = config.steps * config.rows * context
+    run.log("cost", flops=share * model.config.flops_per_token(context) * predicted)
+    with group.whole(model) as whole:
+        if whole is not None:
+            measure(whole, config.steps, last=True)
+            save(whole, optimiser)
 
 
 def report(step: Step, steps: int, run: Run) -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tuti.nn import Decoder, DecoderConfig, read_gguf, read_packed_gguf
-from tuti.nn.gguf import NAMES, OUTER, open_gguf
+from tuti.nn.gguf import open_gguf
 from tuti.nn.hugging_face import to_hf
 from tuti.run import UserError
 
@@ -51,12 +51,9 @@ def write(
     writer.add_chat_template("{{ messages }}")
     for key, value in fields.items():
         writer.add_key_value(key, *value)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, c.layers)
     for name, tensor in to_hf(model.state_dict(), c).items():
-        ours = {v: k for k, v in OUTER.items()}.get(name)
-        if ours is None:
-            _, _, layer, rest = name.split(".", 3)
-            part = next(k for k, v in NAMES.items() if rest == f"{v}.weight")
-            ours = f"blk.{layer}.{part}.weight"
+        ours = str(names.get_name(name, (".weight",)))
         values = tensor.float().numpy()
         if "attn_q." in ours or "attn_k." in ours:
             values = reorder(values, c.heads if "attn_q" in ours else c.kv_heads)
@@ -78,13 +75,14 @@ def model(tied: bool = True) -> Decoder:
 def test_whole_numbers_round_trip(tied: bool, tmp_path: Path) -> None:
     wanted = model(tied)
     write(tmp_path / "m.gguf", wanted)
-    found, table = read_gguf(tmp_path / "m.gguf")
+    found, fields = read_gguf(tmp_path / "m.gguf")
     assert found.config == wanted.config
     for name, value in wanted.state_dict().items():
         assert torch.equal(found.state_dict()[name], value), name
+    table = {key.rpartition(".")[2]: value for key, value in fields.items()}
     assert table["tokens"] == TOKENS and table["merges"] == ["t 1", "t 2"]
-    assert table["types"] == [3] + [1] * 39 and table["pre"] == "smollm"
-    assert (table["bos"], table["eos"], table["pad"]) == (0, None, None)  # 99 is no token
+    assert table["token_type"] == [3] + [1] * 39 and table["pre"] == "smollm"
+    assert (table["bos_token_id"], table["eos_token_id"]) == (0, 99)
     assert table["chat_template"] == "{{ messages }}" and table["name"] == "Tiny"
 
 
@@ -219,10 +217,10 @@ def test_random_damage(whole: bytes, tmp_path: Path, data: st.DataObject) -> Non
         del content[data.draw(st.integers(0, len(content))) :]
     (tmp_path / "m.gguf").write_bytes(content)
     try:
-        found, table = read_gguf(tmp_path / "m.gguf")
+        found, fields = read_gguf(tmp_path / "m.gguf")
     except UserError:
         return
-    assert found.config.width == CONFIG.width and len(table["tokens"]) <= CONFIG.vocab
+    assert found.config.width == CONFIG.width and len(fields.get("tokenizer.ggml.tokens", ())) <= CONFIG.vocab
 
 
 @pytest.mark.slow
@@ -231,10 +229,11 @@ def test_a_real_file_equals_transformers() -> None:
     from transformers import AutoModelForCausalLM
 
     path = Path(os.environ["TUTI_GGUF"])
-    ours, table = read_gguf(path)
+    ours, fields = read_gguf(path)
     peer = AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, dtype=torch.float32
     ).eval()
-    ids = torch.randint(len(table["tokens"]), (2, 64), generator=torch.Generator().manual_seed(0))
+    count = len(fields["tokenizer.ggml.tokens"])
+    ids = torch.randint(count, (2, 64), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(ours.logits(ours(ids)), peer(ids).logits, rtol=0, atol=1e-4)

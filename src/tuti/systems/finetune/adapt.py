@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 from tyro.conf import Positional
 
-from tuti.data import Batch, PackedRows
+from tuti.data import Batch, PackedRows, read_tokens
 from tuti.run import Run
 from tuti.systems.finetune.held_out import HeldOut
 from tuti.systems.finetune.methods import Full, Lora, open_model, optimiser_of
-from tuti.systems.finetune.sft import tokens_of, tune
+from tuti.systems.finetune.sft import tune
 from tuti.text import ChatTemplate
 from tuti.train import Parts, Trapezoid, batch_loss
 
@@ -43,7 +43,8 @@ class Adapt:
 def parts(config: Adapt, run: Run) -> Parts:
     """The model, the batches as a pure function of the step, the loss and the schedule."""
     folder = run.load(config.model, "LanguageModel")
-    tokens = tokens_of(run.load(config.tokens, "Tokens"), ChatTemplate.load(folder))
+    tokenizer = ChatTemplate.load(folder).tokenizer
+    tokens = read_tokens(run.load(config.tokens, "Tokens"), "train", tokenizer.hash)
     model = open_model(folder, config.method, run.options.seed)
     context = min(config.context, model.config.context)
     rows = PackedRows(tokens, context, run.options.seed)

@@ -48,7 +48,7 @@ def optimiser_of(method: Full | Lora) -> AdamW:
     return AdamW(lr=method.lr, weight_decay=0.0, beta2=0.99)
 
 
-def save_model(run: Run, base: Path, model: Decoder, optimiser: Optimiser, method: Full | Lora) -> None:
+def save_model(run: Run, base: Path, method: Full | Lora, model: Decoder, optimiser: Optimiser) -> None:
     """The LanguageModel `model`; with LoRA also the artifact `adapter` in PEFT's format.
 
     Adapters are merged in fp32 into the weights of `base`, whatever precision they were trained in.

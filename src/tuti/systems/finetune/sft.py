@@ -1,13 +1,14 @@
 """Stage `sft`: a model of text learns to answer; only the assistant's words and stops are scored."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Interval
 from tyro.conf import Positional
 
-from tuti.data import Batch, PackedRows, Tokens, read_tokens
+from tuti.data import Batch, PackedRows, read_tokens
 from tuti.data.dialogues import PackedDialogues, join
 from tuti.run import Run, UserError
 from tuti.run.machine import choose_device
@@ -60,12 +61,12 @@ def parts(config: Sft, run: Run) -> Parts:
     """The model, the batches as a pure function of the step, the loss and the schedule."""
     folder = run.load(config.model, "LanguageModel")
     documents = run.load(config.documents, "Documents")
-    tokens = tokens_of(run.load(config.tokens, "Tokens"), ChatTemplate.load(folder))
-    seed = run.options.seed
+    template, seed = ChatTemplate.load(folder), run.options.seed
+    tokens = read_tokens(run.load(config.tokens, "Tokens"), "train", template.tokenizer.hash)
     model = open_model(folder, config.method, seed)
     context = min(config.context, model.config.context)
     count = min(config.exercises, 8 * config.rows * config.steps)
-    found = material.gather(documents, "train", ChatTemplate.load(folder), context, count, seed)
+    found = material.gather(documents, "train", template, context, count, seed)
     if not found.dialogues:
         raise UserError(
             f"{documents} gives nothing to answer: no dialogue, and no exercise fits {context} tokens",
@@ -84,11 +85,6 @@ def parts(config: Sft, run: Run) -> Parts:
     return Parts(model, batches, batch_loss, schedule, optimiser_of(config.method))
 
 
-def tokens_of(folder: Path, template: ChatTemplate) -> Tokens:
-    """The training tokens, once they are known to be those of the model's own tokenizer."""
-    return read_tokens(folder, "train", template.tokenizer.hash)
-
-
 def sft(config: Sft, run: Run) -> None:
     """Trains, measures dialogues and text before and after, checkpoints, and saves a LanguageModel."""
     made = parts(config, run)
@@ -101,14 +97,10 @@ def sft(config: Sft, run: Run) -> None:
 
 def tune(made: Parts, config: "Adapt | Sft", measure: HeldOut, run: Run) -> None:
     """The updates, measured before, between and after them; then the model is saved and judged."""
-    model, method = made.model, config.method
+    model = made.model
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     run.show(f"{trained:,} of {model.config.parameters:,} parameters, {config.steps:,} steps")
     alone = Processes("ddp", device=choose_device(run.options.device))
-    optimiser = train(made, config, run, alone, measure, measure_first=True)
-    measure(model, config.steps, last=True)
-    predicted = config.steps * config.rows * measure.context
-    share = 2 / 3 if isinstance(method, Lora) else 1  # frozen matrices need no gradients of their own
-    run.log("cost", flops=share * model.config.flops_per_token(measure.context) * predicted)
-    save_model(run, run.load(config.model, "LanguageModel"), model, optimiser, method)
+    save = partial(save_model, run, run.load(config.model, "LanguageModel"), config.method)
+    train(made, config, measure.context, run, alone, measure, save, measure_first=True)
     measure.verdict()

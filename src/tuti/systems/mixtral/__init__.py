@@ -14,6 +14,6 @@ CARD = Card(
         "routes": Entry(f"{_HERE}.routes:routes", "which expert takes which token, layer by layer"),
     },
     pages={"/": f"{_HERE}.page:page"},
-    presets={"train": {"tiny": f"{_HERE}.presets:tiny"}},
+    presets={"train": {"tiny": f"{_HERE}.train:tiny"}},
     claims=_HERE,
 )

@@ -79,7 +79,8 @@ def routes(config: Routes) -> None:
             print(f"layer {layer:>2}  {name:<{wide}}  {shares}   {told}")
     print("\nbits that a token's first expert tells (what chance would tell is taken off):")
     if len(found) > 1:
-        _tell(np.concatenate([one.first for one in found.values()], 1), {"text": _texts([*found.values()])})
+        texts = np.repeat(np.arange(len(found)), [len(one.pieces) for one in found.values()])
+        _tell(np.concatenate([one.first for one in found.values()], 1), {"text": texts})
     for name, traced in found.items():
         print(name)
         _tell(traced.first, kinds(traced.pieces))
@@ -89,11 +90,6 @@ def _tell(first: NDArray[np.int64], kinds: Mapping[str, NDArray[np.int64]]) -> N
     for name, labels in kinds.items():
         told = [informed(row, labels) for row in first]
         print(f"{name:>9}  {' '.join(f'{bits:>5.2f}' for bits in told)}   of {entropy(labels):.2f}")
-
-
-def _texts(traced: Sequence[Traced]) -> NDArray[np.int64]:
-    """The number of each token's text."""
-    return np.repeat(np.arange(len(traced)), [len(one.pieces) for one in traced])
 
 
 def read_text(path: Path) -> str:
@@ -146,10 +142,11 @@ def evenness(load: NDArray[np.int64]) -> float:
 
 def kinds(pieces: Sequence[str]) -> dict[str, NDArray[np.int64]]:
     """A number for each token's script, kind (of its first character; spaces begin words) and position."""
-    scripts = [script_of(piece) for piece in pieces]
-    classes = [_kind(piece) for piece in pieces]
-    position = np.arange(len(pieces)) * PARTS // max(1, len(pieces))
-    return {"script": _numbered(scripts), "kind": _numbered(classes), "position": position}
+    found = {"position": np.arange(len(pieces)) * PARTS // max(1, len(pieces))}
+    for name, label in (("kind", _kind), ("script", script_of)):
+        labels = np.array([label(piece) for piece in pieces])
+        found = {name: np.unique(labels, return_inverse=True)[1].astype(np.int64)} | found
+    return found
 
 
 def _kind(piece: str) -> str:
@@ -157,10 +154,6 @@ def _kind(piece: str) -> str:
     if not piece.strip():
         return "space" if piece else "part"
     return unicodedata.category(piece.strip()[0])[0] + (" begins" if piece[0].isspace() else "")
-
-
-def _numbered(labels: Sequence[str]) -> NDArray[np.int64]:
-    return np.unique(np.array(labels), return_inverse=True)[1].astype(np.int64)
 
 
 def entropy(labels: NDArray[np.int64]) -> float:

@@ -103,16 +103,8 @@ def parts(config: Pretrain, run: Run) -> Parts:
 
 def pretrain(config: Pretrain, run: Run) -> None:
     """Trains, measures on held-out text, samples, checkpoints, and saves a LanguageModel."""
-    made = parts(config, run)
-    tokens_folder = run.load(config.tokens, "Tokens")
-    measure = HeldOut(tokens_folder, config.context, run)
-    shape = made.model.config
-    run.show(f"pretrain: {shape.parameters:,} parameters, {config.steps:,} steps")
+    made, folder = parts(config, run), run.load(config.tokens, "Tokens")
+    measure = HeldOut(folder, config.context, run)
+    run.show(f"pretrain: {made.model.config.parameters:,} parameters, {config.steps:,} steps")
     with processes(config.parallel, choose_device(run.options.device), run.options.threads) as group:
-        train(made, config, run, group, measure)
-        predicted = config.steps * config.rows * config.context
-        run.log("cost", flops=shape.flops_per_token(config.context) * predicted)
-        with group.whole(made.model) as whole:
-            if whole is not None:
-                measure(whole, config.steps, last=True)
-                save_model(whole, tokens_folder, run)
+        train(made, config, config.context, run, group, measure, lambda m, _: save_model(m, folder, run))

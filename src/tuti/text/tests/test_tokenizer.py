@@ -186,6 +186,8 @@ def test_gguf_splits_digits() -> None:
         b"2",
     ]
     assert ours.end == 0 and ours.special("<tool>") == ours.vocab_size - 1
+    for odd in (99_999, [1], None, "1"):  # an id of no token names none
+        assert Tokenizer.from_gguf(gguf_metadata() | {"tokenizer.ggml.eos_token_id": odd}).end == 0
     assert set(ours.specials) == {"<|endoftext|>", "<|im_end|>"}
     gpt2 = Tokenizer.from_gguf(gguf_metadata() | {"tokenizer.ggml.pre": "gpt-2"})
     assert gpt2.token_bytes(gpt2.encode("12")[0]) == b"12"
@@ -221,6 +223,8 @@ def test_smollm_splits_as_its_two_rules_say(text: str) -> None:
         {"tokenizer.ggml.merges": ["abc"]},
         {"tokenizer.ggml.merges": ["zz yy"]},
         {"tokenizer.ggml.token_type": [1]},
+        {"tokenizer.ggml.token_type": "3"},
+        {"tokenizer.ggml.tokens": "abc"},
     ],
 )
 def test_bad_gguf(change: dict[str, object]) -> None:

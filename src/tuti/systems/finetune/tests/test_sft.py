@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tuti.data import read_tokens
 from tuti.data.dialogues import pack
 from tuti.infer import document_nats
 from tuti.measure import ratio_interval
@@ -17,7 +18,7 @@ from tuti.systems.finetune import material
 from tuti.systems.finetune.adapt import Adapt, adapt
 from tuti.systems.finetune.held_out import HeldOut, answer, dialogue_nats
 from tuti.systems.finetune.methods import Full, Lora
-from tuti.systems.finetune.sft import Sft, parts, sft, tiny, tokens_of
+from tuti.systems.finetune.sft import Sft, parts, sft, tiny
 from tuti.systems.finetune.tests.small import go, write_jsonl
 from tuti.text import ChatTemplate, Tokenizer
 from tuti.train import fit
@@ -200,7 +201,7 @@ def test_tokens_of_another_tokenizer_are_refused(small: Path) -> None:
     folder = find_artifact(small / "tokens", "Tokens")
     other = ChatTemplate.default(Tokenizer.train({"ab": 3, "cd": 2}, 300))
     with pytest.raises(UserError, match="another tokenizer"):
-        tokens_of(folder, other)
+        read_tokens(folder, "train", other.tokenizer.hash)
 
 
 def test_nothing_to_answer_is_said(small: Path, tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from tuti.infer import Sampling, generate, load_model
 from tuti.nn import load_decoder
 from tuti.run import read_events
 from tuti.systems.finetune.sft import Sft, sft
-from tuti.systems.mixtral.presets import tiny
-from tuti.systems.mixtral.train import Experts, train
+from tuti.systems.mixtral.train import Experts, tiny, train
 from tuti.systems.spark.pack import Pack, pack
 from tuti.systems.spark.prepare import Prepare, prepare
 from tuti.systems.transformer.tests.grammar import write_corpus

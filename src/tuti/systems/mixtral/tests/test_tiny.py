@@ -11,9 +11,8 @@ from tuti.infer import document_nats
 from tuti.measure import ngram_bits_per_byte, ratio_interval
 from tuti.nn import load_decoder
 from tuti.run import read_documents
-from tuti.systems.mixtral.presets import tiny
 from tuti.systems.mixtral.routes import evenness, read_model, trace
-from tuti.systems.mixtral.train import train
+from tuti.systems.mixtral.train import tiny, train
 from tuti.systems.transformer.tests.grammar import write_corpus
 from tuti.systems.transformer.tests.small import go, packed
 

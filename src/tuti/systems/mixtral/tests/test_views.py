@@ -14,7 +14,6 @@ from tuti.app.cli import main
 from tuti.nn import Decoder, DecoderConfig, load_decoder, token_nll
 from tuti.run import Run, RunOptions, UserError
 from tuti.systems.mixtral.page import page
-from tuti.systems.mixtral.presets import tiny
 from tuti.systems.mixtral.routes import (
     Routes,
     entropy,
@@ -25,7 +24,7 @@ from tuti.systems.mixtral.routes import (
     routes,
     trace,
 )
-from tuti.systems.mixtral.train import Experts, Twin, Upcycled, parts, shape
+from tuti.systems.mixtral.train import Experts, Twin, Upcycled, parts, shape, tiny
 from tuti.systems.mixtral.twins import Curve, Twins, by_clock, twins, verdict
 from tuti.systems.transformer.tests.grammar import write_corpus
 from tuti.systems.transformer.tests.small import packed
