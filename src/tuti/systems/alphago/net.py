@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tuti.nn.files import open_safetensors, write_safetensors
 from tuti.run import Run, find_artifact, read_json
+from tuti.run.errors import damaged
 
 KIND = "PolicyValue"
 LEAD = 10.0
@@ -88,7 +89,8 @@ def load_net(path: Path | str) -> tuple[Net, dict[str, Any]]:
     """A network and its facts, from a run or its artifact."""
     folder = find_artifact(Path(path), KIND)
     facts = read_json(folder / "tuti.json")
-    net = Net(*facts["shape"])
+    with damaged(f"{folder / 'tuti.json'} is", "train it again", KeyError, TypeError, RuntimeError):
+        net, _ = Net(*facts["shape"]), int(facts["size"])
     with open_safetensors(folder / "model.safetensors") as tensors:
         for name, weight in net.state_dict().items():
             tensors.check(name, tuple(weight.shape))
