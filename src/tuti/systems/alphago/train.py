@@ -75,40 +75,18 @@ def losses(net: Net, batch: dict[str, Tensor], side: int) -> dict[str, Tensor]:
     }
 
 
-class Replay:
-    """The games of the last iterations, a file each, so that none is lost or counted twice."""
+def keep(folder: Path, iteration: int, window: int, games: dict[str, Any]) -> dict[str, Tensor]:
+    """Puts an iteration's games into a file of their own, so that none counts twice; gives all recent ones.
 
-    def __init__(self, folder: Path, window: int) -> None:
-        self.folder, self.window = folder, window
-        self.parts: dict[int, dict[str, Any]] = {}
-        folder.mkdir(exist_ok=True)
-
-    def path(self, iteration: int) -> Path:
-        return self.folder / f"{iteration:06d}.safetensors"
-
-    def add(self, iteration: int, games: dict[str, Any]) -> None:
-        """Puts an iteration's games beside the others and lets the oldest go."""
-        tensors = {name: torch.from_numpy(games[name]) for name in FIELDS}
-        write_safetensors(self.path(iteration), tensors)
-        self.parts[iteration] = {name: games[name] for name in FIELDS}
-        # One more is kept on the disk: a run that was killed may begin an iteration earlier.
-        self.path(iteration - self.window - 1).unlink(missing_ok=True)
-        self.parts.pop(iteration - self.window, None)
-
-    def load(self, iteration: int) -> None:
-        """What an iteration that follows would find."""
-        for number in range(max(0, iteration - self.window), iteration):
-            self.parts[number] = {name: t.numpy() for name, t in load_file(self.path(number)).items()}
-
-    def batch(self, count: int, source: np.random.Generator) -> dict[str, Tensor]:
-        """So many positions, each as likely."""
-        ends = np.cumsum([len(part["value"]) for part in self.parts.values()])
-        at = np.sort(source.integers(ends[-1], size=count))
-        which = np.searchsorted(ends, at, side="right")
-        starts, parts = np.concatenate(([0], ends)), list(self.parts.values())
-        rows: list[Any] = [(parts[i], at[which == i] - starts[i]) for i in np.unique(which)]
-        joined = {name: np.concatenate([part[name][own] for part, own in rows]) for name in FIELDS}
-        return {name: torch.from_numpy(array).float() for name, array in joined.items()}
+    One file more than the window is kept: a run that was killed may begin an iteration earlier.
+    """
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{number:06d}.safetensors" for number in range(iteration + 1)]
+    write_safetensors(paths[-1], {name: torch.from_numpy(games[name]) for name in FIELDS})
+    for path in paths[: -window - 1]:
+        path.unlink(missing_ok=True)
+    parts = [load_file(path) for path in paths[-window:]]
+    return {name: torch.cat([part[name] for part in parts]) for name in FIELDS}
 
 
 def train(config: Train, run: Run) -> None:
@@ -118,23 +96,22 @@ def train(config: Train, run: Run) -> None:
     net = Net(PLANES, c.blocks, c.channels)
     optimiser, checkpoints = Optimiser(net, AdamW(lr=c.rate)), Checkpoints(run)
     schedule, start = Trapezoid(c.iterations * c.updates), 0
-    replay = Replay(run.folder / "replay", c.window)
     if (found := run.resume()) is not None:
         start, state = load_checkpoint(found)
         optimiser.restore(state)
-        replay.load(start)
     elif not (run.folder / "artifacts" / "start").exists():
         save_net(net, run, "start", size=c.size, komi=c.komi)
     for iteration in range(start, c.iterations):
         source = np.random.default_rng((seed, iteration))
         seeds = source.integers(2**62, size=c.games)
         games = together(net.eval(), c.size, c.komi, seeds, c.simulations, c.considered)
-        replay.add(iteration, games)
+        recent = keep(run.folder / "replay", iteration, c.window, games)
         net.train()
         mean: dict[str, float] = {}
         for update in range(c.updates):
-            batch = turned(replay.batch(c.batch, source), c.size, int(source.integers(8)))
-            parts = losses(net, batch, c.size)
+            rows = torch.from_numpy(source.integers(len(recent["value"]), size=c.batch))
+            batch = {name: column[rows].float() for name, column in recent.items()}
+            parts = losses(net, turned(batch, c.size, int(source.integers(8))), c.size)
             sum(parts.values(), torch.zeros(())).backward()
             optimiser.step(schedule(iteration * c.updates + update))
             mean = {name: mean.get(name, 0.0) + value.item() / c.updates for name, value in parts.items()}
@@ -146,7 +123,7 @@ def train(config: Train, run: Run) -> None:
         checkpoints.save(iteration + 1, optimiser.state())
     checkpoints.wait()
     save_net(net, run, size=c.size, komi=c.komi)
-    shutil.rmtree(replay.folder)
+    shutil.rmtree(run.folder / "replay")
 
 
 def tiny() -> Train:

@@ -17,7 +17,7 @@ from tuti.systems.alphago import board
 from tuti.systems.alphago.net import Net, load_net
 from tuti.systems.alphago.selfplay import FIELDS, self_play, together
 from tuti.systems.alphago.think import PLANES
-from tuti.systems.alphago.train import Replay, Train, losses, train, turned
+from tuti.systems.alphago.train import Train, keep, losses, train, turned
 from tuti.systems.transformer.tests.small import go
 
 SMALL = Train(
@@ -106,23 +106,14 @@ def test_learning_lowers_every_loss() -> None:
     assert all(after[name] < before[name] for name in before), (before, after)
 
 
-def test_the_replay_keeps_a_window_and_draws_every_position_alike(tmp_path: Path) -> None:
-    replay, number = Replay(tmp_path / "replay", 2), 0
-    for iteration in range(4):
-        count = 3 + iteration
-        part = {name: np.zeros((count, 1), np.float32) for name in FIELDS}
-        part["value"] = np.arange(number, number + count, dtype=np.float32)
-        number += count
-        replay.add(iteration, part)
-    assert sorted(replay.parts) == [2, 3]
-    drawn = replay.batch(30_000, np.random.default_rng(0))["value"].numpy()
-    values, counts = np.unique(drawn, return_counts=True)
-    assert values.tolist() == list(range(7, 18))  # those of iterations 2 and 3
-    expected = 30_000 / 11
-    assert ((counts - expected) ** 2 / expected).sum() < 29.6  # χ² of 10 degrees, p = .001
-    again = Replay(tmp_path / "replay", 2)
-    again.load(4)
-    assert all((again.parts[i][name] == replay.parts[i][name]).all() for i in (2, 3) for name in FIELDS)
+def test_the_window_holds_the_last_iterations_and_one_more_file(tmp_path: Path) -> None:
+    for iteration in (0, 1, 2, 2, 3, 4):  # the third is played again after a kill, and counts once
+        part = {name: np.full((3 + iteration, 1), iteration, np.float32) for name in FIELDS}
+        recent = keep(tmp_path / "replay", iteration, 2, part)
+        want = [[n] * (3 + n) for n in (iteration - 1, iteration) if n >= 0]
+        assert recent["value"].flatten().tolist() == sum(want, [])
+        assert set(recent) == set(FIELDS)
+    assert [int(path.stem) for path in sorted((tmp_path / "replay").iterdir())] == [2, 3, 4]
 
 
 def test_killed_and_resumed_gives_the_same_bits(tmp_path: Path) -> None:
