@@ -48,8 +48,7 @@ def self_play(net: Net, side: int, komi: float, seeds: Any, *search: int) -> dic
     while len(alive):
         gumbels = np.stack([sources[game].gumbel(size=actions) for game in alive]).astype(np.float32)
         thoughts = thinker.think(games, keys, komi, gumbels)
-        planes = thinker.roots[: len(alive)].astype(np.float16)
-        told.append((alive, games[:, TO_MOVE].copy(), planes, thoughts.policy))
+        told.append((alive, games[:, TO_MOVE].copy(), thoughts.planes.astype(np.float16), thoughts.policy))
         out = done[: len(alive)]
         advance(games, keys, thoughts.actions, out)
         finals[alive[out]] = games[out]

@@ -3,7 +3,6 @@
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,10 +70,8 @@ def _record(tree: Any) -> Record:
     return Record(game, (told["PB"], told["PW"]), told["RE"], told["HA"], tree)
 
 
-def write_game(
-    game: Game, players: tuple[str, str] = ("", ""), result: str = "", comments: Mapping[int, str] = {}
-) -> bytes:
-    """A game as a file in UTF-8; comments by the number of moves before them (0: none yet)."""
+def write_game(game: Game, players: tuple[str, str] = ("", ""), result: str = "") -> bytes:
+    """A game as a file in UTF-8."""
     tree: Any = Sgf_game(game.size)
     node = tree.get_root()
     black, white = ([_point(game, p) for c, p in game.set_up if c == side] for side in (BLACK, WHITE))
@@ -84,12 +81,9 @@ def write_game(
     info = {"AP": ("Tuti", ""), "PB": players[0], "PW": players[1], "RE": result, "RU": rule, "KM": game.komi}
     for name, value in (info | {"HA": handicap, "PL": "bw"[game.first - 1]}).items():
         node.set(name, value)
-    for number, (colour, move) in enumerate([(0, PASS), *game.moves]):
-        if number:
-            node = node.new_child()
-            node.set("BW"[colour - 1], _point(game, move))
-        if number in comments:
-            node.set("C", comments[number])
+    for colour, move in game.moves:
+        node = node.new_child()
+        node.set("BW"[colour - 1], _point(game, move))
     return tree.serialise()
 
 

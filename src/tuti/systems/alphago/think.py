@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tuti import search
-from tuti.search import Trees, descend, first_choice, grow, halving, improved
+from tuti.search import GUMBEL, Trees, descend, first_choice, grow, halving, improved
 from tuti.systems.alphago import board
 from tuti.systems.alphago.net import LEAD
 
@@ -77,7 +76,7 @@ def draw(game, allowed, komi, out):
 
 
 @board.loop
-def reach(trees, games, keys, komi, first, choice, leaves, leaf_keys, planes, allowed, result):
+def reach(trees, games, keys, komi, first, leaves, leaf_keys, planes, allowed, result):
     """A descent in each tree, played; what the network is to see there; `result` where the game is over."""
     children, logits, visits, totals, values, path = trees[:6]
     made, depth = trees[6], trees[7]
@@ -88,7 +87,7 @@ def reach(trees, games, keys, komi, first, choice, leaves, leaf_keys, planes, al
         depth[b] = 0
         if made[b]:
             tree = children[b], logits[b], visits[b], totals[b], values[b], path[b]
-            depth[b] = descend(tree, first[b], choice[0], choice[1])
+            depth[b] = descend(tree, first[b], GUMBEL, 0.0)
         for i in range(depth[b]):
             board.play(game, known, cell_of(path[b, i, 1], game[board.SIDE]), game[board.TO_MOVE])
         result[b] = np.nan
@@ -115,69 +114,49 @@ def tell(trees, policy, value, allowed, result):
 
 
 @board.loop
-def choose_first(trees, gumbels, sought, first):
-    """Each root's action: of those with `sought` visits (−1: with the most), Gumbel's best."""
+def judge(trees, gumbels, sought, first, policy):
+    """Each root's improved policy, and its action: of those with `sought` visits (−1: the most) the best."""
     logits, visits, totals, values = trees[1:5]
     for b in range(len(first)):
+        improved(logits[b, 0], visits[b, 0], totals[b, 0], values[b, 0], policy[b])
         wanted = visits[b, 0].max() if sought < 0 else sought
         first[b] = first_choice(logits[b, 0], visits[b, 0], totals[b, 0], values[b, 0], gumbels[b], wanted)
 
 
-@board.loop
-def policies(trees, out):
-    """Each root's improved policy."""
-    logits, visits, totals, values = trees[1:5]
-    for b in range(len(out)):
-        improved(logits[b, 0], visits[b, 0], totals[b, 0], values[b, 0], out[b])
-
-
 @dataclass(frozen=True)
 class Thoughts:
-    """Of each game: the action chosen, and the policy and value that the search arrived at."""
+    """Of each game: the action chosen and its value, the improved policy, the root's planes."""
 
     actions: Any
     policy: Any
     values: Any
+    planes: Any
 
 
 class Thinker:
-    """Searches up to so many games side by side, with `simulations` a move."""
+    """Gumbel's search of up to so many games side by side, with `simulations` a move."""
 
-    def __init__(self, net, side, games, simulations, considered=16, *, rule=search.GUMBEL, c=1.25):
-        self.net, self.most, self.considered, self.choice = net, simulations, considered, (rule, float(c))
-        actions = side * side + 1
-        self.trees = Trees(games, simulations + 1, actions)
-        self.planes = np.zeros((games, PLANES, side * side), np.float32)
-        self.roots = self.planes.copy()
-        self.allowed = np.zeros((games, actions), np.bool_)
-        self.first, self.result = np.zeros(games, np.int32), np.zeros(games, np.float32)
-        self.side = side
+    def __init__(self, net, side, games, simulations, considered=16):
+        self.net, self.simulations, self.considered = net, simulations, considered
+        self.trees, self.side = Trees(games, simulations + 1, side * side + 1), side
 
     @torch.inference_mode()
     def think(self, games, keys, komi, gumbels, simulations=None) -> Thoughts:
         """gumbels [games, actions]: what chance adds to logits at the roots; 0 for the strongest play."""
-        n, count = len(games), simulations or self.most
-        sought = halving(min(self.considered, count, gumbels.shape[1]), count)
-        trees = (*(array[:n] for array in self.trees.arrays()), self.trees.made[:n], self.trees.depth[:n])
+        (n, actions), count = gumbels.shape, simulations or self.simulations
         self.trees.clear()
+        trees = (*(array[:n] for array in self.trees.arrays()), self.trees.made[:n], self.trees.depth[:n])
         leaves, leaf_keys = np.empty_like(games), np.empty_like(keys)
-        first, planes, allowed, result = self.first[:n], self.planes[:n], self.allowed[:n], self.result[:n]
-        for turn in range(count + 1):
-            if turn and self.choice[0] == search.GUMBEL:
-                choose_first(trees, gumbels, sought[turn - 1], first)
-            elif turn:
-                first[:] = -1
-            reach(trees, games, keys, komi, first, self.choice, leaves, leaf_keys, planes, allowed, result)
-            if not turn:
-                self.roots[:n] = planes
-            seen = torch.from_numpy(planes).view(n, PLANES, self.side, self.side)
-            forecast = self.net(seen)
+        planes = np.empty((n, PLANES, self.side**2), np.float32)
+        first, result = np.empty(n, np.int32), np.empty(n, np.float32)
+        allowed, policy, roots = np.empty((n, actions), np.bool_), np.empty((n, actions), np.float32), planes
+        for sought in (None, *halving(min(self.considered, count, actions), count)):
+            if sought is not None:
+                judge(trees, gumbels, sought, first, policy)
+            reach(trees, games, keys, komi, first, leaves, leaf_keys, planes, allowed, result)
+            roots = planes.copy() if sought is None else roots
+            forecast = self.net(torch.from_numpy(planes).unflatten(-1, (self.side, self.side)))
             tell(trees, forecast.policy.numpy(), forecast.value.numpy(), allowed, result)
-        if self.choice[0] == search.GUMBEL:
-            choose_first(trees, gumbels, -1, first)
-        else:
-            first[:] = trees[2][:, 0].argmax(1)
-        policy = np.empty((n, allowed.shape[1]), np.float32)
-        policies(trees, policy)
-        value = trees[3][:, 0].sum(1) / trees[2][:, 0].sum(1)
-        return Thoughts(first.copy(), policy, value)
+        judge(trees, gumbels, -1.0, first, policy)
+        visits, totals = (array[np.arange(n), 0, first] for array in trees[2:4])
+        return Thoughts(first, policy, totals / visits, roots)

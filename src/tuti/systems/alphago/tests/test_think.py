@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from tuti.search import PUCT
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, STONES
 from tuti.systems.alphago.net import LEAD, Net
@@ -85,17 +84,18 @@ def test_a_search_does_not_depend_on_its_company() -> None:
 
 def test_searched_moves_are_legal_and_the_policy_is_one() -> None:
     games = [random_game(5, 2 * seed, seed) for seed in range(12)]
-    for choice in (0, 1):
-        thinker = Thinker(net(), 5, len(games), 12, rule=choice)
-        thoughts = thinker.think(*stacked(games), 0.5, np.zeros((len(games), 26), np.float32))
-        assert np.allclose(thoughts.policy.sum(1), 1, atol=1e-4)
-        assert (np.abs(thoughts.values) <= 1 + 1e-6).all()
-        for (game, keys), action in zip(games, thoughts.actions, strict=True):
-            assert board.legal(game, keys, cell_of(int(action), 5), game[board.TO_MOVE])
+    still = np.zeros((len(games), 26), np.float32)
+    thoughts = Thinker(net(), 5, len(games), 12).think(*stacked(games), 0.5, still)
+    assert np.allclose(thoughts.policy.sum(1), 1, atol=1e-4)
+    assert (np.abs(thoughts.values) <= 1 + 1e-6).all()
+    for number, ((game, keys), action) in enumerate(zip(games, thoughts.actions, strict=True)):
+        assert board.legal(game, keys, cell_of(int(action), 5), game[board.TO_MOVE])
+        stones = game[STONES + board.points(5)]
+        mine = stones == game[board.TO_MOVE]
+        assert (thoughts.planes[number, 0] == mine).all()  # the root's, not a leaf's
 
 
-@pytest.mark.parametrize("rule", [0, PUCT])
-def test_a_winning_capture_is_found(rule: int) -> None:
+def test_a_winning_pass_is_found() -> None:
     """On 3 × 3 the net says nothing (weights of 0); the search must see what ends the game well.
 
     Black to move after White's pass leads by its stones on the board: to pass wins at once.
@@ -107,6 +107,6 @@ def test_a_winning_capture_is_found(rule: int) -> None:
     for x, y, colour in ((1, 1, BLACK), (0, 0, 2), (1, 0, BLACK)):
         board.play(game, keys, board.cell(x, y), colour)
     board.play(game, keys, board.PASS, 2)
-    thinker, still = Thinker(blank, 3, 1, 200, rule=rule), np.zeros((1, 10), np.float32)
+    thinker, still = Thinker(blank, 3, 1, 200), np.zeros((1, 10), np.float32)
     thoughts = thinker.think(*stacked([(game, keys)]), 0.5, still)
-    assert thoughts.values[0] > 0.5
+    assert thoughts.actions[0] == 9 and thoughts.values[0] == 1 and thoughts.policy[0, 9] > 0.9
