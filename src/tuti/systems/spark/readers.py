@@ -23,7 +23,6 @@ LONGEST_ROW = 8_000_000
 """Characters of one JSON row, held in memory whole: as a list of lists it takes thirty bytes for each."""
 LONGEST_PAGE = 8_000_000
 """Bytes of an archive's page; a longer one is skipped, since it must be held in memory whole"""
-EMPTY = "row with an empty text"
 ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 Message = dict[str, str]
 
@@ -91,8 +90,6 @@ def _stream(source: Source, name: str, limit: int) -> Iterator["str | list[Messa
         pieces = characters(stream, encoding_of(head, markup=markup))
         if name.endswith(".jsonl"):
             yield from _rows(source.name, pieces, chat=name.endswith(".chat.jsonl"))
-        elif name.endswith(".json") and source.size <= LONGEST_ROW:
-            yield from _whole_json(source.name, "".join(pieces))
         else:
             yield from passages(html_pieces(pieces) if markup else pieces, limit)
 
@@ -156,21 +153,6 @@ def _rows(name: str, pieces: Iterator[str], *, chat: bool) -> Iterator["str | li
             yield _content(name, number, row, chat=chat)
 
 
-def _whole_json(name: str, text: str) -> Iterator["str | list[Message] | Skip"]:
-    """A list of rows as if it were JSON lines; any other JSON as text, its \\u escapes made letters."""
-    try:
-        found: object = json.loads(text)
-    except (ValueError, RecursionError):
-        yield text
-        return
-    rows = cast(list[object], found) if isinstance(found, list) else []
-    first = _content(name, 1, rows[0], chat=False) if rows else None
-    if first is not None and (not isinstance(first, Skip) or first.reason == EMPTY):
-        yield from (_content(name, n, row, chat=False) for n, row in enumerate(rows, start=1))
-    else:
-        yield _sound(json.dumps(found, ensure_ascii=False, indent=1)) if "\\u" in text else text
-
-
 def _content(name: str, number: int, row: object, *, chat: bool) -> "str | list[Message] | Skip":
     """What one row of JSON or parquet holds: a dialogue, else its text."""
     if not isinstance(row, dict):
@@ -180,7 +162,7 @@ def _content(name: str, number: int, row: object, *, chat: bool) -> "str | list[
         return _messages(fields.get("messages")) or Skip(name, number, "row without valid messages")
     for key in ("text", "content"):
         if isinstance(text := fields.get(key), str):
-            return _sound(text) if text else Skip(name, number, EMPTY)
+            return _sound(text) if text else Skip(name, number, "row with an empty text")
     return Skip(name, number, "row without text")
 
 
