@@ -18,6 +18,7 @@ from tuti.systems.spark.engine import Frame, Job, Session, col
 from tuti.systems.spark.explain import told
 from tuti.systems.spark.query.rewritten import rewritten
 from tuti.systems.spark.tests.corpus import run_of, write_corpus
+from tuti.systems.spark.tests.frames import frame_of
 from tuti.ui.tests.reading import Reader
 
 
@@ -28,7 +29,7 @@ def ran(job: Callable[[Frame], object], count: int = 40_000) -> Facts:
     table = table.append_column("text", pa.array([f"{n:064x}" for n in range(count)]))
     with Session(executors=2, memory="1g", partitions=8) as session:
         session.ended = lambda done: found.append(facts_of(done))
-        job(session.table(table, 8))
+        job(frame_of(session, table, 8))
     return found[-1]
 
 
@@ -227,7 +228,7 @@ def test_a_job_is_shown_while_it_works(tmp_path: Path) -> None:
         seen.append(page(tmp_path, {"lang": "en"})[-1])
 
     with Session(executors=1, memory="500m", partitions=4, told=watch) as session:
-        session.table(pa.table({"n": range(1000)}), 4).repartition("n").count()
+        frame_of(session, pa.table({"n": range(1000)}), 4).repartition("n").count()
     assert len(seen) == 8 and all("at work, as of" in one for one in seen)
     assert "1/4 tasks, 250 rows" in seen[0] and "0/4 tasks" in seen[0] and "4 tasks, 1,000 rows" in seen[-1]
     assert "Nothing to change" not in seen[0]
@@ -244,7 +245,7 @@ def test_the_follower_writes_at_a_bounded_rate(tmp_path: Path) -> None:
         times.append((tmp_path / AT_WORK).stat().st_mtime_ns)
 
     with Session(executors=1, memory="500m", partitions=4, told=watch) as session:
-        session.table(pa.table({"n": range(1000)}), 30).count()
+        frame_of(session, pa.table({"n": range(1000)}), 30).count()
     assert len(times) == 30 and len(set(times)) <= 3
 
 

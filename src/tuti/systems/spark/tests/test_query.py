@@ -10,6 +10,7 @@ import pytest
 from tuti.systems.spark.engine import Frame, Session, col
 from tuti.systems.spark.query.optimise import optimise
 from tuti.systems.spark.query.plan import drawn
+from tuti.systems.spark.tests.frames import frame_of
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_nothing_runs_until_rows_are_asked_for(session: Session, tmp_path: Path)
         (tmp_path / "ran").touch()
         yield from batches
 
-    frame = session.table(pa.table({"n": range(9)}), 1)
+    frame = frame_of(session, pa.table({"n": range(9)}), 1)
     described = frame.map_partitions(told, frame.node.schema).filter(col("n") > 3).sort("n")
     assert "sort by n" in described.explain() and not (tmp_path / "ran").exists()
     assert described.take(1) == [{"n": 4}] and (tmp_path / "ran").exists()

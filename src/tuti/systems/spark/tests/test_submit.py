@@ -15,8 +15,9 @@ PROGRAM = """
 import sys, time
 import pyarrow as pa
 from tuti.systems.spark.engine import Session
+from tuti.systems.spark.tests.frames import frame_of
 with Session(executors=2, memory="1g", partitions=2) as session:
-    frame = session.table(pa.table({"n": range(100)}))
+    frame = frame_of(session, pa.table({"n": range(100)}))
     print("rows", frame.group_by().agg(total=("sum", "n")).collect()["total"][0], flush=True)
     if sys.argv[1] == "fail":
         raise SystemExit("it went wrong")
