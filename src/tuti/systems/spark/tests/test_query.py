@@ -41,7 +41,7 @@ def test_nothing_runs_until_rows_are_asked_for(session: Session, tmp_path: Path)
 
     frame = frame_of(session, pa.table({"n": range(9)}), 1)
     described = frame.map_partitions(told, frame.node.schema).filter(col("n") > 3).sort("n")
-    assert "sort by n" in described.explain() and not (tmp_path / "ran").exists()
+    assert "sort by n" in drawn(described.node) and not (tmp_path / "ran").exists()
     assert described.take(1) == [{"n": 4}] and (tmp_path / "ran").exists()
 
 
