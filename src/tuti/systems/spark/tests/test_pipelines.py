@@ -18,6 +18,9 @@ needs_java = pytest.mark.skipif(not shutil.which("java"), reason="needs the prog
 LEFT_OUT = (
     "org.apache.spark.sql.catalyst.optimizer.PushDownLeftSemiAntiJoin",  # below a union: more shuffles
     "org.apache.spark.sql.execution.planmerging.MergeSubplans",  # the same figure computed once
+    "org.apache.spark.sql.catalyst.optimizer.EliminateSorts",
+    "org.apache.spark.sql.catalyst.optimizer.RemoveRedundantAggregates",
+    "org.apache.spark.sql.catalyst.optimizer.RemoveNoopUnion",
 )
 PLAIN = {
     "spark.sql.optimizer.excludedRules": ",".join(LEFT_OUT),
