@@ -3,7 +3,8 @@
 Copied runs of n characters or more are together the windows of n characters that stand in the text, and the
 longest run grows while a window longer than it stands there: so there is one question only. Hashes of all
 windows of the text sieve them, and what passes is compared, so that no hash can err. The training text
-streams past once; memory is bounded by the outputs and one document. Characters are code points.
+streams past once; memory is bounded by the outputs and one document.
+Characters are code points.
 """
 
 from bisect import bisect_left
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PART = 1 << 16
-"""Characters of training text that are looked through at once: small documents are put together"""
+"""Characters of training text that are looked through at once"""
 BITS, BASE = 20, 0x9E37_79B1
 """Of a hash"""
 # No code points are this large, so no run crosses from one text into the next.
@@ -42,7 +43,7 @@ def parrot_scores(
     outputs = [_joined(group, _AFTER_OUTPUT) for group in groups]
     every, copied, longest = _Windows(b"".join(outputs), at_least), set[bytes](), [b""] * len(groups)
     following = [_Windows(output, 1) for output in outputs]
-    for part in _parts(training):
+    for part in _parts(training, max((len(text) for group in groups for text in group), default=0)):
         copied |= every.within(part)
         for n, output in enumerate(outputs):
             if not following[n].within(part):
@@ -70,12 +71,12 @@ def _joined(texts: Sequence[str], mark: bytes) -> bytes:
     return b"".join(text.encode("utf-32-le", "surrogatepass") + mark for text in texts)
 
 
-def _parts(documents: Iterable[str]) -> Iterator[bytes]:
-    """The documents, small ones together."""
+def _parts(documents: Iterable[str], most: int) -> Iterator[bytes]:
+    """The documents, small ones together, large ones in pieces that share `most` characters."""
     held, size = list[str](), 0
-    for document in documents:
-        held.append(document)
-        size += len(document)
+    for piece in (text[at : at + PART + most] for text in documents for at in range(0, len(text), PART)):
+        held.append(piece)
+        size += len(piece)
         if size >= PART:
             yield _joined(held, _AFTER_DOCUMENT)
             held, size = [], 0
