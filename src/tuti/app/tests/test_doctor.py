@@ -84,9 +84,9 @@ def test_a_broken_schedule_fails_with_the_remedy(inputs, tmp_path, capsys, monke
 
 
 def test_a_template_whose_mask_drops_the_stop_fails(inputs, tmp_path, capsys, monkeypatch) -> None:
-    from tuti.systems.finetune import material
+    from tuti.systems.finetune import exercises
 
-    honest = material.render
+    honest = exercises.render
 
     def careless(template, messages, context):
         if (made := honest(template, messages, context)) is None:
@@ -94,7 +94,7 @@ def test_a_template_whose_mask_drops_the_stop_fails(inputs, tmp_path, capsys, mo
         said = [s and i not in template.stops for i, s in zip(made.ids, made.said, strict=True)]
         return type(made)(made.ids, said)
 
-    monkeypatch.setattr(material, "render", careless)
+    monkeypatch.setattr(exercises, "render", careless)
     folder = run_of(tmp_path / "sft", "finetune", "sft", tuning(inputs))
     code, _, err = outcome(capsys, folder / "config.json")
     assert code == 1 and "checks failed: stop token" in err and "never stops" in err
