@@ -131,7 +131,7 @@ def _script(letter: str) -> str:
     return named.get(first, first.title())
 
 
-# Half-spaces: a word and its ending belong together, joined by U+200C: می‌رود, کتاب‌ها, بزرگ‌تر, رفته‌اند, خانه‌ای.
+# Half-spaces: a word and its ending belong together, by U+200C: می‌رود, کتاب‌ها, بزرگ‌تر, رفته‌اند, خانه‌ای.
 # Typists put a space, or nothing. The rules are those that hazm documents by examples; where they would need
 # a lexicon they are narrower here, so that no two words are joined that are two words.
 LETTERS = r"[\p{L}&&\p{Script=Arabic}]"
