@@ -21,8 +21,8 @@ from tuti.pipelines.scores import Row, Texts, section
 from tuti.run import Run, RunOptions, UserError, execute, find_artifact, red
 from tuti.run.directory import read_config
 from tuti.run.machine import choose_device
+from tuti.systems.finetune.exercises import gather
 from tuti.systems.finetune.held_out import WORSE, answer, dialogue_nats
-from tuti.systems.finetune.material import gather
 from tuti.text import ChatTemplate
 
 

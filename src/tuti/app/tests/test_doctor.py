@@ -84,16 +84,16 @@ def test_a_broken_schedule_fails_with_the_remedy(inputs, tmp_path, capsys, monke
 
 
 def test_a_template_whose_mask_trains_the_questions_fails(inputs, tmp_path, capsys, monkeypatch) -> None:
-    from tuti.systems.finetune import material
+    from tuti.systems.finetune import exercises
 
-    honest = material.render
+    honest = exercises.render
 
     def careless(template, messages, context):
         if (made := honest(template, messages, context)) is None:
             return None
         return type(made)(made.ids, [True] * len(made.ids))
 
-    monkeypatch.setattr(material, "render", careless)
+    monkeypatch.setattr(exercises, "render", careless)
     folder = run_of(tmp_path / "sft", "finetune", "sft", tuning(inputs))
     code, _, err = outcome(capsys, folder / "config.json")
     assert code == 1 and "checks failed: mask" in err and "trains nothing, or the questions too" in err
