@@ -2,7 +2,7 @@
 # ruff: noqa: UP013  # a shape of JSON is one line
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NotRequired, cast
 
 from annotated_types import Ge, Le, Len
@@ -26,10 +26,7 @@ SAMPLED = {
 WITHOUT: dict[str, tuple[object, ...]] = {
     "logit_bias": ({},),
     "functions": ([],),
-    "guided_json": (),  # vLLM's older names: now structured_outputs
-    "guided_regex": (),
-    "guided_choice": (),
-    "guided_grammar": (),
+    **dict.fromkeys(("guided_json", "guided_regex", "guided_choice", "guided_grammar"), ()),  # vLLM's, once
     "suffix": ("",),
     "best_of": (1,),
 }
@@ -41,7 +38,7 @@ Name = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
 Schema = TypedDict("Schema", {"schema": Json})  # `strict` makes no difference: it is kept to
 Kind = Literal["text", "json_object", "json_schema"]
 Format = TypedDict("Format", {"type": Kind, "json_schema": NotRequired[Schema]})
-Forms = TypedDict("Forms", {"json": Json, "regex": str, "choice": list[str], "grammar": str}, total=False)
+Forms = TypedDict("Forms", {"regex": str})
 Forms.__pydantic_config__ = ConfigDict(extra="forbid")  # pyright: ignore[reportAttributeAccessIssue]
 Function = TypedDict(
     "Function",
@@ -54,9 +51,6 @@ Called = TypedDict("Called", {"name": str, "arguments": str})
 Call = TypedDict("Call", {"id": str, "type": Literal["function"], "function": Called})
 StreamOptions = TypedDict("StreamOptions", {"include_usage": bool}, total=False)
 Part = TypedDict("Part", {"type": Literal["text"], "text": str})  # of a message: only text is understood
-FORMS: dict[str, Callable[[Any], Grammar]] = dict(
-    json=Grammar.json, regex=Grammar.regex, choice=Grammar.choice, grammar=Grammar.lark
-)
 
 
 class Common(BaseModel):
@@ -101,9 +95,7 @@ class Common(BaseModel):
     def grammars(self) -> list[Grammar]:
         """What the answers must be."""
         form = self.response_format or Format(type="text")
-        found = [FORMS[name](value) for name, value in (self.structured_outputs or {}).items()]
-        if self.structured_outputs is not None and not found:
-            raise UserError("structured_outputs is empty", hint="give json, regex, choice or grammar")
+        found = [] if (asked := self.structured_outputs) is None else [Grammar.regex(asked["regex"])]
         if form["type"] == "json_schema" and "json_schema" not in form:
             raise UserError("response_format has no json_schema", hint='give {"schema": …}')
         if form["type"] != "text":

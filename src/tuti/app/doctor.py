@@ -1,17 +1,14 @@
 """`tuti doctor RUN|CONFIG.json`: a stage examined before it trains; `tuti doctor`: this machine."""
 
-import ctypes
 import platform
 import shutil
-import subprocess
 import sys
 import timeit
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -22,13 +19,11 @@ from tuti.run.card import load
 from tuti.run.directory import CONFIG, read_config, read_object
 from tuti.run.errors import has_colours
 from tuti.run.machine import choose_device, cores, pin
+from tuti.run.sandbox import check_kernel
 
 if TYPE_CHECKING:
     from tuti.text import ChatTemplate
     from tuti.train.doctor import Patient, Row
-
-LANDLOCK_CREATE_RULESET = 444
-"""The system call's number, the same on every processor"""
 
 
 @dataclass(frozen=True)
@@ -165,13 +160,15 @@ def examine_machine() -> "Iterator[Row]":
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     names = ("chromium", "chromium-browser", "google-chrome")
     browser = next((path for name in names if (path := shutil.which(name))), "")
-    spark, abi = "installed" if find_spec("pyspark") else "", landlock()
+    try:
+        check_kernel()
+        box = "Landlock and seccomp hold"
+    except UserError:
+        box = ""
     for name, found, purpose in (
         ("cuda", gpu, "training larger models faster"),
-        ("java", _first_line("java", "-version"), "the Spark engine (tuti spark prepare --master)"),
-        ("pyspark", spark, "the Spark engine: pip install 'tuti[spark]'"),
         ("chromium", browser, "the tests of the pages in a real browser"),
-        ("landlock", f"version {abi}" if abi else "", "running code that models write"),
+        ("sandbox", box, "running code that models write"),
     ):
         yield Row(name, True, found or "missing", "" if found else f"needed only for {purpose}")
     checks = {f"{room}: {name}": at for room, card in all_cards().items() for name, at in card.checks.items()}
@@ -180,23 +177,6 @@ def examine_machine() -> "Iterator[Row]":
             yield Row(name, True, str(load(at)()), "")
         except UserError as error:
             yield Row(name, False, error.what, "", error.hint)
-
-
-def _first_line(*command: str) -> str:
-    """The first line that a program prints about itself; empty where it is absent or broken."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return (done.stdout + done.stderr).strip().partition("\n")[0]
-
-
-def landlock() -> int:
-    """The version of Landlock that this kernel offers; 0 where there is none."""
-    if not sys.platform.startswith("linux"):
-        return 0
-    call = cast(Any, ctypes.CDLL(None, use_errno=True)).syscall
-    return max(0, int(call(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)))
 
 
 def bf16_gain() -> float:

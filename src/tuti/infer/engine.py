@@ -30,10 +30,9 @@ import torch
 
 from tuti.infer.generate import Model, Token, judged
 from tuti.infer.grammar import constrain
-from tuti.infer.prefixes import PAGE
 from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket
 from tuti.infer.sampling import Sampling, sample
-from tuti.infer.slots import Slots
+from tuti.infer.slots import PAGE, Slots
 from tuti.infer.speculative import Draft, Text
 from tuti.infer.spelling import Spelling
 from tuti.run import UserError

@@ -1,4 +1,4 @@
-"""An answer that is a sentence of a grammar: a JSON schema, a regular expression, a choice, Lark.
+"""An answer that is a sentence of a grammar: a JSON schema, a regular expression, Lark.
 
 `llguidance` walks the vocabulary's bytes with the grammar and says which tokens may come next. A draw
 is then one from the model's own distribution, given that the token is possible: not the distribution
@@ -44,11 +44,6 @@ class Grammar:
         """The whole answer matches; Rust's syntax, without looking around."""
         whole = pattern.encode("utf-8", "replace").decode()  # half a surrogate pair is no character
         return cls.lark(f"start: /{regex_to_lark(whole, '')}/")
-
-    @classmethod
-    def choice(cls, texts: Sequence[str]) -> Grammar:
-        """One of some texts."""
-        return cls.lark("start: " + " | ".join(map(json.dumps, texts)))
 
     @classmethod
     def lark(cls, text: str) -> Grammar:

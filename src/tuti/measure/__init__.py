@@ -6,9 +6,5 @@ from tuti.measure.intervals import binomial_interval as binomial_interval
 from tuti.measure.intervals import bits_per_byte as bits_per_byte
 from tuti.measure.intervals import pass_at_k_interval as pass_at_k_interval
 from tuti.measure.intervals import ratio_interval as ratio_interval
-from tuti.measure.lines import LineRange as LineRange
-from tuti.measure.lines import couplets as couplets
-from tuti.measure.lines import line_range as line_range
-from tuti.measure.lines import share_inside as share_inside
 from tuti.measure.ngram import best_ngram as best_ngram
 from tuti.measure.ngram import ngram_bits_per_byte as ngram_bits_per_byte

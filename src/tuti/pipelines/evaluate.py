@@ -21,8 +21,8 @@ from tuti.pipelines.scores import Row, Texts, section
 from tuti.run import Run, RunOptions, UserError, execute, find_artifact, red
 from tuti.run.directory import read_config
 from tuti.run.machine import choose_device
+from tuti.systems.finetune.exercises import gather
 from tuti.systems.finetune.held_out import WORSE, answer, dialogue_nats
-from tuti.systems.finetune.material import gather
 from tuti.text import ChatTemplate
 
 
@@ -216,7 +216,7 @@ def _answers(
 
 
 def _samples(config: Evaluate, folder: Path, texts: Texts, device: str, chat: bool) -> list[Row]:
-    """The parrot score, the lengths of couplets, and some of what was written."""
+    """The parrot score, and some of what was written."""
     model, template = laid_out(_open(folder, device)), ChatTemplate.load(folder)
     written = scores.write_samples(model, template.tokenizer, texts, config.samples, config.length)
     shown: list[Row] = [{"prompt": row["prompt"], "text": row["text"]} for row in written[:6]]
@@ -225,10 +225,7 @@ def _samples(config: Evaluate, folder: Path, texts: Texts, device: str, chat: bo
         for exercise in held.exercises[:6]:
             said = answer(model, template, exercise.messages[:1])
             shown.append({"prompt": exercise.messages[0]["content"], "text": said})
-    return [
-        scores.copying_section(written, texts.folder), scores.couplet_section(written, texts.folder),
-        section("Samples", shown),
-    ]
+    return [scores.copying_section(written, texts.folder), section("Samples", shown)]
 
 
 def conclusions(found: Row) -> list[str]:

@@ -196,26 +196,3 @@ def copying_section(samples: Sequence[Row], folder: Path) -> Row:
         row |= {"share copied": round(found.share, 3), "longest run": found.longest}
         rows.append(row | {"example": found.example})
     return section("Parrot score (copied runs of 20 characters or more)", rows)
-
-
-def couplet_section(samples: Sequence[Row], folder: Path, documents: int = 500) -> Row:
-    """For each script whose documents are verse: couplets with both lines as long as the corpus's are."""
-    by_script: dict[str, list[str]] = {}
-    for row, _ in zip(read_documents(folder, "train"), range(documents), strict=False):
-        by_script.setdefault(row["script"], []).append(row["text"])
-    rows: list[Row] = []
-    for script, texts in by_script.items():
-        limits = measure.line_range(texts)
-        whole = [s["text"].rpartition("\n")[0] for s in samples if s["script"] == script]
-        pairs = [pair for text in whole for pair in measure.couplets(text)]
-        if not (is_verse(texts, limits) and pairs):
-            continue
-        row: Row = {"script": script, "corpus's lines": f"{limits.low}–{limits.high} characters"}
-        row |= {"couplets": len(pairs)} | figure("share inside", measure.share_inside(pairs, limits))
-        rows.append(row)
-    return section("Couplets of the corpus's line lengths", rows)
-
-
-def is_verse(texts: Sequence[str], limits: measure.LineRange) -> bool:
-    """Whether documents are made of several short lines of nearly one length."""
-    return limits.lines >= 6 * len(texts) and limits.high <= min(3 * limits.low, 120)

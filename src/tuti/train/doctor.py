@@ -32,8 +32,6 @@ UNEQUAL = {torch.float64: 1e-12, torch.float32: 5e-6}
 """Relative difference of gradients that accumulation may make (or twice fp32's own rounding, if more)"""
 DEVICES = 1e-3
 """Relative difference of gradients (fp32) that a device may make"""
-ROUNDING = 0.02
-"""Relative difference of the first loss that bf16 may make"""
 SCRATCH = 100_000_000
 """Bytes that the libraries take for themselves, whatever the model"""
 BACKWARD = 1.25
@@ -59,7 +57,7 @@ class Patient:
     steps: int
     template: ChatTemplate
     chat: bool
-    """Whether it learns answers: then something is masked, and stop tokens are trained"""
+    """Whether it learns answers: then something is masked"""
     pretrained: bool
     """Whether its model was loaded: then the first loss lies below ln V"""
     precision: str = "fp32"
@@ -220,18 +218,6 @@ def check_device(patient: Patient) -> Finding:
     return ok, figure, f"≤ {DEVICES:.0e} relative", hint
 
 
-def check_precision(patient: Patient) -> Finding:
-    """The first loss in the stage's precision against fp32."""
-    if patient.precision == "fp32":
-        return True, "fp32: nothing is rounded", f"≤ {ROUNDING}", ""
-    batch = sample(patient).to(patient.device)
-    model = copy.deepcopy(patient.parts.model).float().to(patient.device)
-    exact = mean_loss(patient, model, batch)
-    rounded = mean_loss(patient, model.to(DTYPES[patient.precision]), batch)
-    off = abs(rounded / exact - 1)
-    return off <= ROUNDING, f"{off:.1e} in {patient.precision}", f"≤ {ROUNDING}", "--precision fp32"
-
-
 def check_schedule(patient: Patient) -> Finding:
     """Every multiplier of the learning rate, from the first update to the last."""
     values = [patient.parts.schedule(step) for step in range(patient.steps)]
@@ -240,23 +226,6 @@ def check_schedule(patient: Patient) -> Finding:
     figure = f"{min(values):.3g} … {max(values):.3g} over {patient.steps:,} updates"
     where = "it is 0 everywhere" if bad is None else f"it is {values[bad]:.3g} at update {bad}"
     return ok, figure, "0 ≤ every one, some > 0", where
-
-
-def check_stop(patient: Patient) -> Finding:
-    """Every answer ends with a stop token that is trained."""
-    stops, bound = patient.template.stops, "all of them"
-    found: list[list[int]] = []
-    for step in range(min(4, patient.steps)):
-        found += [run for batch in patient.parts.batches(step) for run in answers(batch)]
-    ended = sum(run[-1] in stops for run in found)
-    name = printable(patient.template.tokenizer.decode(stops[:1]))
-    if not patient.chat:
-        figure = f"no stage of answers; {ended} of {len(found)} texts end with a trained end"
-        return ended == len(found), figure, bound, ""
-    turns = sum(run[-1] == stops[0] for run in found)
-    figure = f"{ended} of {len(found)} answers end with a trained stop, {turns} with {name}"
-    hint = f"a model that never learns {name} never stops: the mask must hold on it"
-    return ended == len(found) and turns > 0, figure, f"{bound}, {name} among them", hint
 
 
 def check_memory(patient: Patient) -> Finding:
@@ -373,8 +342,6 @@ CHECKS: dict[str, Callable[[Patient], Finding]] = {
     "one batch overfits": check_overfits,
     "accumulation": check_gradients,
     "cpu against device": check_device,
-    "precision": check_precision,
     "schedule": check_schedule,
-    "stop token": check_stop,
     "memory": check_memory,
 }

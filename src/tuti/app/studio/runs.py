@@ -16,8 +16,6 @@ from tuti.run.lineage import Json
 
 SECONDS = 1.0
 """Between two looks at the disk."""
-LIVE = 3
-"""Running runs whose curves the list shows."""
 
 
 def register_runs(place: Place, demo: Path | None) -> None:
@@ -27,20 +25,11 @@ def register_runs(place: Place, demo: Path | None) -> None:
     def list_page(speech: web.Speech) -> None:
         with web.frame(speech, "/runs", speech("runs")):
             web.paragraph(speech("runs_lead"))
-            table, curves = web.markup(""), web.markup("")
-        watches: dict[Path, Watch] = {}
+            table = web.markup("")
 
         def refresh() -> None:
-            found = list_runs(place.runs)
-            rows = [(run, _state(place, run.folder, run.state)) for run in found]
+            rows = [(run, _state(place, run.folder, run.state)) for run in list_runs(place.runs)]
             table.set_content(web.filled("runs", speech, rows=rows))
-            live = [run for run in found if run.state == "running"][:LIVE]
-            if any([watches.setdefault(run.folder, Watch(run.folder)).read() for run in live]):
-                drawn: list[str] = []
-                for run in live:
-                    charts = widgets.training_charts(watches[run.folder].stages(), x_label=speech("step"))
-                    drawn += [f"<h2>{widgets.inline(run.folder.name)}</h2>{chart}" for chart in charts[-1:]]
-                curves.set_content("".join(drawn))
 
         refresh()
         ui.timer(2 * SECONDS, refresh)

@@ -1,6 +1,7 @@
 """Every answer is a sentence of its grammar, and each of its tokens a draw from the model's own odds."""
 
 import copy
+import json
 import random
 import re
 from collections.abc import Iterator
@@ -78,6 +79,11 @@ def rule(seed: int, grammar: Grammar | None, **more: Any) -> Sampling:
     return Sampling(**({"seed": seed, "max_tokens": 900, "grammar": grammar} | more))
 
 
+def choice(texts: list[str]) -> Grammar:
+    """One of some texts."""
+    return Grammar.lark("start: " + " | ".join(map(json.dumps, texts)))
+
+
 def text_of(events: list[Event]) -> str:
     return "".join(event.text for event in events)
 
@@ -110,7 +116,7 @@ def test_dates_by_a_regular_expression_alone_and_in_the_engine(
 def test_any_object_a_choice_and_lark(engine: Engine) -> None:
     lark = 'start: noun " " verb\nnoun: "طوطی" | "parrot"\nverb: /[a-c]{2}/'
     for seed in range(5):
-        chosen = text_of(engine.complete(Request([7], rule(seed, Grammar.choice(["بله", "نه", 'a"b\\'])))))
+        chosen = text_of(engine.complete(Request([7], rule(seed, choice(["بله", "نه", 'a"b\\'])))))
         assert chosen in ("بله", "نه", 'a"b\\')
         said = text_of(engine.complete(Request([7], rule(seed, Grammar.lark(lark)))))
         assert re.fullmatch("(طوطی|parrot) [a-c]{2}", said)
@@ -124,7 +130,7 @@ def test_what_may_come_next_is_what_leads_to_a_sentence(tokenizer: Tokenizer, se
     """Against trying every token on every sentence, along random walks."""
     whole, source = [text.encode() for text in sentences], random.Random(0)
     for _ in range(12):
-        walk, said = Constraint(Grammar.choice(sentences), tokenizer, (tokenizer.end, 261)), b""
+        walk, said = Constraint(choice(sentences), tokenizer, (tokenizer.end, 261)), b""
         while not walk.over:
             spelt = [tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)]
             special = set(tokenizer.specials.values())
@@ -160,7 +166,7 @@ def test_draws_are_the_models_own_given_the_mask(tokenizer: Tokenizer) -> None:
 
 def test_company_with_other_grammars_or_none_changes_nothing(engine: Engine) -> None:
     schema = Grammar.json(Answer.model_json_schema())
-    grammars = [None, Grammar.regex(DATE), schema, None, Grammar.choice(["بله"])]
+    grammars = [None, Grammar.regex(DATE), schema, None, choice(["بله"])]
     asked = [
         Request([5, i], rule(i, grammar, max_tokens=60, logprobs=1, min_p=0.01), (261,))
         for i, grammar in enumerate(grammars)
@@ -188,7 +194,7 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: Grammar.regex("(?=a)b"), "look-around"),
     (lambda: Grammar.regex(r"[^\x00-\x{10FFFF}]"), "allows no text"),
     (lambda: Grammar.regex(""), "allows no text"),
-    (lambda: Grammar.choice([]), "."),
+    (lambda: choice([]), "."),
     (lambda: Grammar.lark("begin: x"), "start"),
     (lambda: Grammar.json({"type": "strin"}), "strin"),
     (lambda: Grammar.json({"$ref": "http://127.0.0.1/x"}), "127.0.0.1"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tuti.infer import Engine, Event, Finish, PackedDecoder, Request, Sampling, Token
-from tuti.infer.prefixes import PAGE
+from tuti.infer.slots import PAGE
 from tuti.nn import Decoder
 from tuti.text import Tokenizer
 

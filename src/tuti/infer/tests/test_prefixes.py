@@ -5,7 +5,7 @@ import random
 import torch
 from torch import Tensor
 
-from tuti.infer.prefixes import PAGE, Prefixes
+from tuti.infer.slots import PAGE, Prefixes
 from tuti.nn import KVCache
 
 

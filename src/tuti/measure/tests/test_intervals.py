@@ -1,4 +1,4 @@
-"""Bootstrap, bits per byte, shares and line lengths."""
+"""Bootstrap, bits per byte and shares."""
 
 import math
 
@@ -10,13 +10,9 @@ from hypothesis import strategies as st
 from tuti.measure import (
     binomial_interval,
     bits_per_byte,
-    couplets,
-    line_range,
     ratio_interval,
-    share_inside,
 )
 from tuti.measure.intervals import _upper_tail
-from tuti.run import UserError
 
 
 def test_bootstrap_of_a_mean_agrees_with_the_normal_interval() -> None:
@@ -86,19 +82,3 @@ def test_binomial_interval_equals_published_figures() -> None:
         pytest.approx(0.5921885, abs=1e-7),
     )
     assert (binomial_interval(0, 0).low, binomial_interval(0, 0).high) == (0, 1)
-
-
-def test_line_lengths() -> None:
-    corpus = [
-        "\n".join("x" * n for n in range(1, 51)),
-        "\n\n" + "\n".join("x" * n for n in range(51, 101)),
-    ]
-    limits = line_range(corpus)
-    assert (limits.low, limits.high, limits.lines) == (5, 95, 100)
-    pairs = couplets("  aaaaa \n\nbbbbbb\r\ncccc\ndddddd\nodd")
-    assert pairs == [("aaaaa", "bbbbbb"), ("cccc", "dddddd")]
-    share = share_inside(pairs, limits)
-    assert (share.value, share.n) == (0.5, 2) and share.low > 0
-    assert share_inside([], limits).n == 0
-    with pytest.raises(UserError):
-        line_range([" \n"])

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from tuti.data import read_tokens
-from tuti.measure import LineRange
 from tuti.nn import load_decoder
 from tuti.pipelines import scores
 from tuti.pipelines.evaluate import (
@@ -162,13 +161,6 @@ def test_choices_by_likelihood_find_what_the_model_surely_says(job: Path) -> Non
     assert 0 < len(kept) <= len(exercises) and len(right) == len(kept)
     short, few = scores.choose(model, template, exercises, 40)
     assert len(few) < len(kept) and len(short) == len(few)
-
-
-def test_verse_is_told_from_prose() -> None:
-    verse, prose = ["یک مصراع کوتاه است\n" * 8] * 3, ["A long line of prose. " * 30] * 3
-    assert scores.is_verse(verse, LineRange(18, 30, 24))
-    assert not scores.is_verse(prose, LineRange(600, 660, 3))
-    assert not scores.is_verse(verse, LineRange(5, 60, 24))
 
 
 def test_change_is_paired() -> None:

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from tuti import infer
 from tuti.data.dialogues import Dialogue, scored_dialogues
 from tuti.infer import Model, Sampling, fitting, generate
-from tuti.infer.scoring import summed_nats
+from tuti.infer.held_out import summed_nats
 from tuti.nn import Decoder
 from tuti.run import Run, read_events, red
-from tuti.systems.finetune.exercises import Message
-from tuti.systems.finetune.material import Material
+from tuti.systems.finetune.exercises import Material, Message
 from tuti.text import ChatTemplate
 
 WORSE = 0.05

@@ -12,7 +12,7 @@ from tuti.data import Batch, PackedRows, read_tokens
 from tuti.data.dialogues import PackedDialogues, join
 from tuti.run import Run, UserError
 from tuti.run.machine import choose_device
-from tuti.systems.finetune import material
+from tuti.systems.finetune.exercises import gather
 from tuti.systems.finetune.held_out import HeldOut
 from tuti.systems.finetune.methods import Full, Lora, open_model, optimiser_of, save_model
 from tuti.text import ChatTemplate
@@ -66,7 +66,7 @@ def parts(config: Sft, run: Run) -> Parts:
     model = open_model(folder, config.method, seed)
     context = min(config.context, model.config.context)
     count = min(config.exercises, 8 * config.rows * config.steps)
-    found = material.gather(documents, "train", template, context, count, seed)
+    found = gather(documents, "train", template, context, count, seed)
     if not found.dialogues:
         raise UserError(
             f"{documents} gives nothing to answer: no dialogue, and no exercise fits {context} tokens",
@@ -91,7 +91,7 @@ def sft(config: Sft, run: Run) -> None:
     template = ChatTemplate.load(run.load(config.model, "LanguageModel"))
     context = min(config.context, made.model.config.context)
     documents, tokens = run.load(config.documents, "Documents"), run.load(config.tokens, "Tokens")
-    held = material.gather(documents, "valid", template, context, config.held_out, run.options.seed)
+    held = gather(documents, "valid", template, context, config.held_out, run.options.seed)
     tune(made, config, HeldOut(run, tokens, context, config.held_out, template, held), run)
 
 

@@ -1,6 +1,6 @@
 """Stage `train`: experts, their dense twin of equal FLOPs, or a dense model's copies learn the next token."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,11 +10,10 @@ from annotated_types import Ge
 
 from tuti.data import read_tokens, update_batches
 from tuti.infer import HeldOut, save_model
-from tuti.nn import Decoder, DecoderConfig, look_back
+from tuti.nn import Decoder, DecoderConfig, load_decoder, look_back
 from tuti.nn.moe import Penalty
 from tuti.run import Run, UserError
 from tuti.run.machine import choose_device
-from tuti.systems.mixtral.upcycle import upcycled, upcycled_config
 from tuti.text import Tokenizer
 from tuti.train import AdamW, Muon, Parts, Trapezoid, batch_loss, processes
 from tuti.train import train as updates
@@ -110,6 +109,28 @@ def shape(config: Train, vocab: int) -> DecoderConfig:
     )
 
 
+def upcycled(start: Path, experts: int, active: int, generator: torch.Generator) -> Decoder:
+    """A dense model's feed-forward layers, each copied into experts (Komatsuzaki et al. 2022).
+
+    At first the dense model's very function, since weights of the chosen sum to 1; routers are random. The
+    copies part because each is trained on what the router gives it.
+    """
+    dense = load_decoder(start)
+    if dense.config.experts:
+        raise UserError(f"{start} has experts already", hint="give a dense model's run, such as model:twin")
+    if active > experts:
+        hint = "--model.experts 8 --model.active 2"
+        raise UserError(f"a token takes {active} of {experts} experts", hint=hint)
+    model = Decoder(replace(dense.config, experts=experts, active=active), generator)
+    given = dense.state_dict()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".router." not in name:
+                block, _, expert = name.partition(".experts.")
+                parameter.copy_(given[f"{block}.{expert.partition('.')[2]}" if expert else name])
+    return model
+
+
 def parts(config: Train, run: Run) -> Parts:
     """The model, the batches as a pure function of the step, the loss and the schedule."""
     folder, seed = run.load(config.tokens, "Tokens"), run.options.seed
@@ -117,8 +138,7 @@ def parts(config: Train, run: Run) -> Parts:
     if isinstance(config.model, Upcycled):
         start = run.load(config.model.start, "LanguageModel")
         tokens = read_tokens(folder, "train", Tokenizer.load(start).hash)
-        sizes = upcycled_config(start, config.model.experts, config.model.active)
-        model = upcycled(start, sizes, generator)
+        model = upcycled(start, config.model.experts, config.model.active, generator)
     else:
         tokens = read_tokens(folder, "train")
         model = Decoder(shape(config, tokens.vocab), generator)

@@ -30,9 +30,9 @@ from tuti.systems.spark.walk import Source
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-FORM = re.compile(r"local(\[(\*|[1-9]\d*)(,\d+)?\])?|spark://[^\s,]+:\d+(,[^\s,]+:\d+)*|yarn|k8s://\S+")
-PATIENCE = {"spark": 45, "yarn": 180, "k8s": 180}
-"""Seconds until the first executor must have come; containers have to be made first"""
+FORM = re.compile(r"local(\[(\*|[1-9]\d*)(,\d+)?\])?|spark://[^\s,]+:\d+(,[^\s,]+:\d+)*|yarn")
+PATIENCE = {"spark": 45, "yarn": 180}
+"""Seconds until the first executor must have come; YARN has to make containers first"""
 ASIDE = 150
 """MB of this process beyond what it has now (lines on their way to disk), and of what workers fork from"""
 JVM = 400
@@ -82,23 +82,22 @@ def session(master: str, memory: str) -> "SparkSession":
 def check_master(master: str) -> None:
     """Refuses what is no master, or does not answer, before a JVM is started, which would wait a minute."""
     if not FORM.fullmatch(master):
-        forms = "local, local[N], local[*], spark://HOST:PORT, yarn, k8s://HOST:PORT"
+        forms = "local, local[N], local[*], spark://HOST:PORT, yarn"
         hint = "--master 'local[2]', or leave it out for the engine on this machine"
         raise UserError(f"{master!r} is no master of Spark: {forms}", hint)
     if master == "yarn" and not (os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR")):
         what = "master yarn: neither HADOOP_CONF_DIR nor YARN_CONF_DIR says where it is"
         raise UserError(what, hint="point one at the folder of yarn-site.xml")
-    kind, _, rest = master.partition("://")
-    places = [urlsplit(f"//{place.rpartition('//')[2]}") for place in rest.split(",") if rest]
+    places = [urlsplit(f"//{place}") for place in master.partition("://")[2].split(",") if place]
     refused: list[str] = []
     for place in places:
         try:
-            socket.create_connection((place.hostname or "", place.port or 443), timeout=3).close()
+            socket.create_connection((place.hostname or "", place.port or 0), timeout=3).close()
             return
         except (OSError, ValueError) as error:  # ValueError: a port above 65535
             refused.append(f"{place.netloc}: {error}")
     if refused:
-        hint = "start it, or correct HOST:PORT" + ("; 7077 is Spark's own" if kind == "spark" else "")
+        hint = "start it, or correct HOST:PORT; 7077 is Spark's own"
         raise UserError(f"no master answers at {master} ({'; '.join(refused)})", hint)
 
 

@@ -109,11 +109,8 @@ def told(number: int, facts: Facts) -> Iterator[str]:
     yield f"  memory of an executor: {memory}; to the driver {size(facts.collected)}"
     yield from (f"  memory, {level.name}: {_level(level)}" for level in facts.levels)
     for one in predictions(facts):
-        note = f" (supposed: {one.note})" if one.note else ""
-        largest = f"{size(one.largest_predicted)}, measured {size(one.largest_measured)}"
-        known = f"; largest partition {largest}" if one.largest_measured else ""
         both = f"{size(one.predicted)}, measured {size(one.measured)}, ratio {one.ratio:.2f}"
-        yield f"  shuffle of stage {one.stage}, predicted from its first task: {both}{known}{note}"
+        yield f"  shuffle of stage {one.stage}, predicted from its first task: {both}"
     yield from (f"  optimiser: {line}" for line in facts.rewritten)
     yield from (f"→ {line}" for line in advice(facts))
 

@@ -58,27 +58,22 @@ class Idiom:
     ours: str
 
 
-READING = Idiom("(reading alone)", "narrow: a partition for each file", "t", "t", "t")
 _LISTED = tomllib.loads(Path(__file__).with_name("idioms.toml").read_text("utf-8"))
 IDIOMS = tuple(Idiom(**{key: text.strip() for key, text in row.items()}) for row in _LISTED["idiom"])
 
 
 @dataclass(frozen=True)
 class Idioms:
-    """Times twenty pandas idioms in pandas, PySpark and our engine, or shows their programs."""
+    """Times twenty pandas idioms in pandas, PySpark and our engine."""
 
     rows: Annotated[int, Field(ge=100)] = 50_000
     """Sales to make the table of"""
     repeats: Annotated[int, Field(ge=1)] = 2
     """Timed runs of each program, of which the best counts"""
-    show: str = ""
-    """Print the programs of the idioms that have this in their names, or of `all`, and time nothing"""
 
 
 def idioms(config: Idioms) -> None:
-    """Two lines for each idiom: milliseconds and megabytes of each engine, and what is shuffled."""
-    if config.show:
-        return print("\n\n".join(shown(config.show)))
+    """For each idiom: milliseconds and megabytes of each engine, what is shuffled, and the programs."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tuti-idioms-")))
         write(folder, config.rows)
@@ -90,23 +85,13 @@ def idioms(config: Idioms) -> None:
         print(f"ms: best of {config.repeats}, reading included")
         print("MB: most at once above the start (Spark's JVM keeps much of what it once took)\n")
         print(" " * 36, *(f"{engine.name:>10} ms     MB" for engine in engines))
-        for idiom in (READING, *IDIOMS):
+        for idiom in IDIOMS:
             print(f"{idiom.name:36}", *(measured(e, idiom, config.repeats) for e in engines))
-            print(f"    {idiom.shape}", flush=True)
+            programs = (textwrap.indent(getattr(idiom, name), f"    {name:8}") for name in ENGINES)
+            print(f"    {idiom.shape}", *programs, sep="\n", flush=True)
         for e in engines:
             held = "" if e.absent else f"{e.at_start / 1e6:,.0f} MB at first, {e.held() / 1e6:,.0f} at last"
             print(f"{e.name}: {e.absent or held}")
-
-
-def shown(words: str) -> list[str]:
-    """Of each idiom with these words in its name the three programs that are run."""
-    found = [idiom for idiom in IDIOMS if words == "all" or words in idiom.name]
-    if not found:
-        there = "; ".join(idiom.name for idiom in IDIOMS)
-        raise UserError(f"no idiom has {words!r} in its name", hint=f"all, or some of: {there}")
-    texts = ["\n".join(f"{name:8}{getattr(idiom, name)}" for name in ENGINES) for idiom in found]
-    programs = (textwrap.indent(text, "  ") for text in texts)
-    return [f"{idiom.name}: {idiom.shape}\n{text}" for idiom, text in zip(found, programs, strict=True)]
 
 
 def write(folder: Path, rows: int) -> None:

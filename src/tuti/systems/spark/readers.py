@@ -1,11 +1,13 @@
 """One file → its passages, dialogues and skips, streaming; every format a corpus comes in."""
 
+import gzip
 import io
 import json
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from warcio.archiveiterator import ArchiveIterator
@@ -21,9 +23,6 @@ LONGEST_ROW = 8_000_000
 """Characters of one JSON row, held in memory whole: as a list of lists it takes thirty bytes for each."""
 LONGEST_PAGE = 8_000_000
 """Bytes of an archive's page; a longer one is skipped, since it must be held in memory whole"""
-PIECE = 4096
-"""Packed bytes given to zlib at a time; an error costs the repetition of one piece, byte by byte"""
-EMPTY = "row with an empty text"
 ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 Message = dict[str, str]
 
@@ -60,7 +59,7 @@ def read(source: Source, limit: int) -> Iterator[Item]:
                     yield Passage(n := n + 1, text)
             else:
                 yield Dialogue(n := n + 1, item)
-    except (EOFError, zlib.error) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield Skip(source.name, 0, f"damaged archive: {error}"[:120])
     except OSError as error:
         reason = error.strerror or str(error)[:120] or type(error).__name__
@@ -91,8 +90,6 @@ def _stream(source: Source, name: str, limit: int) -> Iterator["str | list[Messa
         pieces = characters(stream, encoding_of(head, markup=markup))
         if name.endswith(".jsonl"):
             yield from _rows(source.name, pieces, chat=name.endswith(".chat.jsonl"))
-        elif name.endswith(".json") and source.size <= LONGEST_ROW:
-            yield from _whole_json(source.name, "".join(pieces))
         else:
             yield from passages(html_pieces(pieces) if markup else pieces, limit)
 
@@ -102,49 +99,12 @@ def _open(source: Source) -> Generator[BinaryIO]:
     name = source.name.lower()
     with open(source.path, "rb") as raw:
         if name.endswith(".gz"):
-            yield cast(BinaryIO, Gzip(raw))
+            # `read` fills what is asked for, and loses all of that where it meets damage
+            yield cast(BinaryIO, SimpleNamespace(read=gzip.GzipFile(fileobj=raw).read1))
         elif name.endswith(".zst"):
             yield cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
         else:
             yield raw
-
-
-class Gzip:
-    """A gzip file that gives all it can: where it is damaged, what stands before the damage is read first.
-
-    `gzip.GzipFile` raises in the read that meets the damage, and what that read had unpacked is lost: of a
-    small file, everything.
-    """
-
-    def __init__(self, raw: BinaryIO) -> None:
-        self._parts, self._held = unpacked(raw), b""
-
-    def read(self, size: int) -> bytes:
-        """At most so many bytes, at least one before the end."""
-        self._held = self._held or next(filter(None, self._parts), b"")
-        data, self._held = self._held[:size], self._held[size:]
-        return data
-
-
-def unpacked(raw: BinaryIO) -> Iterator[bytes]:
-    """The content of a gzip file of any number of members; EOFError or zlib.error where it is damaged."""
-    member, begun = zlib.decompressobj(wbits=31), False
-    while piece := raw.read(PIECE):
-        while piece:
-            if not begun and not (piece := piece.lstrip(b"\0")):
-                break  # padding
-            before, begun = member.copy(), True
-            try:
-                yield member.decompress(piece)
-            except zlib.error:
-                for at in range(len(piece)):  # ends by the same error, later
-                    yield before.decompress(piece[at : at + 1])
-                raise
-            piece = member.unused_data
-            if member.eof:
-                member, begun = zlib.decompressobj(wbits=31), False
-    if begun:
-        raise EOFError("it ends before its end was marked")
 
 
 def warc_texts(name: str, stream: BinaryIO) -> Iterator[str | Skip]:
@@ -193,21 +153,6 @@ def _rows(name: str, pieces: Iterator[str], *, chat: bool) -> Iterator["str | li
             yield _content(name, number, row, chat=chat)
 
 
-def _whole_json(name: str, text: str) -> Iterator["str | list[Message] | Skip"]:
-    """A list of rows as if it were JSON lines; any other JSON as text, its \\u escapes made letters."""
-    try:
-        found: object = json.loads(text)
-    except (ValueError, RecursionError):
-        yield text
-        return
-    rows = cast(list[object], found) if isinstance(found, list) else []
-    first = _content(name, 1, rows[0], chat=False) if rows else None
-    if first is not None and (not isinstance(first, Skip) or first.reason == EMPTY):
-        yield from (_content(name, n, row, chat=False) for n, row in enumerate(rows, start=1))
-    else:
-        yield _sound(json.dumps(found, ensure_ascii=False, indent=1)) if "\\u" in text else text
-
-
 def _content(name: str, number: int, row: object, *, chat: bool) -> "str | list[Message] | Skip":
     """What one row of JSON or parquet holds: a dialogue, else its text."""
     if not isinstance(row, dict):
@@ -217,7 +162,7 @@ def _content(name: str, number: int, row: object, *, chat: bool) -> "str | list[
         return _messages(fields.get("messages")) or Skip(name, number, "row without valid messages")
     for key in ("text", "content"):
         if isinstance(text := fields.get(key), str):
-            return _sound(text) if text else Skip(name, number, EMPTY)
+            return _sound(text) if text else Skip(name, number, "row with an empty text")
     return Skip(name, number, "row without text")
 
 

@@ -5,16 +5,13 @@ program is handed over. It runs in a session of its own with its output in files
 down by a process that waits for it, so any process may ask later.
 """
 
-import json
-import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, STDOUT, Popen, call
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 
@@ -28,16 +25,16 @@ class Driver:
 
     folder: Path
 
-    def state(self) -> Literal["running", "finished", "failed", "lost"]:
-        """How it is; lost: it is gone and nobody saw how it ended."""
-        about = self._read("driver")
+    def state(self) -> Literal["running", "finished", "failed"]:
+        """How it is; one that is gone before anybody saw how it ended has failed, too."""
         try:
-            runs = about is not None and _begun(about["pid"]) == about["begun"]
-        except psutil.NoSuchProcess:
+            pid = int((self.folder / "pid").read_text())
+            runs = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except (psutil.NoSuchProcess, FileNotFoundError):
             runs = False
-        if ended := self._read("ended"):  # looked for last: it is written before the process goes
-            return "failed" if ended["code"] else "finished"
-        return "running" if runs else "lost"
+        ended = self.folder / "ended"  # looked for last: it is written before the process goes
+        code = ended.read_text() if ended.exists() else ""
+        return "finished" if code == "0" else "running" if runs and not code else "failed"
 
     def wait(self, seconds: float = 600) -> str:
         """The state once it no longer runs, or after so many seconds."""
@@ -46,22 +43,9 @@ class Driver:
             time.sleep(0.05)
         return self.state()
 
-    def printed(self) -> str:
-        """What it has printed so far, errors included."""
-        return (self.folder / "printed").read_text("utf-8", "replace")
-
-    def stop(self) -> None:
-        """Ends it, and the executors with it."""
-        if self.state() == "running" and (about := self._read("driver")):
-            os.killpg(about["pid"], signal.SIGTERM)
-
-    def _read(self, name: str) -> dict[str, Any] | None:
-        path = self.folder / f"{name}.json"
-        return json.loads(path.read_text()) if path.exists() else None
-
 
 def submit(program: Path, arguments: Sequence[str], folder: Path) -> Driver:
-    """Starts a Python program as a driver that outlives this process; its files go to `folder`."""
+    """Starts a Python program as a driver that outlives this process; what it prints goes to `folder`."""
     if not program.is_file():
         raise UserError(f"{program} is no file", hint="give the Python program whose session is the driver")
     if folder.exists():
@@ -70,23 +54,13 @@ def submit(program: Path, arguments: Sequence[str], folder: Path) -> Driver:
     command = [sys.executable, "-m", __name__, str(folder), str(program), *arguments]
     with open(folder / "printed", "wb") as printed:
         process = Popen(command, stdin=DEVNULL, stdout=printed, stderr=STDOUT, start_new_session=True)
-    about = {"pid": process.pid, "begun": _begun(process.pid), "program": str(program)}
-    atomic_write(folder / "driver.json", json.dumps(about))
+    atomic_write(folder / "pid", str(process.pid))
     return Driver(folder)
-
-
-def _begun(pid: int) -> float:
-    """When a process began: another one may have its number later."""
-    process = psutil.Process(pid)
-    if process.status() == psutil.STATUS_ZOMBIE:
-        raise psutil.NoSuchProcess(pid)
-    return process.create_time()
 
 
 def main(folder: str, *command: str) -> None:
     """Runs the program and writes down how it ended."""
-    code = call([sys.executable, *command])
-    atomic_write(Path(folder) / "ended.json", json.dumps({"code": code}))
+    atomic_write(Path(folder) / "ended", str(call([sys.executable, *command])))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,6 @@ def test_a_sound_stage_passes(template, dialogues) -> None:
     rows = {row.name: row for row in examine(stage(template, dialogues))}
     assert all(row.ok and not row.hint for row in rows.values()), rows
     assert "cpu only" in rows["cpu against device"].figure or torch.cuda.is_available()
-    assert "answers end with a trained stop" in rows["stop token"].figure
     before = stage(template, dialogues).parts.model.readout
     assert torch.equal(
         before,
@@ -92,18 +91,9 @@ def test_bf16_and_muon_pass_too(template, dialogues) -> None:
     assert not failed(stage(template, dialogues, optimiser=Muon(), precision="bf16"))
 
 
-def test_a_mask_that_drops_the_stop_token(template, dialogues) -> None:
-    stopless = [
-        Dialogue(d.ids, [s and i not in template.stops for i, s in zip(d.ids, d.said, strict=True)])
-        for d in dialogues
-    ]
-    found = failed(stage(template, stopless))
-    assert set(found) == {"stop token"} and "never stops" in found["stop token"]
-
-
 def test_a_mask_that_trains_the_questions_too(template, dialogues) -> None:
     careless = [Dialogue(d.ids, [True] * len(d.ids)) for d in dialogues]
-    assert set(failed(stage(template, careless))) == {"mask", "stop token"}
+    assert set(failed(stage(template, careless))) == {"mask"}
 
 
 def test_a_mask_that_trains_nothing(template, dialogues) -> None:
@@ -114,7 +104,7 @@ def test_a_mask_that_trains_nothing(template, dialogues) -> None:
         return [replace(batch, targets=torch.full_like(batch.targets, IGNORED))]
 
     found = failed(stage(template, dialogues, batches=batches))
-    assert {"mask", "first loss", "one batch overfits", "accumulation", "stop token"} <= set(found)
+    assert {"mask", "first loss", "one batch overfits", "accumulation"} <= set(found)
     assert "every target of the first steps is masked" in found["first loss"]
 
 

@@ -14,7 +14,7 @@ from tuti.infer import document_nats
 from tuti.measure import ratio_interval
 from tuti.nn import load_decoder, load_lora, merge_lora, nll
 from tuti.run import Run, RunOptions, UserError, find_artifact, hash_file, read_events
-from tuti.systems.finetune import material
+from tuti.systems.finetune import exercises
 from tuti.systems.finetune.adapt import Adapt, adapt
 from tuti.systems.finetune.held_out import HeldOut, answer, dialogue_nats
 from tuti.systems.finetune.methods import Full, Lora
@@ -46,7 +46,7 @@ def model_of(small: Path, name: str = "model") -> Path:
 def test_the_stop_token_is_trained_and_questions_are_not(small: Path) -> None:
     template = ChatTemplate.load(model_of(small))
     documents = find_artifact(small / "documents", "Documents")
-    found = material.gather(documents, "train", template, 128, 60, 0)
+    found = exercises.gather(documents, "train", template, 128, 60, 0)
     assert found.own == 6 and len(found.exercises) > 40
     for dialogue in found.dialogues:
         if len(dialogue.ids) <= 128:
@@ -60,7 +60,7 @@ def test_the_stop_token_is_trained_and_questions_are_not(small: Path) -> None:
 
 def test_packed_dialogues_cost_what_they_cost_alone(small: Path) -> None:
     template = ChatTemplate.load(model_of(small))
-    found = material.gather(
+    found = exercises.gather(
         find_artifact(small / "documents", "Documents"), "valid", template, 128, 6, 0
     )
     model = load_decoder(model_of(small), dtype=torch.float64)
@@ -185,7 +185,7 @@ def test_lora_in_bf16_is_merged_in_fp32_and_saved_for_peft(small: Path, adapted:
 def test_a_long_answer_is_cut_and_a_long_question_counted(small: Path) -> None:
     template = ChatTemplate.load(model_of(small))
     documents = find_artifact(small / "documents", "Documents")
-    found = material.gather(documents, "train", template, 30, 80, 0)
+    found = exercises.gather(documents, "train", template, 30, 80, 0)
     assert found.lost > 0 and all(len(d.ids) <= 31 and d.predictions for d in found.dialogues)
 
 
@@ -193,7 +193,7 @@ def test_greetings_and_developers_are_rendered(tmp_path: Path) -> None:
     turns = [("assistant", "hello"), ("developer", "be kind"), ("user", "a"), ("assistant", "b")]
     messages = [{"role": role, "content": content} for role, content in turns]
     write_jsonl(tmp_path / "dialogues-train.jsonl", [{"messages": messages}])
-    [found] = material.own_dialogues(tmp_path, "train", 10)
+    [found] = exercises.own_dialogues(tmp_path, "train", 10)
     assert [message["role"] for message in found] == ["system", "user", "assistant"]
 
 
@@ -245,7 +245,7 @@ def test_the_tiny_preset_learns(small: Path, adapted: Path) -> None:
     run = go(small / "tiny", sft, dataclasses.replace(tiny(), **places))
     folder = find_artifact(run.folder, "LanguageModel")
     documents = find_artifact(small / "documents", "Documents")
-    found = material.gather(documents, "valid", ChatTemplate.load(folder), 128, 80, 9).dialogues
+    found = exercises.gather(documents, "valid", ChatTemplate.load(folder), 128, 80, 9).dialogues
     before = dialogue_nats(load_decoder(find_artifact(adapted, "LanguageModel")), found)
     after = dialogue_nats(load_decoder(folder), found)
     lower = ratio_interval(after - before, [dialogue.predictions for dialogue in found])

@@ -6,7 +6,7 @@ import torch
 
 from tuti.nn import Decoder
 from tuti.nn.moe import Journal, MoE, load_balancing
-from tuti.systems.mixtral.shapes import TINY
+from tuti.systems.mixtral.size import TINY
 
 
 def test_the_numbers_of_experts_mean_nothing() -> None:

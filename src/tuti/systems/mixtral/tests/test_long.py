@@ -8,8 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from tuti.infer import PackedDecoder
 from tuti.nn import Decoder, load_decoder, save_decoder
-from tuti.systems.mixtral.shapes import TINY
-from tuti.systems.mixtral.size import count
+from tuti.systems.mixtral.size import TINY, count
 
 SHAPE = dataclasses.replace(TINY, layers=1, heads=2, kv_heads=1)
 

@@ -10,8 +10,7 @@ from transformers import AutoModelForCausalLM, MixtralConfig
 from tuti.app.cli import main
 from tuti.nn import Decoder, KVCache, save_decoder
 from tuti.run import UserError
-from tuti.systems.mixtral.shapes import MIXTRAL_8X7B, SHAPES, TINY
-from tuti.systems.mixtral.size import Size, count, size
+from tuti.systems.mixtral.size import MIXTRAL_8X7B, SHAPES, TINY, Size, count, size
 
 
 def test_mixtral_has_46_7_billion_parameters_of_which_12_9_work() -> None:

@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -160,9 +160,9 @@ class Log:
             levels = levels_of_spark(self.settings, self._most(group))
             caps = {level.name: level.cap for level in levels}
             yield Facts(
-                f"{group.what} ({group.line})" if group.line else group.what, list(_measured(stages)),
-                self.cores or 1, caps["executor: execution"], collected, levels[0].cap, *group.cached,
-                group.broadcast, levels, group.rewritten,
+                f"{group.what} ({group.line})" if group.line else group.what, stages, self.cores or 1,
+                caps["executor: execution"], collected, levels[0].cap, *group.cached, group.broadcast,
+                levels, group.rewritten,
             )
 
     def _most(self, group: Group) -> Peaks:
@@ -268,16 +268,6 @@ def _task(event: Event) -> Task:
         entered["Bytes Read"] + read["Local Bytes Read"] + read["Remote Bytes Read"],
         metrics["Shuffle Write Metrics"].get("Shuffle Records Written", 0),
     )
-
-
-def _measured(stages: list[Stage]) -> Iterator[Stage]:
-    """With the largest partition of each shuffle, where one stage reads it and nothing else."""
-    alone = {stage.needs[0]: stage for stage in stages if len(stage.needs) == 1}
-    for stage in stages:
-        if (reads := alone.get(stage.number)) and stage.wide:
-            largest = max(task.read for task in reads.tasks)
-            stage = replace(stage, largest=largest, share=1 / len(reads.tasks), even=True)
-        yield stage
 
 
 def optimised_in(text: str) -> list[str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -26,13 +26,6 @@ TOLD = ("seconds", "read", "bytes", "spilled", "peak", "read_bytes", "rows")
 """What an executor tells of a task, in the order of the fields of `Task`"""
 PASSING = (Select, Filter, Sort, Partial)
 """Steps that do not care where a row lies"""
-SUPPOSED = {
-    "groups as many as in the first task": ("partly", "HashAggregate", "ObjectHashAggregate", "Partial"),
-    "what passes as in the first task": ("filter", "map", "Filter", "MapIn", "Generate", "WholeStageCodegen"),
-}
-"""What is supposed of steps that bring rows together before a shuffle, and that leave out or make rows"""
-INDEX = 1_000_000
-"""Places in the indices of a shuffle that are read to find its largest partition; of larger ones, none"""
 
 
 @dataclass(frozen=True)
@@ -75,12 +68,6 @@ class Stage:
     """The stages whose shuffles it reads"""
     planned: int = 0
     """Its tasks, also those that have not ended yet"""
-    largest: int = 0
-    """Bytes of the largest partition of its shuffle (0: not known)"""
-    share: float = 0.0
-    """The same as a share of all, as it could be told from the first task"""
-    even: bool = False
-    """That share is told as if keys lay evenly"""
 
     def total(self, of: Callable[[Task], float]) -> float:
         """The sum over the tasks."""
@@ -172,24 +159,7 @@ def _stage(job: Job, stage: plan_stages.Stage) -> Stage:
         [f"{step} ({step.line})" for step in steps if isinstance(step, Map) and step.by_row],
         [f"{read} ({read.line})" for read in stage.needs if read.asked and moved],
         sorted(stage.needs.values()), stage.tasks,
-        *(_largest(done, root.count) if isinstance(root, Exchange) else (0, 0.0)),
     )
-
-
-def _largest(done: list[dict[str, Any]], count: int) -> tuple[int, float]:
-    """Bytes of a shuffle's largest partition, and its share in the first task's output alone."""
-    if not done or len(done) * count > INDEX:
-        return 0, 0.0
-    sizes = [0] * count
-    share = 0.0
-    for number, order in enumerate(done):
-        index = Path(order["folder"], f"{order['task']}.json")
-        runs: list[list[int]] = json.loads(index.read_text()) if index.exists() else []  # lost: none
-        for run in runs:
-            sizes = [had + end - start for had, start, end in zip(sizes, run, run[1:], strict=False)]
-        if number == 0:
-            share = max(sizes) / max(1, sum(sizes))
-    return max(sizes), share
 
 
 def within(node: Node) -> list[Node]:
@@ -208,15 +178,11 @@ facts_from = TypeAdapter(Facts).validate_python
 
 
 class Prediction(NamedTuple):
-    """Of one stage's shuffle and its largest partition: predicted and measured bytes (0: not known)."""
+    """Of one stage's shuffle: predicted and measured bytes (0: not known)."""
 
     stage: int
     predicted: int
     measured: int
-    largest_predicted: int
-    largest_measured: int
-    note: str
-    """In which way it is only a bound, or leans on the first task"""
 
     @property
     def ratio(self) -> float:
@@ -238,13 +204,9 @@ def predictions(facts: Facts) -> Iterator[Prediction]:
         first = stage.tasks[0]
         come = sum(written.get(number, 0) for number in stage.needs)
         times = max(1.0, come / first.rows) if come and first.rows else count
-        guess = int(first.shuffled * times)
-        share = stage.share * guess
         told = len(stage.tasks) == count
         total = int(stage.total(lambda task: task.shuffled)) if told else 0
-        notes = [note for note, kinds in SUPPOSED.items() if any(s.startswith(kinds) for s in stage.steps)]
-        note = "; ".join([*notes, *["largest: at least, as if keys were even"] * stage.even])
-        yield Prediction(stage.number, guess, total, int(share), stage.largest * told, note)
+        yield Prediction(stage.number, int(first.shuffled * times), total)
 
 
 class Follower:

@@ -134,14 +134,12 @@ class Told:
     def _predicted(self, facts: Facts) -> str:
         rows = [
             (
-                str(one.stage), *(size(n) for n in (one.predicted, one.measured)),
+                str(one.stage), size(one.predicted), size(one.measured),
                 f"{one.ratio:.2f}" if one.measured else "–",
-                *(size(n) if n else "–" for n in (one.largest_predicted, one.largest_measured)),
-                "; ".join(map(self, one.note.split("; "))),
             )
             for one in predictions(facts)
         ]
-        heads = ("stage_", "predicted", "measured", "ratio", "largest predicted", "largest measured", "note")
+        heads = ("stage_", "predicted", "measured", "ratio")
         return ui.table(self("shuffles"), list(map(self, heads)), rows) if rows else ""
 
     def _bars(self, facts: Facts) -> Iterator[ui.Bar]:

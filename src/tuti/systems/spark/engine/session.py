@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import psutil
 from tuti.run import UserError
 from tuti.systems.spark.engine.memory import Block
 from tuti.systems.spark.engine.scheduler import Job, Order, Replan
-from tuti.systems.spark.query.arrow import LINE, Array, Batch, Schema, Table, pa, pc, pieces, pq
+from tuti.systems.spark.query.arrow import LINE, Array, Batch, Schema, pa, pc, pieces, pq
 from tuti.systems.spark.query.frame import Frame
 from tuti.systems.spark.query.optimise import optimise
 from tuti.systems.spark.query.plan import Node, Scan
@@ -92,15 +91,6 @@ class Session(AbstractContextManager["Session"]):
     ) -> Frame:
         """A partition for each item; `read(item, columns)` makes its batches, once a task asks for them."""
         return Frame(self, Scan((), tuple(items), read, label, made=schema.remove_metadata()))
-
-    def table(self, table: Table, partitions: int = 0) -> Frame:
-        """A table that the driver holds, in as many partitions of nearly one size."""
-        count = partitions or self.partitions
-        ends = [len(table) * n // count for n in range(count + 1)]
-        return self.items(
-            pairwise(ends), lambda span, columns: pieces(table.select(columns)[slice(*span)].to_batches()),
-            table.schema, "table",
-        )
 
     def parquet(self, paths: Sequence[Path]) -> Frame:
         """A partition for each file; only columns that are asked for are read."""

@@ -13,7 +13,6 @@ from tuti.run import UserError
 from tuti.systems.spark.query import plan
 from tuti.systems.spark.query.arrow import ArrowType, Batch, Schema, Table, ipc, pa, table_of
 from tuti.systems.spark.query.expressions import Column, col, columns_of, type_of
-from tuti.systems.spark.query.optimise import optimise
 
 if TYPE_CHECKING:
     from tuti.systems.spark.engine.session import Session
@@ -23,7 +22,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Rows that are described, not computed. Every method but the last six gives another frame."""
+    """Rows that are described, not computed. Every method but the last five gives another frame."""
 
     session: "Session"
     node: plan.Node = field(repr=False)
@@ -194,13 +193,6 @@ class Frame:
             partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-
-    def explain(self) -> str:
-        """The plan as it was asked for, as it is run, and the stages that it is cut into."""
-        parts = ["asked for:", *plan.drawn(self.node), "", "optimised:", *plan.drawn(optimise(self.node))]
-        for stage in self.session.stages(self.node):
-            parts += ["", f"stage {stage.number}, {stage.tasks} tasks:", *stage.steps()]
-        return "\n".join(parts)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """The plan rewritten before anything runs: the same rows, less work.
 
 After Spark's own rules (Armbrust et al. 2015, Spark SQL, section 4.3.2): filters go to where the rows come
-from, columns that nobody reads are not carried, sorts and distincts that change nothing are left out.
+from, and columns that nobody reads are not carried.
 """
 
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import reduce
-from typing import TypeGuard
 
 from tuti.systems.spark.query.arrow import pa
 from tuti.systems.spark.query.expressions import Column, col, columns_of, conjuncts, substitute
@@ -19,27 +18,12 @@ Names = frozenset[str]
 def optimise(node: Node) -> Node:
     """An equal plan that is cheaper to run."""
     names = tuple(node.schema.names)
-    lighter = without_idle_sorts(filters_down(without_idle_distincts(node)))
-    return only(pruned(lighter, frozenset(names)), names)
+    return only(pruned(filters_down(node), frozenset(names)), names)
 
 
 def over(node: Node, inputs: Iterable[Node]) -> Node:
     """The same step over other inputs."""
     return replace(node, inputs=tuple(inputs))
-
-
-def without_idle_sorts(node: Node, idle: bool = False) -> Node:
-    """Drops sorts of one row, and those whose order is lost: below a join, another sort, or figures that
-    do not depend on it.
-    """
-    if isinstance(node, Sort) and (idle or Names() in distinct_keys(node)):
-        return without_idle_sorts(node.inputs[0], idle)
-    lost = isinstance(node, (Join, Sort, Spread)) or (idle and isinstance(node, (Select, Filter)))
-    if isinstance(node, Group):
-        summed = [m.column for m in node.measures if m.how in ("sum", "mean")]
-        kinds = [node.inputs[0].schema.field(name).type for name in summed]
-        lost = node.fold is None and not any(map(pa.types.is_floating, kinds))
-    return over(node, (without_idle_sorts(inner, lost) for inner in node.inputs))
 
 
 def filters_down(node: Node, held: Iterable[Column] = ()) -> Node:
@@ -71,56 +55,6 @@ def _split(conditions: Iterable[Column], names: Names) -> tuple[list[Column], li
         read = columns_of(condition)
         parts[not (read and read <= names)].append(condition)
     return parts
-
-
-def ignores_doubles(node: Node) -> TypeGuard[Group]:
-    """Whether it is no matter how often a row comes."""
-    if not isinstance(node, Group) or node.fold is not None:
-        return False
-    return all(m.how in ("min", "max") for m in node.measures)
-
-
-def without_idle_distincts(node: Node) -> Node:
-    """Drops a distinct over rows that differ already, and one that another distinct makes needless.
-
-    Rows that were to be read twice for nothing, a union of rows with themselves, are read once.
-    """
-    if not ignores_doubles(node):
-        return over(node, map(without_idle_distincts, node.inputs))
-    below = node.inputs[0]
-    if isinstance(below, Union) and len(set(below.inputs)) == 1:
-        below = below.inputs[0]
-    below = without_idle_distincts(below)
-    if not node.measures and any(known <= set(node.keys) for known in distinct_keys(below)):
-        return only(below, node.keys)
-    return over(node, [_with_doubles(below)])
-
-
-def _with_doubles(node: Node) -> Node:
-    """Rows for a step to which doubles are no matter: a distinct that makes them is left out."""
-    if isinstance(node, Group) and not node.measures:
-        return only(node.inputs[0], node.keys)
-    if isinstance(node, (Select, Filter)):
-        return over(node, [_with_doubles(node.inputs[0])])
-    return node
-
-
-def distinct_keys(node: Node) -> list[Names]:
-    """Sets of columns in which no two rows agree, as far as it is told (no column: of one row at most)."""
-    if isinstance(node, Group):
-        return [Names() if Names() in distinct_keys(node.inputs[0]) else frozenset(node.keys)]
-    if isinstance(node, (Filter, Sort, Spread)):
-        return distinct_keys(node.inputs[0])
-    if isinstance(node, Select):
-        names = {str(made.value): name for name, made in node.columns if made.kernel == "column"}
-        below = [keys for keys in distinct_keys(node.inputs[0]) if keys <= names.keys()]
-        return [frozenset(names[key] for key in keys) for keys in below]
-    if isinstance(node, Join):
-        left, right = map(distinct_keys, node.inputs)
-        once = any(keys <= set(node.on) for keys in right)  # a row meets at most one
-        also = node.how == "inner" and any(keys <= set(node.on) for keys in left)
-        return [*(left if once or node.how in ("semi", "anti") else []), *(right if also else [])]
-    return []
 
 
 def pruned(node: Node, wanted: Names) -> Node:

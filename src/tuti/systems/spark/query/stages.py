@@ -1,10 +1,11 @@
 """The plan cut into stages: all that lies between two shuffles is one stage, with a task for each partition.
 
-A shuffle is left out where rows lie right already: behind a join or a grouping by the same keys.
+A shuffle is left out where rows lie right already: behind a join, a grouping or a sort by the same keys.
 """
 
 from collections.abc import Container
 from dataclasses import dataclass, replace
+from operator import eq
 
 from tuti.systems.spark.query import plan
 from tuti.systems.spark.query.expressions import col
@@ -36,6 +37,8 @@ def with_exchanges(node: plan.Node, count: int) -> tuple[plan.Node, plan.Layout 
         return plan.Exchange(node.inputs, hashed, node.count or count, True, line=node.line), hashed
     if isinstance(node, plan.Sort) and not node.within:
         ranged = plan.Layout(frozenset(name for name, _ in node.by), node.by)
+        if layout and (layout.by or not layout.keys) and all(map(eq, layout.by, node.by)):
+            return replace(node, within=True), layout  # in ranges by these columns, or all in one
         return plan.Sort((plan.Exchange(node.inputs, ranged, count, line=node.line),), node.by), ranged
     if isinstance(node, plan.Select):
         names = {str(made.value): name for name, made in node.columns if made.kernel == "column"}

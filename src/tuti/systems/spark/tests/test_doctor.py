@@ -20,6 +20,7 @@ from tuti.systems.spark.doctor.facts import Facts, facts_from, facts_of
 from tuti.systems.spark.engine import Frame, Session, col
 from tuti.systems.spark.explain import Explain, explain, told
 from tuti.systems.spark.tests.corpus import run_of, write_corpus
+from tuti.systems.spark.tests.frames import frame_of
 
 Job = Callable[[Session, int], object]
 
@@ -40,7 +41,7 @@ def rows(session: Session, count: int, partitions: int = 8, skewed: bool = False
     if skewed:
         keys[chance.random(count) < 0.9] = 7
     table = pa.table({"k": keys, "n": np.arange(count), "text": [f"{n:064x}" for n in range(count)]})
-    return session.table(table, partitions)
+    return frame_of(session, table, partitions)
 
 
 def slowly(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -112,7 +113,7 @@ def aggregated(session: Session, size: int) -> object:
 
 
 def joined(session: Session, size: int) -> object:
-    names = session.table(pa.table({"k": range(1000), "name": [f"name {n}" for n in range(1000)]}), 2)
+    names = frame_of(session, pa.table({"k": range(1000), "name": [f"name {n}" for n in range(1000)]}), 2)
     return rows(session, size).join(names, "k").sort("name", "n").take(20)
 
 
@@ -147,8 +148,9 @@ def test_a_run_of_prepare_is_explained(tmp_path: Path, capsys: pytest.CaptureFix
 PROGRAM = """
 import pyarrow as pa
 from tuti.systems.spark.engine import Session
+from tuti.systems.spark.tests.frames import frame_of
 with Session(executors=1, memory="1g", partitions=2) as session:
-    print(session.table(pa.table({"n": range(100)})).group_by("n").agg(c=("count", None)).count())
+    print(frame_of(session, pa.table({"n": range(100)})).group_by("n").agg(c=("count", None)).count())
 """
 
 
@@ -156,7 +158,7 @@ def test_a_program_on_our_engine_is_explained(tmp_path: Path, capfd: pytest.Capt
     program = tmp_path / "mine.py"
     program.write_text(PROGRAM)
     explain(Explain(program))
-    assert "made by mine.py:5" in capfd.readouterr().out
+    assert "made by mine.py:6" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from tuti.systems.spark.engine.hashing import hash_column, hash_rows
 from tuti.systems.spark.engine.memory import REGION, Claim, Pool
 from tuti.systems.spark.engine.operators import bounds_of, ordered, ranges_of
 from tuti.systems.spark.engine.session import lines_of
+from tuti.systems.spark.tests.frames import frame_of
 
 WORDS = pa.schema([("word", pa.string())])
 
@@ -36,7 +37,7 @@ def session() -> Iterator[Session]:
 
 def numbers(session: Session, rows: int = 1000, partitions: int = 3) -> Frame:
     table = pa.table({"n": range(rows), "k": [n % 7 for n in range(rows)]})
-    return session.table(table, partitions)
+    return frame_of(session, table, partitions)
 
 
 def test_word_count(session: Session, tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_sort_orders_across_partitions(session: Session) -> None:
     chance = np.random.default_rng(0)
     table = pa.table({"n": chance.integers(0, 40, 5000), "m": chance.integers(0, 9, 5000)})
     for down in (False, True):
-        found = session.table(table, 4).sort("n", "m", down=down).collect().to_pylist()
+        found = frame_of(session, table, 4).sort("n", "m", down=down).collect().to_pylist()
         wanted = sorted(table.to_pylist(), key=lambda row: (row["n"], row["m"]), reverse=down)
         assert found == wanted
 
@@ -143,7 +144,7 @@ def big(session: Session, rows: int) -> Frame:
     """Rows of a kilobyte that cannot be compressed much, every key twice."""
     ids, chance = np.arange(rows), np.random.default_rng(0)
     texts = [chance.bytes(500).hex() for _ in ids]
-    return session.table(pa.table({"id": ids, "k": ids % (rows // 2), "text": texts}), 4)
+    return frame_of(session, pa.table({"id": ids, "k": ids % (rows // 2), "text": texts}), 4)
 
 
 @pytest.mark.parametrize("what", ["group", "join", "sort", "distinct"])
@@ -202,7 +203,7 @@ def test_a_cache_that_went_to_disk_is_there_for_the_next_action() -> None:
     chance = np.random.default_rng(0)
     table = pa.table({"n": range(60_000), "text": [chance.bytes(200).hex() for _ in range(60_000)]})
     with Session(executors=2, memory="490m", partitions=3) as session:
-        kept = session.table(table, 5).repartition("n").cache()
+        kept = frame_of(session, table, 5).repartition("n").cache()
         for _ in range(2):
             assert kept.collect().sort_by("n").equals(table)
             assert 0 in [block.size for block in session.blocks.values()]
@@ -213,6 +214,7 @@ import os
 import time
 import pyarrow as pa
 from tuti.systems.spark.engine import Session
+from tuti.systems.spark.tests.frames import frame_of
 
 def slowly(batches):
     os.write(1, b"at work\\n")  # whole, though two of them write
@@ -220,7 +222,7 @@ def slowly(batches):
     yield from batches
 
 with Session(executors=2, memory="1g") as session:
-    frame = session.table(pa.table({"n": range(9)}), 2)
+    frame = frame_of(session, pa.table({"n": range(9)}), 2)
     frame.map_partitions(slowly, frame.node.schema).count()
 """
 
@@ -259,8 +261,8 @@ def test_what_a_person_asks_wrongly_is_refused_before_it_runs(session: Session) 
         (lambda: frame.join(frame, "k"), "both sides"),
         (lambda: frame.filter(col("k") + 1), "no condition"),
         (lambda: frame.filter(col("k") > "x"), "greater"),
-        (lambda: frame.join(session.table(pa.table({"k": ["1"]})), "k"), "on the other"),
-        (lambda: session.table(pa.table({"l": [[1]]})).distinct(), "no key"),
+        (lambda: frame.join(frame_of(session, pa.table({"k": ["1"]})), "k"), "on the other"),
+        (lambda: frame_of(session, pa.table({"l": [[1]]})).distinct(), "no key"),
         (lambda: frame.save(Path("/proc/no/where")), "cannot write"),
         (lambda: session.parquet([]), "no parquet files"),
         (lambda: frame.map(lambda row: {"z": 1}, WORDS).count(), "does not name"),
@@ -278,12 +280,12 @@ def test_what_a_person_asks_wrongly_is_refused_before_it_runs(session: Session) 
 def test_rows_and_figures_of_nothing(session: Session) -> None:
     """Frames without rows, and without a single partition."""
     kinds = pa.schema([("k", pa.int64()), ("w", pa.string())])
-    for none in (session.table(kinds.empty_table()), session.items([], lambda i, c: iter(()), kinds)):
+    for none in (frame_of(session, kinds.empty_table()), session.items([], lambda i, c: iter(()), kinds)):
         assert (none.count(), none.take(3), none.sort("k").collect().num_rows) == (0, [], 0)
         assert none.group_by("k").agg(n=("count", None)).count() == 0
         [row] = none.group_by().agg(n=("count", None), s=("sum", "k"), m=("mean", "k")).take(2)
         assert row == {"n": 0, "s": None, "m": None}
-        other = session.table(pa.table({"k": [1, None]}))
+        other = frame_of(session, pa.table({"k": [1, None]}))
         assert other.join(none, "k", how="left").collect().to_pylist() == [
             {"k": 1, "w": None},
             {"k": None, "w": None},
@@ -292,7 +294,7 @@ def test_rows_and_figures_of_nothing(session: Session) -> None:
 
 def test_sums_that_do_not_fit_are_errors_and_others_exact(session: Session) -> None:
     large = pa.table({"k": [1, 1, 2, 2], "n": [2**62, 2**62 - 1, 2**62, 2**62]})
-    frame = session.table(large, 2)
+    frame = frame_of(session, large, 2)
     fits = frame.filter(col("k") == 1).group_by("k").agg(n=("sum", "n"))
     assert fits.collect()["n"].to_pylist() == [2**63 - 1]
     with pytest.raises(UserError, match="fit"):

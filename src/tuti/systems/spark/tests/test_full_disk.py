@@ -31,12 +31,13 @@ ON_THE_ENGINE = DISK + """
 import numpy as np, pyarrow as pa
 from tuti.run import UserError
 from tuti.systems.spark.engine import Session
+from tuti.systems.spark.tests.frames import frame_of
 
 chance = np.random.default_rng(0)
 texts = [chance.bytes(500).hex() for _ in range(16_000)]
 disk(5)
 with Session(executors=2, memory="520m", partitions=2, folder=folder) as session:
-    frame = session.table(pa.table({"n": np.arange(16_000), "text": texts}), 4)
+    frame = frame_of(session, pa.table({"n": np.arange(16_000), "text": texts}), 4)
     frame = frame.group_by("text").agg(n=("sum", "n"))
     for act in (frame.count, frame.collect, lambda: frame.take(3), lambda: frame.save(folder / "out")):
         try:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import textwrap
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -10,7 +9,7 @@ import pytest
 
 from tuti.run import UserError
 from tuti.systems.spark import idioms
-from tuti.systems.spark.idioms import ENGINES, IDIOMS, Engine, Idioms, answer, check, shown, tables, write
+from tuti.systems.spark.idioms import ENGINES, IDIOMS, Engine, Idioms, answer, check, tables, write
 
 needs_java = pytest.mark.skipif(not shutil.which("java"), reason="needs the program java")
 NAMES = [idiom.name for idiom in IDIOMS]
@@ -68,25 +67,6 @@ def test_results_show_what_is_in_the_tables():
     assert not made["t"].equals(tables(600, seed=1)["t"])
 
 
-def test_what_is_shown_is_what_runs():
-    for idiom, text in zip(IDIOMS, shown("all"), strict=True):
-        assert text.startswith(f"{idiom.name}: {idiom.shape}\n  pandas ")
-        lines = textwrap.dedent(text.partition("\n")[2])
-        assert lines == "\n".join(f"{name:8}{getattr(idiom, name)}" for name in ENGINES)
-
-
-def test_show(capsys):
-    idioms.idioms(Idioms(show="merge"))
-    assert capsys.readouterr().out.splitlines()[1:] == [
-        '  pandas  t.merge(shops, on="shop", how="left")',
-        '  spark   t.join(shops, "shop", "left")',
-        '  ours    t.join(shops, "shop", how="left")',
-    ]
-    assert len(shown("all")) == 20
-    with pytest.raises(UserError, match="no idiom has 'mergee'.*\nhint: all, or some of: filter rows; "):
-        shown("mergee")
-
-
 def test_other_rows_are_refused():
     results = {"one": pa.table({"n": [1.0, 2.0]}), "two": pa.table({"n": [1.0, 2.5]})}
     engines = [
@@ -105,11 +85,12 @@ def test_without_pyspark_the_others_are_measured(monkeypatch, tmp_path, capsys):
     idioms.idioms(Idioms(rows=20_000, repeats=1))
     out = capsys.readouterr().out
     rows = {line[:36].strip(): line[36:].split() for line in out.splitlines()[5:] if line[:1] != " "}
-    for name in ("(reading alone)", *NAMES[:2]):
+    for name in NAMES[:2]:
         pandas, ours = rows[name][:2], rows[name][4:]
         assert rows[name][2:4] == ["not", "installed"], out
         assert int(pandas[0]) > 0 and int(ours[0]) > 0 and int(pandas[1]) >= 0, out
     assert "spark: the Spark engine needs pyspark, which is not installed" in out
+    assert f"    {IDIOMS[0].shape}\n    pandas  {IDIOMS[0].pandas}\n    spark   {IDIOMS[0].spark}\n" in out
 
 
 def test_a_process_that_dies_is_told(folder):

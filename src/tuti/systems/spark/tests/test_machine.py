@@ -112,10 +112,9 @@ def test_what_is_missing_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("master", "what"),
     [
-        *((name, "is no master") for name in ("", "engine:local", "local[0]", "local[", "spark://h", "mesos://h:1")),
+        *((name, "is no master") for name in ("", "engine:local", "local[0]", "local[", "spark://h", "k8s://h:1")),
         ("spark://127.0.0.1:99999", "no master answers"),
         ("spark://127.0.0.1:1,127.0.0.1:2", "no master answers"),
-        ("k8s://https://127.0.0.1:1", "no master answers"),
         ("yarn", "YARN_CONF_DIR"),
     ],
 )

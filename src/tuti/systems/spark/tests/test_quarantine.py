@@ -134,7 +134,7 @@ def test_code_is_told_by_calls_as_before():
 
 def test_empty_rows_are_counted_and_not_listed_without_end(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": ""}\n' * 20_000 + '{"text": "last"}\n')
-    (tmp_path / "b.json").write_text('[{"text": ""}, {"text": "second"}]')
+    (tmp_path / "b.jsonl").write_text('{"text": ""}\n{"text": "second"}\n')
     found, tally = read_rows(tmp_path)
     assert [row.body for row in found] == ["last", "second"]
     assert tally.reasons == {"row with an empty text": 20_001}

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.systems.spark.engine import Frame, Session, col, operators
+from tuti.systems.spark.tests.frames import frame_of
 
 ROWS = 24_000
 
@@ -27,7 +28,7 @@ def skewed(session: Session, rows: int = ROWS) -> Frame:
     ids, chance = np.arange(rows), np.random.default_rng(0)
     keys = np.where(ids % 10 == 0, 1 + ids, 0)
     texts = [chance.bytes(500).hex() for _ in ids]
-    return session.table(pa.table({"id": ids, "k": keys, "text": texts}), 4)
+    return frame_of(session, pa.table({"id": ids, "k": keys, "text": texts}), 4)
 
 
 def spilled(session: Session) -> int:
@@ -53,7 +54,7 @@ def test_a_skewed_key_is_told_apart(session: Session) -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_skewed_key_is_joined(session: Session, side: str) -> None:
     """On the left it goes past; on the right it is parted again and again, and held in the end."""
-    few = session.table(pa.table({"k": [0, 1, 11, 5], "name": ["often", "once", "once", "never"]}))
+    few = frame_of(session, pa.table({"k": [0, 1, 11, 5], "name": ["often", "once", "once", "never"]}))
     frame = skewed(session)
     both = frame.join(few, "k") if side == "left" else few.join(frame, "k")
     found = both.select("id", "name", "text").collect().to_pylist()  # a text that nobody asks for stays away
@@ -66,7 +67,7 @@ def test_a_key_that_is_skewed_on_both_sides_is_joined_a_few_rows_at_a_time(sessi
     """3.2 million rows of 2 KB come out of 2,000 on each side; no more than some batches are ever there."""
     frame = skewed(session, 2000)
     other = frame.select("k", other=col("id"), words=col("text"))
-    before = session.table(pa.table({"n": [1]})).count() and max(order["rss"] for order in session.report)
+    before = frame_of(session, pa.table({"n": [1]})).count() and max(order["rss"] for order in session.report)
     assert frame.join(other, "k").count() == 1800 * 1800 + 200
     assert max(order["rss"] for order in session.report) < before + 150_000_000
 
@@ -85,7 +86,7 @@ def test_matches_are_those_of_two_loops(data: st.DataObject) -> None:
             pa.table({"k": pa.array(k, pa.int64()), name: pa.array(range(len(k)), pa.int64())})
             for k, name in ((left, "a"), (right, "b"))
         ]
-        frames = [session.table(side, 1) for side in sides]
+        frames = [frame_of(session, side, 1) for side in sides]
         node: Any = frames[0].join(frames[1], "k", how=how).node
         parts = operators.joined(sides[0].to_batches(), sides[1], node)
         found = [row for part in parts for row in part.to_pylist()]

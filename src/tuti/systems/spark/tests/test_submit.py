@@ -15,8 +15,9 @@ PROGRAM = """
 import sys, time
 import pyarrow as pa
 from tuti.systems.spark.engine import Session
+from tuti.systems.spark.tests.frames import frame_of
 with Session(executors=2, memory="1g", partitions=2) as session:
-    frame = session.table(pa.table({"n": range(100)}))
+    frame = frame_of(session, pa.table({"n": range(100)}))
     print("rows", frame.group_by().agg(total=("sum", "n")).collect()["total"][0], flush=True)
     if sys.argv[1] == "fail":
         raise SystemExit("it went wrong")
@@ -32,25 +33,25 @@ def program(tmp_path: Path) -> Path:
     return path
 
 
+def printed(driver: Driver) -> str:
+    return (driver.folder / "printed").read_text()
+
+
 def test_the_driver_goes_on_when_its_submitter_has_gone(program: Path, tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from tuti.systems.spark.submit import submit;"
     code += "submit(Path(sys.argv[1]), ['end'], Path(sys.argv[2]))"
     subprocess.run([sys.executable, "-c", code, program, tmp_path / "driver"], check=True)
     driver = Driver(tmp_path / "driver")
-    assert driver.wait(60) == "finished" and driver.printed() == "rows 4950\n"
+    assert driver.wait(60) == "finished" and printed(driver) == "rows 4950\n"
 
 
 def test_how_a_driver_ended_is_known(program: Path, tmp_path: Path) -> None:
     failed = submit(program, ["fail"], tmp_path / "failed")
-    assert failed.wait(60) == "failed" and failed.printed().endswith("it went wrong\n")
-    lost = submit(program, ["stay"], tmp_path / "lost")
-    assert lost.state() == "running"
-    lost_group = os.getpgid(lost._read("driver")["pid"])
-    os.killpg(lost_group, signal.SIGKILL)
-    assert lost.wait(60) == "lost"
-    stopped = submit(program, ["stay"], tmp_path / "stopped")
-    stopped.stop()
-    assert stopped.wait(60) in ("failed", "lost")
+    assert failed.wait(60) == "failed" and printed(failed).endswith("it went wrong\n")
+    killed = submit(program, ["stay"], tmp_path / "killed")
+    assert killed.state() == "running"
+    os.killpg(int((killed.folder / "pid").read_text()), signal.SIGKILL)  # also who would have seen it end
+    assert killed.wait(60) == "failed"
 
 
 def test_what_cannot_be_submitted_is_refused(program: Path, tmp_path: Path) -> None:
