@@ -11,7 +11,6 @@ CARD = Card(
         "train": Entry(f"{_HERE}.train:train", "learn Go from nothing, by games against itself"),
         "match": Entry(f"{_HERE}.match:duel", "games of two players, with an interval and their records"),
     },
-    views={"gtp": Entry(f"{_HERE}.gtp:gtp", "play over the Go Text Protocol (Sabaki, GoGui, gnugo)")},
     pages={"/": f"{_HERE}.page:page"},
     presets={"train": {"tiny": f"{_HERE}.train:tiny", "small": f"{_HERE}.train:small"}},
     claims=_HERE,

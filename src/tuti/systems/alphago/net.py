@@ -79,9 +79,9 @@ def pooled(x: Float[Tensor, "batch dim side side"]) -> Float[Tensor, "batch both
     return torch.cat((x.mean((2, 3)), x.amax((2, 3))), 1)
 
 
-def save_net(net: Net, run: Run, name: str = "model", **facts: object) -> None:
+def save_net(net: Net, run: Run, **facts: object) -> None:
     """The artifact PolicyValue: weights, and the shape and facts (board's size, komi) beside them."""
-    with run.save(name, KIND, shape=net.shape, **facts) as folder:
+    with run.save("model", KIND, shape=net.shape, **facts) as folder:
         write_safetensors(folder / "model.safetensors", net.state_dict())
 
 

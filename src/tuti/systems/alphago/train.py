@@ -99,8 +99,6 @@ def train(config: Train, run: Run) -> None:
     if (found := run.resume()) is not None:
         start, state = load_checkpoint(found)
         optimiser.restore(state)
-    elif not (run.folder / "artifacts" / "start").exists():
-        save_net(net, run, "start", size=c.size, komi=c.komi)
     for iteration in range(start, c.iterations):
         source = np.random.default_rng((seed, iteration))
         seeds = source.integers(2**62, size=c.games)

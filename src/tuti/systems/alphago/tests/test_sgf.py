@@ -15,7 +15,7 @@ from tuti.run import UserError
 from tuti.systems.alphago.board import BLACK, PASS, WHITE
 from tuti.systems.alphago.game import RULES, Game, cell_of
 from tuti.systems.alphago.sgf import LARGEST, read_game, write_game
-from tuti.systems.alphago.tests.test_gtp import GNUGO, gnugo, needs_gnugo, random_game, stones_told
+from tuti.systems.alphago.tests.records import GNUGO, gnugo, needs_gnugo, random_game, stones_told
 
 GOOD = [
     b"(;GM[1]FF[4]CA[UTF-8]SZ[9]KM[5.5]RU[Chinese]PB[A \\] B]PW[C]RE[B+R];B[ee];W[ce](;B[tt];W[])(;C[no]))",
