@@ -1,4 +1,4 @@
-"""A line chart as inline SVG, and training as such charts: for eye and screen reader, light and dark, no script."""
+"""A line chart as inline SVG, and training as such charts: for eye and screen reader, without a script."""
 
 import math
 import sys
