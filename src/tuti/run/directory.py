@@ -34,6 +34,7 @@ MADE_BY = {
     "Tokenizer": "tuti transformer tokenizer WORDS_RUN",
     "Tokens": "tuti spark pack DOCUMENTS_RUN TOKENIZER_RUN",
     "LanguageModel": "tuti teach FOLDER",
+    "PolicyValue": "tuti alphago train",
 }
 
 

@@ -9,6 +9,7 @@ ROOMS = {
     "transformer": "tuti.systems.transformer",
     "mixtral": "tuti.systems.mixtral",
     "finetune": "tuti.systems.finetune",
+    "alphago": "tuti.systems.alphago",
 }
 
 

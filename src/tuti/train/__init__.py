@@ -1,6 +1,7 @@
 """Parts of training: the loop, optimisers, schedules, checkpoints, several processes."""
 
 from tuti.train.checkpoints import Checkpoints as Checkpoints
+from tuti.train.checkpoints import load_checkpoint as load_checkpoint
 from tuti.train.distributed import Processes as Processes
 from tuti.train.distributed import processes as processes
 from tuti.train.fit import DTYPES as DTYPES

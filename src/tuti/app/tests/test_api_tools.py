@@ -9,7 +9,7 @@ import openai
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from tuti.app.api_tools import read_calls, told
+from tuti.app.api_format import read_calls, told
 from tuti.app.tests.parrot import QUESTION, save_parrot
 from tuti.app.tests.test_api import ASKED, Server, serving
 from tuti.infer import load_model

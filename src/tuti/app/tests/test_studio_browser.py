@@ -366,6 +366,29 @@ def test_a_text_is_coloured_by_its_experts(visit: Open, folder: Path) -> None:
     assert page.get_by_role("button", name="نشان بده").evaluate(DIRECTION) == "rtl"
 
 
+def test_a_game_of_go_is_played_by_keyboard(visit: Open) -> None:
+    page = visit("/alphago")
+    page.get_by_role("combobox", name="Size").select_option("5")
+    page.get_by_role("button", name="New game").press("Enter")
+    expect(page.get_by_text("Black begins.")).to_be_visible()
+    stones = page.locator("circle.black, circle.white")
+    assert stones.count() == 0
+    page.get_by_role("link", name="C3").press("Enter")
+    expect(page.get_by_text("I played")).to_be_visible()
+    assert stones.count() == 2 and page.locator("circle.last").count() == 1
+    assert page.get_by_role("link", name="C3").count() == 0
+    page.get_by_role("link", name="Take back").press("Enter")
+    expect(page.get_by_text("Black begins.")).to_be_visible()
+    assert stones.count() == 0
+    page.goto(page.url.split("?")[0] + "?size=5&moves=C3+C3")
+    expect(page.get_by_text("move 2, C3, is not legal")).to_be_visible()
+    page.goto(page.url.split("?")[0] + "?size=5&moves=pass+pass")
+    expect(page.get_by_text("You have lost (7)")).to_be_visible()
+    page.get_by_role("link", name="فارسی").click()
+    expect(page.get_by_text("شما باختید (7)")).to_be_visible()
+    assert page.get_by_role("button", name="بازی تازه").evaluate(DIRECTION) == "rtl"
+
+
 NAMELESS = """() => [...document.querySelectorAll('button, a, input, textarea, select, [role]')].filter(e => {
   const labelled = e.labels && e.labels.length && [...e.labels].some(l => l.textContent.trim());
   const aria = e.getAttribute('aria-label') || e.getAttribute('aria-labelledby');
@@ -384,6 +407,8 @@ PATHS = [
     "/spark?lang=fa",
     "/mixtral",
     "/mixtral?lang=fa",
+    "/alphago?size=5&moves=C3",
+    "/alphago?lang=fa&size=19",
 ]
 
 

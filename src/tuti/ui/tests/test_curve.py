@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuti.ui import Series, line_chart, training_charts
-from tuti.ui.curve import HEIGHT, POINTS, WIDTH
+from tuti.ui.curve import HEIGHT, POINTS, WIDTH, measures
 from tuti.ui.tests.reading import Reader
-from tuti.ui.training import measures
 
 STEPS = [(float(n), 9.0 - n / 20) for n in range(1, 101)]
 

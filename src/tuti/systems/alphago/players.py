@@ -1,0 +1,174 @@
+"""Who can play: a network that searches, search by random games alone, GNU Go, and chance."""
+# numba has no types.
+# pyright: basic
+
+import math
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tuti.run import UserError
+from tuti.search import PUCT, Trees, descend, grow
+from tuti.systems.alphago import board
+from tuti.systems.alphago.game import Game, cell_of, name_of
+from tuti.systems.alphago.net import load_net
+from tuti.systems.alphago.think import Thinker, may
+from tuti.systems.alphago.think import cell_of as cell_of_action
+
+Choose = Callable[[Game, float], int | None]
+"""(game, seconds) → a cell, PASS, or None to resign"""
+PATIENCE = 60.0  # seconds that GNU Go may take for an answer
+
+
+class Crashed(Exception):
+    """A program that ended, hung or broke the rules: the game is void."""
+
+
+@dataclass
+class Player:
+    """A name, how it chooses, and what ends it."""
+
+    name: str
+    choose: Choose
+    close: Callable[[], None] = lambda: None
+
+
+def open_player(spec: str, size: int, simulations: int, seed: int) -> Player:
+    """`random`, `playouts:N`, `gnugo:LEVEL`, or a run's PolicyValue; UserError for others."""
+    kind, _, number = spec.partition(":")
+    if spec == "random":
+        return Player(spec, by_chance(seed))
+    if kind == "playouts" and number.isdigit() and int(number):
+        return Player(spec, by_playouts(size, int(number), seed))
+    if kind == "gnugo" and number.isdigit() and 0 <= int(number) <= 10:
+        program = GnuGo(int(number), seed)
+        return Player(spec, program, program.close)
+    if Path(spec).exists():
+        return Player(Path(spec).name, Network(Path(spec), size, simulations))
+    raise UserError(
+        f"no player is called {spec!r}",
+        hint="give random, playouts:1000, gnugo:1 to gnugo:10, or a run of tuti alphago train",
+    )
+
+
+def by_chance(seed: int) -> Choose:
+    """Any legal move that fills no eye: which, is a matter of the seed and the number of moves before."""
+
+    def choose(game: Game, seconds: float) -> int:
+        own, keys = (array.copy() for array in game.arrays)
+        keys[board.DICE] = board.chance(seed, len(game.moves))
+        return int(board.random_move(own, keys))
+
+    return choose
+
+
+class Network:
+    """Gumbel's search with a network, no noise: as many simulations as the time allows."""
+
+    def __init__(self, path: Path, size: int, simulations: int):
+        net, facts = load_net(path)
+        if size != facts["size"]:
+            raise UserError(
+                f"{path} was trained on a board of {facts['size']}, this is one of {size}",
+                hint=f"--size {facts['size']}",
+            )
+        self.thinker, self.most, self.speed = Thinker(net, size, 1, simulations), simulations, math.inf
+        self.value = 0.0
+        """What it thought of its last move, −1 to 1"""
+
+    def __call__(self, game: Game, seconds: float) -> int:
+        began, count = time.monotonic(), int(max(2, min(self.most, seconds * self.speed)))
+        still = np.zeros((1, game.size**2 + 1), np.float32)
+        thoughts = self.thinker.think(game.arrays[0][None], game.arrays[1][None], game.komi, still, count)
+        self.speed = count / (time.monotonic() - began)
+        self.value = float(thoughts.values[0])
+        return int(cell_of_action(int(thoughts.actions[0]), game.size))
+
+
+@board.loop
+def _by_playouts(tree, game, keys, komi, simulations):
+    """A tree on a position, each leaf valued by one random game; visits of the root's actions."""
+    path, visits = tree[5], tree[2]
+    own, known, owner = game.copy(), keys.copy(), np.empty(board.CELLS, np.int8)
+    allowed, leaf = np.zeros(visits.shape[1], np.bool_), np.zeros(visits.shape[1], np.float32)
+    made = 0
+    for _ in range(simulations + 1):
+        source = known[board.DICE]
+        board.assume(own, known, game, keys)
+        known[board.DICE] = source
+        depth = descend(tree, -1, PUCT, 1.5) if made else 0
+        for i in range(depth):
+            board.play(own, known, cell_of_action(path[i, 1], own[board.SIDE]), own[board.TO_MOVE])
+        last, mover = board.over(own) and made > 0, own[board.TO_MOVE]
+        may(own, known, allowed)
+        for a in range(len(leaf)):
+            leaf[a] = 0.0 if allowed[a] else -np.inf
+        lead = (board.owners(own, owner) if last else board.playout(own, known, owner)) - komi
+        value = np.sign(lead) if mover == board.BLACK else -np.sign(lead)
+        made = grow(tree, depth, made, leaf, value, last)
+    return visits[0]
+
+
+def by_playouts(size: int, simulations: int, seed: int) -> Choose:
+    """Tree search by random games alone (Coulom 2006; Kocsis & Szepesvári 2006)."""
+    trees = Trees(1, simulations + 1, size * size + 1)
+
+    def choose(game: Game, seconds: float) -> int:
+        own, keys = (array.copy() for array in game.arrays)
+        keys[board.DICE] = board.chance(seed, len(game.moves))
+        tree = tuple(array[0] for array in trees.arrays())
+        visits = _by_playouts(tree, own, keys, game.komi, simulations)
+        return int(cell_of_action(int(visits.argmax()), size))
+
+    return choose
+
+
+class GnuGo:
+    """Debian's `gnugo` over GTP; each move it is shown the whole game."""
+
+    def __init__(self, level: int, seed: int):
+        program = shutil.which("gnugo", path="/usr/games:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
+        if program is None:
+            raise UserError("GNU Go is not here", hint="apt install gnugo, or brew install gnu-go")
+        options = f"--mode gtp --level {level} --seed {seed + 1} --chinese-rules --positional-superko"
+        self.process = subprocess.Popen(
+            [program, *options.split(), "--capture-all-dead"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, bufsize=0,
+        )
+
+    def __call__(self, game: Game, seconds: float) -> int | None:
+        lines = [f"boardsize {game.size}", "clear_board", f"komi {game.komi}"]
+        for colour, cell in (*game.set_up, *game.moves):
+            lines.append(f"play {'BW'[colour - 1]} {name_of(cell, game.size)}")
+        for line in lines:
+            self._say(line)
+        answer = self._say(f"genmove {'BW'[game.to_move - 1]}")
+        return None if answer.lower() == "resign" else cell_of(answer, game.size)
+
+    def _say(self, line: str) -> str:
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin is not None and stdout is not None
+        try:
+            stdin.write(line.encode() + b"\n")
+            told = b""
+            while not told.endswith(b"\n\n"):
+                ready, _, _ = select.select([stdout], [], [], PATIENCE)
+                piece = stdout.read(4096) if ready else b""
+                if not piece:
+                    raise Crashed(f"gnugo {'has ended' if ready else 'hangs'} at {line!r}")
+                told += piece
+        except OSError as error:
+            raise Crashed(f"gnugo has ended at {line!r}") from error
+        if not told.startswith(b"="):
+            raise Crashed(f"gnugo says {told.decode(errors='replace').strip()!r} to {line!r}")
+        return told[1:].decode(errors="replace").strip()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()

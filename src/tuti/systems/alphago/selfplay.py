@@ -1,0 +1,74 @@
+"""Games that a network plays against itself, and what they teach (Silver et al. 2017)."""
+# numba has no types.
+# pyright: basic
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+
+from tuti.systems.alphago import board
+from tuti.systems.alphago.board import BLACK, CELLS, MOVES, TO_MOVE, loop, over, owners, play
+from tuti.systems.alphago.net import LEAD, Net
+from tuti.systems.alphago.think import Thinker, cell_of
+
+FIELDS = ("planes", "policy", "value", "owner", "lead")
+"""Planes; the improved policy; who won, whose each point was, by how much / LEAD: all for who is to move"""
+
+
+@loop
+def advance(games, keys, actions, ended):
+    """Plays one action in each game, and says which are over."""
+    for b in range(len(games)):
+        play(games[b], keys[b], cell_of(actions[b], games[b, board.SIDE]), games[b, TO_MOVE])
+        ended[b] = over(games[b])
+
+
+@loop
+def settle(games, komi, owner, lead):
+    """Whose each point is, Black's 1, and Black's lead."""
+    cells = np.empty(CELLS, np.int8)
+    for b in range(len(games)):
+        side = games[b, board.SIDE]
+        lead[b] = owners(games[b], cells) - komi
+        for i in range(side * side):
+            owner[b, i] = cells[cell_of(i, side)]
+
+
+def self_play(net: Net, side: int, komi: float, seeds: Any, *search: int) -> dict[str, Any]:
+    """A game a seed, side by side: their positions, as FIELDS; moves and winners. search: as of Thinker."""
+    made = [board.new(side, seed=int(seed)) for seed in seeds]
+    games, keys = np.stack([game for game, _ in made]), np.stack([known for _, known in made])
+    sources = [np.random.default_rng(int(seed)) for seed in seeds]
+    thinker = Thinker(net, side, len(games), *search)
+    alive, done = np.arange(len(games)), np.zeros(len(games), bool)
+    told: list[tuple[Any, ...]] = []
+    finals, actions = np.empty_like(games), side * side + 1
+    while len(alive):
+        gumbels = np.stack([sources[game].gumbel(size=actions) for game in alive]).astype(np.float32)
+        thoughts = thinker.think(games, keys, komi, gumbels)
+        told.append((alive, games[:, TO_MOVE].copy(), thoughts.planes.astype(np.float16), thoughts.policy))
+        out = done[: len(alive)]
+        advance(games, keys, thoughts.actions, out)
+        finals[alive[out]] = games[out]
+        alive, games, keys = alive[~out], games[~out], keys[~out]
+    owner = np.empty((len(finals), side * side), np.int8)
+    lead = np.empty(len(finals), np.float32)
+    settle(finals, komi, owner, lead)
+    which, mover, planes, policy = (np.concatenate(column) for column in zip(*told, strict=True))
+    mine = np.where(mover == BLACK, 1, -1).astype(np.float32)
+    return {
+        "planes": planes, "policy": policy.astype(np.float16), "value": np.sign(lead)[which] * mine,
+        "owner": (owner[which] * mine[:, None]).astype(np.int8), "lead": lead[which] * mine / LEAD,
+        "moves": finals[:, MOVES].astype(np.int32), "won": np.sign(lead),
+    }
+
+
+def together(net: Net, side: int, komi: float, seeds: Any, *search: int) -> dict[str, Any]:
+    """`self_play` on all threads, a part of the games on each."""
+    workers = max(1, min(torch.get_num_threads(), len(seeds) // 8))
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        own = np.array_split(seeds, workers)
+        parts = list(pool.map(lambda seeds: self_play(net, side, komi, seeds, *search), own))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
