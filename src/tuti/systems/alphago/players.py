@@ -44,7 +44,7 @@ def open_player(spec: str, size: int, simulations: int, seed: int) -> Player:
     kind, _, number = spec.partition(":")
     if spec == "random":
         return Player(spec, by_chance(seed))
-    if kind == "playouts" and number.isdigit() and int(number):
+    if kind == "playouts" and number.isdigit() and 0 < int(number) <= 100_000:
         return Player(spec, by_playouts(size, int(number), seed))
     if kind == "gnugo" and number.isdigit() and 0 <= int(number) <= 10:
         program = GnuGo(int(number), seed)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariable
 from torch import Tensor
 
 from tuti.nn.files import write_safetensors
-from tuti.run import Run
+from tuti.run import Run, UserError
 from tuti.systems.alphago.net import Net, save_net
 from tuti.systems.alphago.selfplay import FIELDS, together
 from tuti.systems.alphago.think import PLANES
@@ -113,6 +113,8 @@ def train(config: Train, run: Run) -> None:
             sum(parts.values(), torch.zeros(())).backward()
             optimiser.step(schedule(iteration * c.updates + update))
             mean = {name: mean.get(name, 0.0) + value.item() / c.updates for name, value in parts.items()}
+        if not np.isfinite(list(mean.values())).all():
+            raise UserError(f"the loss became {mean} in iteration {iteration + 1}", hint="lower --rate")
         moves, black = float(games["moves"].mean()), float((games["won"] > 0).mean())
         run.log("iteration", step=iteration + 1, steps=c.iterations, moves=moves, black=black, **mean)
         told = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())

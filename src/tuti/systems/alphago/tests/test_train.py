@@ -139,6 +139,14 @@ def test_killed_and_resumed_gives_the_same_bits(tmp_path: Path) -> None:
     assert whole.exists() and not (whole / "replay").exists()
 
 
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuti.systems.alphago.train.OWNER", float("nan"))
+    with pytest.raises(UserError, match="in iteration 1") as caught:
+        go(tmp_path / "run", train, SMALL)
+    assert caught.value.hint == "lower --rate"
+    assert not (tmp_path / "run" / "artifacts").exists()
+
+
 def test_a_network_of_other_weights_is_refused(tmp_path: Path) -> None:
     run = go(tmp_path / "run", train, SMALL)
     found, facts = load_net(run.folder)
