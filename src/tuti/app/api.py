@@ -156,8 +156,10 @@ class Api:
         jobs: list[Job] = []
         read = 0
         for prompt in body.prompts:
-            ids = await asyncio.to_thread(tokenizer.encode, prompt) if isinstance(prompt, str) else prompt
-            ids = ids or [tokenizer.end]  # nothing said: a document begins
+            if isinstance(prompt, str):  # where nothing is said, a document begins
+                ids = await asyncio.to_thread(tokenizer.encode, prompt) or [tokenizer.end]
+            else:
+                ids = prompt
             read += len(ids)
             echoed = ""
             if echo:

@@ -184,14 +184,10 @@ def first_choice(logits, visits, totals, value, gumbels, sought):
     """Gumbel's choice at a root: of the actions with `sought` visits the best by g + logit + σ(value)."""
     scores = np.empty(len(logits), np.float32)
     completed(logits, visits, totals, value, scores)
-    chosen, best = -1, -np.inf
-    for a in range(len(logits)):
-        score = gumbels[a] + logits[a] + scores[a]
-        if visits[a] == sought and score > best:
-            chosen, best = a, score
-    if chosen < 0:  # fewer actions than were to be considered: the best of all
-        for a in range(len(logits)):
-            score = gumbels[a] + logits[a] + scores[a]
-            if score > best:
-                chosen, best = a, score
+    scores += gumbels + logits
+    chosen, best, held = 0, -np.inf, False
+    for a in range(len(logits)):  # where fewer actions are allowed than are considered: the best of all
+        fits = visits[a] == sought and logits[a] > -np.inf
+        if fits > held or (fits == held and scores[a] > best):
+            chosen, best, held = a, scores[a], fits
     return chosen

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -74,13 +75,13 @@ def duel(config: Match, run: Run) -> None:
         torch.set_num_threads(1)
         own = seed * 1_000_000 + number
         game, order = opening(config, own // 2), (1 if number % 2 == 0 else -1)
-        players = [open_player(name, config.size, config.simulations, own) for name in names]
-        try:
+        with ExitStack() as stack:
+            players: list[Player] = []
+            for name in names:
+                players.append(open_player(name, config.size, config.simulations, own))
+                stack.callback(players[-1].close)
             black, white = players[::order]
             result = finished(game, black, white, config.seconds)
-        finally:
-            for player in players:
-                player.close()
         atomic_write(path, write_game(game, (black.name, white.name), result).decode())
         run.log("game", number=number + 1, result=result, moves=len(game.moves))
         run.show(f"game {number + 1}/{config.games}: {result}", passing=True)

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -23,6 +24,7 @@ TOLD: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("page.t
 """What the page says, by language"""
 MARKUP = templates(Path(__file__).parent).get_template("page.html")
 SIZES, KOMI, PLAYOUTS, SECONDS = ("5", "7", "9", "13", "19"), 7.0, "playouts:3000", 2.0
+THINKING = Lock()  # pages are made by several threads, a player has one tree
 
 
 def page(runs: Path, query: Mapping[str, str]) -> list[str]:
@@ -69,10 +71,11 @@ def _player(spec: str, state: int, size: int) -> Player:
 @lru_cache(maxsize=512)  # a page is renewed while somebody looks
 def _answer(spec: str, state: int, size: int, moves: tuple[str, ...]) -> tuple[int, float | None]:
     """The opponent's move, and what it thinks of its own chances, −1 to 1."""
-    player = _player(spec, state, size)
-    cell = player.choose(_replayed(size, moves), SECONDS)
-    assert cell is not None
-    return cell, player.choose.value if isinstance(player.choose, Network) else None
+    with THINKING:
+        player = _player(spec, state, size)
+        cell = player.choose(_replayed(size, moves), SECONDS)
+        assert cell is not None
+        return cell, player.choose.value if isinstance(player.choose, Network) else None
 
 
 def _said(told: Mapping[str, str], game: Game, you: str, value: float | None) -> str:

@@ -125,6 +125,23 @@ def test_a_program_that_fails_makes_the_game_void(
     assert result.startswith("Void: gnugo:1: ") and told in result
 
 
+def test_a_program_is_ended_when_the_other_player_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, ended = program(tmp_path, "exec sleep 60\n"), list[int]()
+    close = players.GnuGo.close
+
+    def closed(gnugo: players.GnuGo) -> None:
+        close(gnugo)
+        ended.append(gnugo.process.wait(5))
+
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: made)
+    monkeypatch.setattr(players.GnuGo, "close", closed)
+    with pytest.raises(UserError, match="no player is called 'nobody'"):
+        go(tmp_path / "run", duel, Match("gnugo:1", "nobody", games=2, size=3))
+    assert ended and set(ended) == {-9}
+
+
 @needs_gnugo
 def test_gnu_go_plays_by_our_rules_to_the_end(tmp_path: Path) -> None:
     run = go(tmp_path / "run", duel, Match("gnugo:1", "random", games=4, size=5, komi=0.5), threads=2)
