@@ -170,5 +170,5 @@ class GnuGo:
         return told[1:].decode(errors="replace").strip()
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        with self.process as process:  # whose end closes the pipes and waits
+            process.kill()
