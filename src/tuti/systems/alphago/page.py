@@ -24,6 +24,8 @@ TOLD: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("page.t
 """What the page says, by language"""
 MARKUP = templates(Path(__file__).parent).get_template("page.html")
 SIZES, KOMI, PLAYOUTS, SECONDS = ("5", "7", "9", "13", "19"), 7.0, "playouts:3000", 2.0
+Networks = Mapping[str, tuple[str, float]]
+Moves = tuple[str, ...]
 THINKING = Lock()  # pages are made by several threads, a player has one tree
 
 
@@ -32,32 +34,33 @@ def page(runs: Path, query: Mapping[str, str]) -> list[str]:
     told, networks = TOLD.get(query["lang"], TOLD["en"]), _networks(runs)
     spec = query.get("with", next(iter(networks), PLAYOUTS))
     path = runs / spec if spec in networks else None
-    size = networks[spec] if path else query.get("size") if query.get("size") in SIZES else "9"
+    size, komi = networks.get(spec, (query.get("size") if query.get("size") in SIZES else "9", KOMI))
     you = "white" if query.get("you") == "white" else "black"
     asked = {"lang": query["lang"], "with": spec if path else PLAYOUTS, "size": str(size), "you": you}
     parts, moves = [ui.paragraph(told["lead"])], tuple(query.get("moves", "").split())
     try:
-        game, value = _replayed(int(asked["size"]), moves), None
+        game, value = _replayed(int(asked["size"]), komi, moves), None
         if not game.over and game.to_move != (BLACK if you == "black" else WHITE):
             state = path.stat().st_mtime_ns if path else 0
-            cell, value = _answer(str(path or PLAYOUTS), state, game.size, moves)
+            cell, value = _answer(str(path or PLAYOUTS), state, game.size, komi, moves)
             game.play(game.to_move, cell)
     except (UserError, ValueError, OSError) as error:
         return [*parts, ui.paragraph(error, "bad"), _drawn(told, asked, networks)]
     return [*parts, _said(told, game, you, value), _drawn(told, asked, networks, game)]
 
 
-def _networks(runs: Path) -> dict[str, str]:
-    """Finished runs of `alphago train` with their boards' sizes, the newest first."""
-    found: list[tuple[float, str, str]] = []
+def _networks(runs: Path) -> Networks:
+    """Finished runs of `alphago train`, the newest first, with the size and komi that they know."""
+    found: list[tuple[float, str, str, float]] = []
     for path in runs.glob("*/artifacts/model/tuti.json"):
         if read_config(path.parents[2], or_nothing=True).get("room") == "alphago":
-            found.append((path.stat().st_mtime, path.parents[2].name, str(read_json(path).get("size"))))
-    return {name: size for _, name, size in sorted(found, reverse=True)}
+            facts, name = read_json(path), path.parents[2].name
+            found.append((path.stat().st_mtime, name, str(facts.get("size")), float(facts.get("komi", KOMI))))
+    return {name: (size, komi) for _, name, size, komi in sorted(found, reverse=True)}
 
 
-def _replayed(size: int, moves: tuple[str, ...]) -> Game:
-    game = Game(size, KOMI)
+def _replayed(size: int, komi: float, moves: Moves) -> Game:
+    game = Game(size, komi)
     for name in moves:
         game.play(game.to_move, cell_of(name, size))
     return game
@@ -69,11 +72,11 @@ def _player(spec: str, state: int, size: int) -> Player:
 
 
 @lru_cache(maxsize=512)  # a page is renewed while somebody looks
-def _answer(spec: str, state: int, size: int, moves: tuple[str, ...]) -> tuple[int, float | None]:
+def _answer(spec: str, state: int, size: int, komi: float, moves: Moves) -> tuple[int, float | None]:
     """The opponent's move, and what it thinks of its own chances, −1 to 1."""
     with THINKING:
         player = _player(spec, state, size)
-        cell = player.choose(_replayed(size, moves), SECONDS)
+        cell = player.choose(_replayed(size, komi, moves), SECONDS)
         assert cell is not None
         return cell, player.choose.value if isinstance(player.choose, Network) else None
 
@@ -90,11 +93,12 @@ def _said(told: Mapping[str, str], game: Game, you: str, value: float | None) ->
 
 
 def _drawn(
-    told: Mapping[str, str], asked: Mapping[str, str], networks: Mapping[str, str], game: Game | None = None
+    told: Mapping[str, str], asked: Mapping[str, str], networks: Networks, game: Game | None = None
 ) -> str:
     """The board with what can be done, and the form of a new game."""
     choices = {
-        "with": [(name, name) for name in (*networks, PLAYOUTS)], "size": [(size, size) for size in SIZES],
+        "with": [(name, name) for name in (*networks, PLAYOUTS)],
+        "size": [(size, size) for size in sorted({*SIZES, asked["size"]}, key=int)],
         "you": [(name, told[name]) for name in ("black", "white")],
     }
     if game is None:
