@@ -14,10 +14,10 @@ from typing import Any
 
 from nicegui import ui
 
-from tuti import ui as widgets
 from tuti.app.studio import web
 from tuti.app.studio.voices import Voices
 from tuti.run import UserError
+from tuti.ui.template import visible
 
 FRAME = 0.05
 """Seconds between two renewals of a growing answer."""
@@ -74,7 +74,7 @@ class Column:
                     pieces.append(piece)
                     if time.monotonic() - last > FRAME:
                         last = time.monotonic()
-                        shown.set_text(widgets.visible("".join(pieces)))
+                        shown.set_text(visible("".join(pieces)))
                         self._scroll()
         except asyncio.CancelledError:
             ending = self.speech("cut")
@@ -85,7 +85,7 @@ class Column:
                 web.tell(web.alert(), error, self.speech)
         said = "".join(pieces)
         self.messages.append({"role": "assistant", "content": said})
-        shown.set_text(widgets.visible(said) if said.strip() else self.speech("empty_answer"))
+        shown.set_text(visible(said) if said.strip() else self.speech("empty_answer"))
         shown.props["aria-busy"] = "false"
         shown.update()
         with self.log:

@@ -13,6 +13,7 @@ from tuti.app.studio.stream import Watch, find_run, list_runs, model_of, state_o
 from tuti.pipelines.report import LARGE
 from tuti.run.directory import read_config
 from tuti.run.lineage import Json
+from tuti.ui.template import visible
 
 SECONDS = 1.0
 """Between two looks at the disk."""
@@ -82,7 +83,7 @@ def run_page(place: Place, folder: Path, speech: web.Language) -> None:
 
     def refresh() -> None:
         live.show()
-        output.set_text(widgets.visible(read_tail(folder / LOG) or speech("none_yet")))
+        output.set_text(visible(read_tail(folder / LOG) or speech("none_yet")))
         state, job = _state(place, folder, state_of(folder)), place.jobs.find(folder)
         has_model = model_of(folder) is not None
         told.set_content(web.filled("run", speech, run=folder.name, state=state, has_model=has_model))
@@ -118,7 +119,7 @@ class LiveRun:
                 name, event = sample
                 self.where.set_text(self.speech("sample_at", stage=name, step=event.get("step")))
                 asked = f"{event['prompt']}\n⟫ " if event.get("prompt") else ""
-                self.sample.set_text(widgets.visible(f"{asked}{event.get('text')}"))
+                self.sample.set_text(visible(f"{asked}{event.get('text')}"))
 
 
 def follow(place: Place, folder: Path, speech: web.Language) -> None:
@@ -136,7 +137,7 @@ def follow(place: Place, folder: Path, speech: web.Language) -> None:
 
     def refresh() -> None:
         live.show()
-        output.set_text(widgets.visible(read_tail(folder / LOG)))
+        output.set_text(visible(read_tail(folder / LOG)))
         plan = _plan(live.watch)
         planned.set_content(web.filled("plan", speech, plan=plan, large=LARGE) if plan else "")
         if not panels and model_of(folder) is not None:

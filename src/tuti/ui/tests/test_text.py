@@ -3,7 +3,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuti.ui import STYLE, Section, block, escape, facts, figure, folded, inline, page, paragraph, table
+from tuti.ui import Section, block, escape, facts, figure, folded, inline, page, paragraph, table
+from tuti.ui.template import STYLE
 from tuti.ui.tests.reading import Reader
 
 HOSTILE = "<script>alert(1)</script>\" ' onload=x </pre></td> &lt; \u202egnp.exe \u2066\x00\ud800"
