@@ -90,10 +90,10 @@ def _markup(make: Callable[..., str]) -> Callable[..., Markup]:
     return lambda *given: Markup(make(*given))
 
 
-def abilities(parameters: int) -> tuple[str, str]:
+def abilities(parameters: int, language: str = "en") -> tuple[str, str]:
     """What a model of this size can do, and what it cannot."""
     told = _ABILITIES["small" if parameters < LARGE else "large"]
-    return told["can"], told["cannot"]
+    return told["can"][language], told["cannot"][language]
 
 
 def read_json(path: Path) -> Json:

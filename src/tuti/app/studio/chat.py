@@ -143,8 +143,7 @@ class Panel:
         for made in (self.temperature, self.length):
             made.props("inputmode=decimal dir=ltr")
         self.problem = web.alert()
-        self.other.on_value_change(self._show)
-        self._show()
+        self.columns[1].log.bind_visibility_from(self.other, "value", lambda chosen: chosen != none)
         ui.context.client.on_disconnect(self.stop)
 
     def _column(self, number: int) -> Column:
@@ -152,9 +151,6 @@ class Panel:
         log = ui.element("div").classes("talk")
         web.attributed(log, role="log", aria_label=label, aria_live="polite", tabindex="0")
         return Column(self.voices, self.speech, log)
-
-    def _show(self) -> None:
-        self.columns[1].log.set_visibility(self.other.value in self.voices.names())
 
     def send(self) -> None:
         """Asks each chosen model, unless an answer is under way."""
@@ -169,7 +165,7 @@ class Panel:
                 raise UserError(self.speech("no_models"))
             self.message.set_value("")
             chosen = [str(self.model.value)]
-            if self.other.value in self.voices.names():
+            if self.columns[1].log.visible:
                 chosen.append(str(self.other.value))
             for column, model in zip(self.columns, chosen, strict=False):
                 column.ask(model, text, temperature, int(length))

@@ -21,27 +21,14 @@ TAIL = 20_000
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-@dataclass
-class Job:
-    """One process and the run that it writes."""
+Job = subprocess.Popen[bytes]
 
-    folder: Path
-    process: "subprocess.Popen[bytes]"
 
-    @property
-    def code(self) -> int | None:
-        """Its exit code, None while it runs."""
-        return self.process.poll()
-
-    @property
-    def is_running(self) -> bool:
-        return self.code is None
-
-    def stop(self, number: int = signal.SIGINT) -> None:
-        """As Ctrl-C would: the run stays resumable. A process that has been waited for has no group."""
-        if self.is_running:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
+def interrupt(job: Job, number: int = signal.SIGINT) -> None:
+    """As Ctrl-C would: the run stays resumable. A process that has been waited for has no group."""
+    if job.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(job.pid, number)
 
 
 class Jobs:
@@ -60,16 +47,15 @@ class Jobs:
         """Goes on with the run in this folder (or begins it, when it only has its config)."""
         folder, about = folder.resolve(), read_config(folder)
         verb = dict.fromkeys([str(about["room"]), str(about["stage"])])  # one word where they are one
-        if (known := self.started.get(folder)) and known.is_running:
+        if (known := self.started.get(folder)) and known.poll() is None:
             raise UserError(f"{folder.name} is running already", hint="wait for it, or stop it")
         self._check_free()
         with open(folder / LOG, "ab") as log:
-            process = subprocess.Popen(
+            self.started[folder] = subprocess.Popen(
                 [sys.executable, "-m", "tuti", *verb, "--resume", "--out", str(folder)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
                 env=os.environ | {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1"},
             )
-        self.started[folder] = Job(folder, process)
         return self.started[folder]
 
     def find(self, folder: Path) -> Job | None:
@@ -80,16 +66,16 @@ class Jobs:
         """Interrupts all, and kills what has not gone in time; called when the server stops."""
         until = time.monotonic() + 8
         for job in (running := self._running()):
-            job.stop()
+            interrupt(job)
         for job in running:
             try:
-                job.process.wait(max(0.1, until - time.monotonic()))
+                job.wait(max(0.1, until - time.monotonic()))
             except subprocess.TimeoutExpired:
-                job.stop(signal.SIGKILL)
-                job.process.wait()
+                interrupt(job, signal.SIGKILL)
+                job.wait()
 
     def _running(self) -> list[Job]:
-        return [job for job in self.started.values() if job.is_running]
+        return [job for job in self.started.values() if job.poll() is None]
 
     def _check_free(self) -> None:
         if (running := len(self._running())) >= self.limit:

@@ -43,15 +43,13 @@ class Voices:
             path = self.runs / name
             real = find_artifact(path, "LanguageModel").resolve()
             identity = real, real.stat().st_mtime_ns
-            held = self.loaded.get(name)
-            if held is None or held.identity != identity:  # a pipeline promotes a better one later on
+            spoken = held = self.loaded.get(name)
+            if spoken is None or spoken.identity != identity:  # a pipeline promotes a better one later on
                 spoken = await asyncio.to_thread(_open, path, identity)
-                self.loaded.pop(name, None)
-                idle = [name for name, spoken in self.loaded.items() if not spoken.users]
-                for other in idle[: max(0, len(self.loaded) - KEPT + 1)]:
-                    await self._leave(self.loaded.pop(other))
-            else:
-                spoken = self.loaded.pop(name)
+            self.loaded.pop(name, None)
+            idle = [other for other, one in self.loaded.items() if not one.users]
+            for other in idle[: max(0, len(self.loaded) - KEPT + 1)]:
+                await self._leave(self.loaded.pop(other))
             self.loaded[name] = spoken  # the last one used stands last
             await self._leave(held)
             return spoken

@@ -12,7 +12,6 @@ from urllib.parse import quote, urlencode
 from fastapi import Depends
 from nicegui import ui
 
-from tuti.pipelines.report import abilities
 from tuti.run import UserError
 from tuti.ui.template import STYLE, templates, visible
 
@@ -35,9 +34,6 @@ class Language:
 
 
 _SAID: dict[str, dict[str, str]] = tomllib.loads((_HERE / "strings.toml").read_text("utf-8"))
-for _size, _parameters in (("small", 1), ("large", 10**9)):  # whose English is the report's
-    for _what, _told in zip(("can", "cannot"), abilities(_parameters), strict=True):
-        _SAID[f"what_{_size}_{_what}"]["en"] = _told
 LANGUAGES = {
     code: Language(code, {name: said[code] for name, said in _SAID.items()}) for code in ("en", "fa")
 }
