@@ -7,7 +7,6 @@ import json
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -31,24 +30,17 @@ HEADINGS = {"data": "Data card", "config": "Configuration"}
 _ABILITIES = tomllib.loads(Path(__file__).with_name("abilities.toml").read_text("utf-8"))
 
 
-@dataclass(frozen=True)
 class Stage:
     """One run as found on disk: its name, config, events and lineage (empty while unfinished)."""
 
-    name: str
-    folder: Path
-    about: Json
-    events: list[Json]
-    lineage: Json
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name, self.folder, self.about = name, folder, read_config(folder)
+        self.events = [event for event in read_events(folder) if isinstance(event.get("time"), (int, float))]
+        self.lineage = read_json(folder / "lineage.json")
 
     def of(self, event: str) -> list[Json]:
         """Its events of one kind, oldest first."""
         return [found for found in self.events if found["event"] == event]
-
-
-def _stage(folder: Path, name: str) -> Stage:
-    events = [event for event in read_events(folder) if isinstance(event.get("time"), (int, float))]
-    return Stage(name, folder, read_config(folder), events, read_json(folder / "lineage.json"))
 
 
 def write_report(run: Run) -> Path:
@@ -60,8 +52,8 @@ def write_report(run: Run) -> Path:
 
 def report_page(folder: Path) -> str:
     """The page of the run in this folder; damaged files are passed over."""
-    whole = _stage(folder, folder.resolve().name)
-    stages = [_stage(path.parent, path.parent.name) for path in folder.glob("stages/*/config.json")]
+    whole = Stage(folder, folder.resolve().name)
+    stages = [Stage(path.parent, path.parent.name) for path in folder.glob("stages/*/config.json")]
     stages.sort(key=lambda s: (float(s.events[0]["time"]) if s.events else 0.0, s.name))  # as they began
     everything = [whole, *stages]
     room, stage = whole.about["room"], whole.about["stage"]

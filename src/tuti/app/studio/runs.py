@@ -121,19 +121,18 @@ class LiveRun:
         self.sample = web.attributed(web.said(speech("none_yet"), "said limited"), tabindex="0")
 
     def show(self) -> None:
-        """Shows what is new."""
-        while self.watch.read():
-            if step := self.watch.last("step"):
-                name, event = step
-                values = {key: widgets.figure(event.get(key)) for key in ("step", "steps", "loss")}
-                self.progress.set_text(self.speech("progress", stage=name, **values))
-            stages = self.watch.stages()
-            self.curves.set_content(widgets.charts(stages, x_label=self.speech("step")))
-            if sample := self.watch.last("sample"):
-                name, event = sample
-                self.where.set_text(self.speech("sample_at", stage=name, step=event.get("step")))
-                asked = f"{event['prompt']}\n⟫ " if event.get("prompt") else ""
-                self.sample.set_text(visible(f"{asked}{event.get('text')}"))
+        if not self.watch.read():
+            return
+        if step := self.watch.last("step"):
+            name, event = step
+            values = {key: widgets.figure(event.get(key)) for key in ("step", "steps", "loss")}
+            self.progress.set_text(self.speech("progress", stage=name, **values))
+        self.curves.set_content(widgets.charts(self.watch.stages, x_label=self.speech("step")))
+        if sample := self.watch.last("sample"):
+            name, event = sample
+            self.where.set_text(self.speech("sample_at", stage=name, step=event.get("step")))
+            asked = f"{event['prompt']}\n⟫ " if event.get("prompt") else ""
+            self.sample.set_text(visible(f"{asked}{event.get('text')}"))
 
 
 def _plan(watch: Watch) -> Json | None:

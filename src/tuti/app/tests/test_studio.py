@@ -198,16 +198,20 @@ def test_names_of_runs_are_plain(name: str) -> None:
 
 def test_a_tail_waits_for_the_end_of_a_line(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    tail = stream.Tail(path)
-    assert not tail.read()
+    watch = stream.Watch(tmp_path)
+
+    def events() -> list[str]:
+        return [event["event"] for event in watch.stages[tmp_path.name]]
+
+    assert not watch.read()
     path.write_bytes('{"event": "a", "text": "سلام"}\n{"event": "b", "text": "س'.encode()[:-1])
-    assert tail.read() and [e["event"] for e in tail.events] == ["a"]
+    assert watch.read() and events() == ["a"]
     with open(path, "ab") as file:
         file.write("س".encode()[-1:] + b'"}\nnot json\n[1]\n{"event": 3}\n{"event": "c"}\n')
-    assert tail.read() and [e["event"] for e in tail.events] == ["a", "b", "c"]
-    assert not tail.read()
+    assert watch.read() and events() == ["a", "b", "c"]
+    assert not watch.read()
     path.write_bytes(b'{"event": "anew"}\n')
-    assert tail.read() and [e["event"] for e in tail.events] == ["anew"]
+    assert watch.read() and events() == ["anew"]
 
 
 def test_a_watch_follows_the_stages_of_a_pipeline(tmp_path: Path) -> None:
