@@ -5,14 +5,13 @@
 
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 from jinja2 import Environment, Template
-from markupsafe import Markup
 
 from tuti import ui
 from tuti.run import Run, UserError, atomic_write, files, read_events
@@ -70,16 +69,9 @@ def report_page(folder: Path) -> str:
 @cache
 def _template() -> Template:
     """The macros of report.jinja, which call what stands here; all but markup is escaped where it enters."""
-    given = globals() | {"figure": ui.figure}
-    for make in (ui.block, ui.escape, ui.facts, ui.folded, ui.paragraph, ui.table, rows_table):
-        given[make.__name__] = _markup(make)
     environment = Environment(autoescape=True, trim_blocks=True)
     environment.filters |= {"object": as_object, "objects": objects}
-    return environment.from_string(Path(__file__).with_name("report.jinja").read_text("utf-8"), given)
-
-
-def _markup(make: Callable[..., str]) -> Callable[..., Markup]:
-    return lambda *given: Markup(make(*given))
+    return environment.from_string(Path(__file__).with_name("report.jinja").read_text("utf-8"), globals())
 
 
 def abilities(parameters: int, language: str = "en") -> tuple[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import jinja2
+from markupsafe import Markup
 
 from tuti.run import hash_text
 
@@ -37,30 +38,30 @@ def visible(text: str) -> str:
     return _HARMFUL.sub(spelled, text)
 
 
-def escape(text: object) -> str:
+def escape(text: object) -> Markup:
     """The value as HTML text or as the inside of a quoted attribute."""
-    return html.escape(visible(str(text)), quote=True)
+    return Markup(html.escape(visible(str(text)), quote=True))
 
 
-def inline(text: object) -> str:
+def inline(text: object) -> Markup:
     """A phrase in its own direction inside a line of another."""
-    return f'<bdi dir="auto">{escape(text)}</bdi>'
+    return Markup(f'<bdi dir="auto">{escape(text)}</bdi>')
 
 
-def paragraph(text: object, kind: str = "", tag: str = "p") -> str:
+def paragraph(text: object, kind: str = "", tag: str = "p") -> Markup:
     """A paragraph in its own direction."""
     look = f' class="{escape(kind)}"' if kind else ""
-    return f'<{tag} dir="auto"{look}>{escape(text)}</{tag}>'
+    return Markup(f'<{tag} dir="auto"{look}>{escape(text)}</{tag}>')
 
 
-def block(text: object, kind: str = "sample") -> str:
+def block(text: object, kind: str = "sample") -> Markup:
     """Lines as they are, each in its own direction, wrapped to the page's width."""
     return paragraph(text, kind, "pre")
 
 
-def folded(summary: object, inside: str) -> str:
+def folded(summary: object, inside: str) -> Markup:
     """Markup that opens when its summary is chosen, by pointer or keyboard."""
-    return f"<details><summary>{escape(summary)}</summary>{inside}</details>"
+    return Markup(f"<details><summary>{escape(summary)}</summary>{inside}</details>")
 
 
 def _plain(value: object) -> object:
@@ -79,12 +80,12 @@ def templates(folder: Path) -> jinja2.Environment:
 _OURS = templates(Path(__file__).parent)
 
 
-def rendered(name: str, **values: object) -> str:
-    """The template `<name>.html` with these values, as markup."""
-    return _OURS.get_template(f"{name}.html").render(values)
+def rendered(name: str, **values: object) -> Markup:
+    """The template `<name>.html` with these values."""
+    return Markup(_OURS.get_template(f"{name}.html").render(values))
 
 
-def drawn(name: str, title: str, told: str, **values: object) -> str:
+def drawn(name: str, title: str, told: str, **values: object) -> Markup:
     """A figure with its caption, whose drawing is said in words, too."""
     mark = "f" + hash_text(f"{title}\n{told}")[:10]
     return rendered(name, title=title, told=told, mark=mark, **values)
@@ -144,7 +145,7 @@ def _is_number(value: Cell) -> bool:
     return has_interval(value) or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
-def table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+def table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Markup:
     """Rows under headers; a column whose cells are all numbers is aligned at its end."""
     width = len(headers)
     assert all(len(row) == width for row in rows), "each row has a cell for each header"
@@ -153,7 +154,7 @@ def table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[Cell]]) 
     return rendered("table", caption=caption, headers=headers, rows=texts, numeric=numeric)
 
 
-def facts(caption: str, rows: Fields) -> str:
+def facts(caption: str, rows: Fields) -> Markup:
     """Names and values, two columns."""
     texts = [(name, figure(value)) for name, value in rows.items()]
     return rendered("table", caption=caption, headers=(), rows=texts, numeric=(False, False))
