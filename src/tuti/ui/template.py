@@ -7,9 +7,8 @@ surroundings. A page is self-contained: no script, no font, no picture, no addre
 import html
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import jinja2
 from markupsafe import Markup
@@ -91,25 +90,18 @@ def drawn(name: str, title: str, told: str, **values: object) -> Markup:
     return rendered(name, title=title, told=told, mark=mark, **values)
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A part of a page under its heading: its anchor and its markup; without any it is left out."""
 
     name: str
     heading: str
     inside: str = ""
 
-    def __post_init__(self) -> None:
-        assert self.name.replace("-", "").isalnum(), "an anchor is letters, digits and hyphens"
 
-
-def page(
-    title: str, lead: str, sections: Sequence[Section], *, language: str = "en", direction: str = "ltr"
-) -> str:
+def page(title: str, lead: str, sections: Sequence[Section]) -> Markup:
     """The whole document: `title` is text, `lead` the markup below it."""
     shown = [part for part in sections if part.inside]
-    told = {"title": title, "lead": lead, "language": language, "direction": direction}
-    return rendered("page", sections=shown, style=STYLE, **told)
+    return rendered("page", title=title, lead=lead, sections=shown, style=STYLE)
 
 
 def figure(value: Cell) -> str:

@@ -75,11 +75,9 @@ def test_the_style_sheet_works_in_both_directions_and_loads_nothing() -> None:
     assert STYLE.count("{") == STYLE.count("}")
 
 
-def test_a_page_right_to_left() -> None:
-    read = Reader(
-        page("عنوان", "", [Section("a", "بخش", paragraph("x"))], language="fa", direction="rtl")
-    )
-    assert read.named("html") == [{"lang": "fa", "dir": "rtl"}]
+def test_a_page_says_its_language_and_fits_a_phone() -> None:
+    read = Reader(page("عنوان", "", [Section("a", "بخش", paragraph("x"))]))
+    assert read.named("html") == [{"lang": "en", "dir": "ltr"}]
     assert read.named("main")[0]["id"] == "content"
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in read.named(
         "meta"
