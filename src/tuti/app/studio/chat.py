@@ -15,7 +15,7 @@ from typing import Any
 from nicegui import ui
 
 from tuti.app.studio import web
-from tuti.app.studio.voices import Voices
+from tuti.app.studio.place import Voices
 from tuti.run import UserError
 from tuti.ui.template import visible
 

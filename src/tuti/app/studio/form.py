@@ -20,7 +20,7 @@ from nicegui import ui
 from tuti.app.house import all_cards
 from tuti.app.invoke import config_type
 from tuti.app.studio import web
-from tuti.app.studio.jobs import Place
+from tuti.app.studio.place import Place
 from tuti.app.studio.stream import list_runs
 from tuti.run import RunOptions, UserError, config_from_json, config_to_json
 from tuti.run.card import load

@@ -8,7 +8,7 @@ from nicegui import ui
 from tuti import ui as widgets
 from tuti.app.studio import web
 from tuti.app.studio.chat import Panel
-from tuti.app.studio.jobs import LOG, Place, interrupt, read_tail
+from tuti.app.studio.place import LOG, Place, interrupt, read_tail
 from tuti.app.studio.stream import Watch, find_run, list_runs, model_of, state_of
 from tuti.pipelines.report import abilities
 from tuti.run.directory import read_config
@@ -78,7 +78,7 @@ def run_page(place: Place, folder: Path, speech: web.Language, *, demo: bool = F
     planned = web.markup("")
     talk = ui.element("section")
     panels: list[Panel] = []
-    live = LiveRun(folder, speech)
+    watch, live, sample = Watch(folder), web.markup(""), web.markup("")
     web.heading(speech("output"))
     output = web.said(speech("none_yet"), "said code")
     web.heading(speech("configuration"))
@@ -86,10 +86,14 @@ def run_page(place: Place, folder: Path, speech: web.Language, *, demo: bool = F
     web.markup(widgets.folded(folder.name, widgets.block(plain, "code")))
 
     def refresh() -> None:
-        live.show()
+        if watch.read() or not live.content:
+            curves = widgets.charts(watch.stages, x_label=speech("step"))
+            shown = {"step": watch.last("step"), "curves": curves, "figure": widgets.figure}
+            live.set_content(web.filled("live", speech, **shown))
+            sample.set_content(web.filled("sample", speech, sample=watch.last("sample")))
         output.set_text(visible(read_tail(folder / LOG) or speech("none_yet")))
         state, job = _state(place, folder, state_of(folder)), place.jobs.find(folder)
-        has_model, plan = model_of(folder) is not None, _plan(live.watch)
+        has_model, plan = model_of(folder) is not None, _plan(watch)
         told.set_content(web.filled("run", speech, run=folder.name, state=state, has_model=has_model))
         planned.set_content(web.filled("plan", speech, plan=plan, abilities=abilities) if plan else "")
         stopping.set_visibility(state == "running" and job is not None and job.poll() is None)
@@ -106,33 +110,6 @@ def run_page(place: Place, folder: Path, speech: web.Language, *, demo: bool = F
 
     refresh()
     ui.timer(SECONDS, refresh)
-
-
-class LiveRun:
-    """The part of a page that follows the events of a run: progress, curves, the newest sample."""
-
-    def __init__(self, folder: Path, speech: web.Language) -> None:
-        self.watch, self.speech = Watch(folder), speech
-        self.progress = web.paragraph("", "quiet")
-        web.heading(speech("curves"))
-        self.curves = web.markup("")
-        web.heading(speech("samples"))
-        self.where = web.paragraph("", "quiet")
-        self.sample = web.attributed(web.said(speech("none_yet"), "said limited"), tabindex="0")
-
-    def show(self) -> None:
-        if not self.watch.read():
-            return
-        if step := self.watch.last("step"):
-            name, event = step
-            values = {key: widgets.figure(event.get(key)) for key in ("step", "steps", "loss")}
-            self.progress.set_text(self.speech("progress", stage=name, **values))
-        self.curves.set_content(widgets.charts(self.watch.stages, x_label=self.speech("step")))
-        if sample := self.watch.last("sample"):
-            name, event = sample
-            self.where.set_text(self.speech("sample_at", stage=name, step=event.get("step")))
-            asked = f"{event['prompt']}\n⟫ " if event.get("prompt") else ""
-            self.sample.set_text(visible(f"{asked}{event.get('text')}"))
 
 
 def _plan(watch: Watch) -> Json | None:

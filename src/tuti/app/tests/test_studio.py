@@ -21,8 +21,7 @@ from tuti.app.house import all_cards
 from tuti.app.invoke import config_type
 from tuti.app.studio import stream
 from tuti.app.studio.form import _run_name, build, fields_of, inside, parse
-from tuti.app.studio.jobs import LOG, Jobs, read_tail
-from tuti.app.studio.voices import Voices
+from tuti.app.studio.place import LOG, Jobs, Voices, read_tail
 from tuti.app.studio.web import LANGUAGES
 from tuti.app.tests.wordy import ENGLISH as SPOKEN_ENGLISH
 from tuti.app.tests.wordy import PERSIAN as SPOKEN_PERSIAN
