@@ -173,7 +173,6 @@ class ChatRequest(Common):
         return [] if self.tool_choice == "none" else self.tools or []
 
     def calls(self) -> list[Grammar]:
-        """How tools are called."""
         functions, must = [tool["function"] for tool in self.usable], self.tool_choice == "required"
         several = self.parallel_tool_calls is not False
         if self.tool_choice is not None and not isinstance(self.tool_choice, str):
@@ -197,7 +196,6 @@ class TextRequest(Common):
 
     @property
     def prompts(self) -> Sequence[str | list[int]]:
-        """The prompts, one each."""
         given = cast(Any, self.prompt)
         many = isinstance(given, list) and not isinstance(self.prompt[0], int)
         prompts = cast(list[str | list[int]], given if many else [given])

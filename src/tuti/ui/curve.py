@@ -90,7 +90,6 @@ def _short(value: float) -> str:
 
 
 def _told(line: Series, x_label: str) -> str:
-    """What the line shows, in words."""
     (x0, y0), (x1, y1) = line.points[0], line.points[-1]
     if len(line.points) == 1:
         return f"{line.name}: {y0:.4g} at {x_label} {_short(x0)}"

@@ -36,7 +36,6 @@ class Column:
     task: "asyncio.Task[None] | None" = None
 
     def ask(self, model: str, text: str, temperature: float, length: int) -> None:
-        """Says the person's message and begins the answer."""
         with self.log:
             web.paragraph(self.speech("you"), "who")
             web.said(text, "said mine")

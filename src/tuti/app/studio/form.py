@@ -78,7 +78,6 @@ def _field(each: "dataclasses.Field[Any]", hint: Any, about: Json, defaults: Any
 
 
 def _kind(about: Json) -> str:
-    """How a value is asked for."""
     if "enum" in about and all(isinstance(value, str) for value in about["enum"]):
         return "choice"
     if about.get("format") == "path":
@@ -215,7 +214,6 @@ def _form(place: Place, room: str, stage: str, kind: type, made: list[Field], sp
 
 
 def _run_name(given: str, room: str, stage: str) -> str:
-    """A plain folder's name."""
     name = given.strip()
     if not name:
         return "-".join(dict.fromkeys([room, stage, time.strftime("%Y%m%d-%H%M%S")]))
