@@ -16,9 +16,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from tuti.app.api_format import ChatStyle, Style, TextStyle, told, usage
+from tuti.app.api_format import ChatRequest, ChatStyle, Common, Style, TextRequest, TextStyle, told, usage
 from tuti.app.api_guard import Guard, Refused, failure
-from tuti.app.api_schema import ChatRequest, Common, TextRequest
 from tuti.infer import Busy, Engine, Event, Finish, Grammar, Inbox, LoadedModel, Ticket, Token, compiled
 from tuti.infer import Request as Asked
 from tuti.infer.speculative import Draft

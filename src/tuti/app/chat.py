@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -95,37 +95,33 @@ class Conversation:
 
     def answer(self, text: str) -> Generator[str]:
         """The answer in pieces; when it is stopped early, what was said so far is remembered."""
-        from tuti.infer import Sampling, generate
-
-        c, loaded = self.config, self.loaded
-        seed = None if c.seed is None else c.seed + self.turn
-        self.turn += 1
-        rule = Sampling(c.temperature, c.top_p, max_tokens=c.max_tokens, seed=seed)
-        messages = [*self.messages, {"role": "user", "content": text}]
-        prompt = loaded.prompt(messages, c.max_tokens)
+        loaded, messages = self.loaded, [*self.messages, {"role": "user", "content": text}]
+        prompt = loaded.prompt(messages, self.config.max_tokens)
         if loaded.template is not None:
             self.messages = messages
         said: list[str] = []
         try:
-            if c.beams > 1:
-                said.append(best_text(loaded, prompt, c.beams, c.max_tokens))
-                yield said[0]
-                return
-            for token in generate(loaded.model, loaded.tokenizer, prompt, rule, loaded.ends, self.draft):
-                said.append(token.text)
-                yield token.text
+            for piece in self._pieces(prompt):
+                said.append(piece)
+                yield piece
         finally:
             if loaded.template is not None:
                 self.messages.append({"role": "assistant", "content": "".join(said)})
 
+    def _pieces(self, prompt: list[int]) -> Generator[str]:
+        from tuti.infer import Sampling, generate
+        from tuti.infer.beam import beam_search
 
-def best_text(loaded: "LoadedModel", prompt: Sequence[int], beams: int, max_tokens: int) -> str:
-    """The answer that beam search thinks best."""
-    from tuti.infer.beam import beam_search
-
-    model, tokenizer = loaded.model, loaded.tokenizer
-    found = beam_search(model, tokenizer, prompt, width=beams, max_tokens=max_tokens, ends=loaded.ends)
-    return tokenizer.stream(skip_specials=True).push(*found[0].ids) if found else ""
+        c, model, tokenizer, ends = self.config, self.loaded.model, self.loaded.tokenizer, self.loaded.ends
+        if c.beams > 1:
+            found = beam_search(model, tokenizer, prompt, width=c.beams, max_tokens=c.max_tokens, ends=ends)
+            yield tokenizer.stream(skip_specials=True).push(*found[0].ids) if found else ""
+            return
+        seed = None if c.seed is None else c.seed + self.turn
+        self.turn += 1
+        rule = Sampling(c.temperature, c.top_p, max_tokens=c.max_tokens, seed=seed)
+        for token in generate(model, tokenizer, prompt, rule, ends, self.draft):
+            yield token.text
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from tuti import __version__, systems
-from tuti.app.house import HOUSE, all_cards
+from tuti.app.house import HOUSE, all_cards, described
 from tuti.run import Card, Entry, UserError, red
 
 USAGE = 2
@@ -42,7 +42,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     room, verb, entry, card, rest = _find(words)
     if entry is None:
-        print(room_help(room, card))
+        print(described(room, card))
         return 0
     from tuti.app.invoke import invoke
 
@@ -92,14 +92,4 @@ def overview() -> str:
     for name, card in systems.cards().items():
         lines += [f"  {name:<12} {card.title}", f"  {'':<12} {', '.join([*card.stages, *card.views])}"]
     lines += ["", "tuti COMMAND --help and tuti ROOM STAGE --help list the options."]
-    return "\n".join(lines)
-
-
-def room_help(name: str, card: Card) -> str:
-    """What `tuti ROOM --help` prints."""
-    lines = [f"{card.title}", card.paper, ""]
-    for kind, entries in (("stages", card.stages), ("views", card.views)):
-        if entries:
-            lines += [f"{kind}:"]
-            lines += [f"  tuti {name} {verb:<12} {entry.help}" for verb, entry in entries.items()]
     return "\n".join(lines)

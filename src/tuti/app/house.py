@@ -20,3 +20,12 @@ HOUSE = Card("", "", views=VERBS, verbs=VERBS)
 def all_cards() -> dict[str, Card]:
     """Pipelines first, then the rooms."""
     return {**pipelines.PIPELINES, **systems.cards()}
+
+
+def described(name: str, card: Card) -> str:
+    """What a room is, and its commands."""
+    lines = [f"{name:<12} {card.title}", *([f"{'':<12} {card.paper}"] if card.paper else [])]
+    for verb, entry in {**card.stages, **card.views}.items():
+        words = verb if verb in card.verbs else f"{name} {verb}"
+        lines += [f"{'':<12}   tuti {words:<22} {entry.help}"]
+    return "\n".join(lines)

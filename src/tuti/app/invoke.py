@@ -1,6 +1,5 @@
 """One verb called: its options parsed by tyro from its dataclass, its run made or gone on with."""
 
-import argparse
 import dataclasses
 import os
 import typing
@@ -34,13 +33,15 @@ def invoke(room: str, verb: str, entry: Entry, words: list[str], card: Card) -> 
     world, follows = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0")) > 0
     if world > 1 and "parallel" not in typing.get_type_hints(kind):
         raise UserError(f"{name} computes in one process, not in {world}", hint="leave out torchrun")
-    if "--resume" in words:
-        config, run = _resumed(room, verb, kind, words, name)
+    asked = [word for word in words if word not in ("-h", "--help")]
+    options: RunOptions = _cli(RunOptions, args=asked, prog=name, return_unknown_args=True)[0]
+    if options.resume and asked == words:
+        config, run = _resumed(room, verb, kind, options.out)
         if finished(run.folder):
             return run.show(f"{run.folder} is finished already")
         run = Run.follow(run.options) if follows else run
     else:
-        default = _preset(name, words, card.presets.get(verb, {}))
+        default = _preset(name, options.scale, card.presets.get(verb, {}))
         parsed = _parse(_with_options(kind), words, name, default, entry.help)
         config: Any = check_config(kind, parsed.config.__dict__)
         run = Run.follow(parsed.options) if follows else Run.create(room, verb, config, parsed.options)
@@ -61,24 +62,17 @@ def _parse(kind: type[Any], words: list[str], name: str, default: Any, help: str
     return _cli(kind, args=words, prog=name, description=help, config=cascade, **extra)
 
 
-def _preset(name: str, words: list[str], presets: dict[str, str]) -> Any:
-    """The config of the size that --scale names, which is needed before parsing: it gives the defaults.
-
-    None where no size, or one that is none, is asked for.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--scale", nargs="?", default="", const="")
-    scale: str = parser.parse_known_args(words)[0].scale
-    if scale in ("tiny", "small", "paper") and scale not in presets:
+def _preset(name: str, scale: str | None, presets: dict[str, str]) -> Any:
+    """The config of the size that --scale names, which gives the defaults; None where none is asked for."""
+    if scale is not None and scale not in presets:
         have = f"it has {', '.join(presets)}" if presets else "leave out --scale"
         raise UserError(f"{name} has no preset of the size {scale}", hint=have)
-    return load(presets[scale])() if scale in presets else None
+    return load(presets[scale])() if scale else None
 
 
-def _resumed(room: str, verb: str, kind: type[Any], words: list[str], name: str) -> tuple[Any, Run]:
+def _resumed(room: str, verb: str, kind: type[Any], out: Path | None) -> tuple[Any, Run]:
     """The config and run to go on with: --out, else the newest unfinished run of this stage."""
-    options = _cli(RunOptions, args=words, prog=name, return_unknown_args=True)[0]
-    folder = options.out or _newest_unfinished(room, verb)
+    folder = out or _newest_unfinished(room, verb)
     about = read_config(folder)
     if (about["room"], about["stage"]) != (room, verb):
         raise UserError(

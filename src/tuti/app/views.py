@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 import tyro
 
 from tuti import systems
-from tuti.app.house import all_cards
+from tuti.app.house import all_cards, described
 from tuti.run import UserError, assets, atomic_write, finished, read_events
 from tuti.run.card import Status, load_claims
 from tuti.run.directory import read_config
@@ -24,12 +24,7 @@ class ListRooms:
 def list_rooms(config: ListRooms) -> None:
     """Prints every card."""
     for name, card in all_cards().items():
-        print(f"{name:<12} {card.title}")
-        if card.paper:
-            print(f"{'':<12} {card.paper}")
-        for verb, entry in {**card.stages, **card.views}.items():
-            words = verb if verb in card.verbs else f"{name} {verb}"
-            print(f"{'':<12}   tuti {words:<22} {entry.help}")
+        print(described(name, card))
 
 
 @dataclass(frozen=True)

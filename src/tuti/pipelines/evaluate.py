@@ -4,7 +4,7 @@ Pretraining is judged by held-out bits per byte, sft by the held-out dialogue lo
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -63,15 +63,21 @@ def evaluate(config: Evaluate, run: Run) -> None:
         if (path := getattr(config, name)) is not None:
             run.load(path, kinds.get(name, "LanguageModel"))
     found = measure(config, choose_device(run.options.device), run.options.seed, run.show)
-    with run.save("evaluation", "Evaluation") as folder:
-        text = json.dumps(found, ensure_ascii=False, indent=1)
-        (folder / "evaluation.json").write_text(text, encoding="utf-8")
+    save_evaluation(run, found)
     for name, verdict in found["verdicts"].items():
         run.log("verdict", step=name, **verdict)
     for warning in found["warnings"]:
         run.log("warning", text=warning)
     for line in conclusions(found):
         run.show(line)
+
+
+def save_evaluation(run: Run, found: Row, more: Mapping[str, str] | None = None) -> None:
+    """Writes the artifact: evaluation.json, and `more` files of text by name."""
+    texts = {"evaluation.json": json.dumps(found, ensure_ascii=False, indent=1)} | dict(more or {})
+    with run.save("evaluation", "Evaluation") as folder:
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
 
 
 def read_evaluation(path: Path) -> Row:
@@ -118,12 +124,11 @@ class EvaluateRun:
 def evaluate_run(config: EvaluateRun) -> None:
     """The verb `tuti evaluate RUN`: a table on stdout."""
     if config.task != "held-out":
-        from tuti.pipelines.humaneval import humaneval
         from tuti.pipelines.tasks import run_task
 
         options = RunOptions(config.out, config.seed, config.device)
         made = Run.create("evaluate", config.task, config, options)
-        execute(humaneval if config.task == "humaneval" else run_task, config, made)
+        execute(run_task, config, made)
         return print(as_text(read_evaluation(made.folder)))
     kept = config.run / "stages" / "evaluate"
     if (kept / "artifacts" / "evaluation").exists() and not config.again:

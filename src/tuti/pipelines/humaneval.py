@@ -10,20 +10,18 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import Any
 
 from tuti import measure
-from tuti.infer import Engine, Finish, LoadedModel, Request, Sampling, load_model
+from tuti.infer import Engine, Finish, Request, Sampling
 from tuti.pipelines.evaluate import EvaluateRun
 from tuti.pipelines.scores import Row, figure, section
 from tuti.run import Run, UserError
 from tuti.run.assets import fetch
-from tuti.run.machine import choose_device
 from tuti.run.sandbox import Limits, check_kernel, run_boxed
 
 STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")  # Chen et al. 2021, section 2.1
-BLOCK = 64  # completions between two lines of progress
+BLOCK = 64  # completions between two lines of progress; an engine lets as many wait
 SPELL = r"""
 import ast, os, random, sys
 def spell(v):
@@ -98,42 +96,40 @@ def judge(problem: dict[str, str], completion: str, limits: Limits | None = None
     return "failed: " + "".join(c if c.isprintable() else "?" for c in last)  # it may quote the program
 
 
-def humaneval(config: EvaluateRun, run: Run) -> None:
-    """Writes artifacts/evaluation: evaluation.json; completions.jsonl, each program with its verdict."""
+def check_possible(config: EvaluateRun) -> None:
+    """Refuses, before minutes are spent, what would tell nothing or cannot be run."""
     if config.tries > 1 and not config.temperature:
         rule = f"at temperature 0 all {config.tries} tries are one program"
         raise UserError(rule, hint="--temperature .2 (for pass@1) to .8 (for pass@100), or --tries 1")
-    check_kernel()  # before minutes are spent
+    check_kernel()
+
+
+def humaneval(engine: Engine, ends: Sequence[int], config: EvaluateRun, run: Run) -> tuple[list[Row], str]:
+    """The tables; and JSON lines, each program with its verdict."""
     asked = [p for p in problems()[: config.problems or None] for _ in range(config.tries)]
-    run.load(config.run, "LanguageModel")
-    loaded = load_model(config.run, device=choose_device(run.options.device))
-    engine = Engine(loaded.model, loaded.tokenizer, waiting=BLOCK)
     rows: list[Row] = []
-    with closing(engine), ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool:
         for at in range(0, len(asked), BLOCK):
             block = asked[at : at + BLOCK]
-            written = complete(engine, loaded, block, config, (run.options.seed << 32) + at)
+            written = complete(engine, ends, block, config, (run.options.seed << 32) + at)
             verdicts = pool.map(judge, block, written)
             for problem, text, said in zip(block, written, verdicts, strict=True):
                 rows.append({"task_id": problem["task_id"], "completion": text, "verdict": said})
             run.show(f"humaneval: {len(rows)} of {len(asked)} programs", passing=True)
-    with run.save("evaluation", "Evaluation") as folder:
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (folder / "completions.jsonl").write_text(lines, encoding="utf-8")
-        found: Row = {"sections": tables(rows, config.tries), "verdicts": {}, "warnings": []}
-        (folder / "evaluation.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return tables(rows, config.tries), lines
 
 
 def complete(
-    engine: Engine, loaded: LoadedModel, asked: Sequence[dict[str, str]], config: EvaluateRun, seed: int
+    engine: Engine, ends: Sequence[int], asked: Sequence[dict[str, str]], config: EvaluateRun, seed: int
 ) -> list[str]:
     """What the model writes after each prompt; of a prompt longer than its context it sees the end."""
     most = min(config.max_tokens, engine.length // 2)
     requests: list[Request] = []
     for number, problem in enumerate(asked):
-        ids = loaded.tokenizer.encode(problem["prompt"])[most - engine.length :]
+        ids = engine.tokenizer.encode(problem["prompt"])[most - engine.length :]
         rule = Sampling(config.temperature, 0.95, max_tokens=most, stop=STOPS, seed=seed + number)
-        requests.append(Request(ids, rule, loaded.ends))
+        requests.append(Request(ids, rule, ends))
     told = engine.complete_all(requests)
     if any(isinstance(e, Finish) and e.reason == "error" for events in told for e in events):
         raise UserError("the model failed while it wrote", hint="the error stands above")

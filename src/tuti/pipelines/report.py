@@ -5,15 +5,13 @@
 
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 from jinja2 import Environment, Template
-from markupsafe import Markup
 
 from tuti import ui
 from tuti.run import Run, UserError, atomic_write, files, read_events
@@ -31,24 +29,17 @@ HEADINGS = {"data": "Data card", "config": "Configuration"}
 _ABILITIES = tomllib.loads(Path(__file__).with_name("abilities.toml").read_text("utf-8"))
 
 
-@dataclass(frozen=True)
 class Stage:
     """One run as found on disk: its name, config, events and lineage (empty while unfinished)."""
 
-    name: str
-    folder: Path
-    about: Json
-    events: list[Json]
-    lineage: Json
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name, self.folder, self.about = name, folder, read_config(folder)
+        self.events = [event for event in read_events(folder) if isinstance(event.get("time"), (int, float))]
+        self.lineage = read_json(folder / "lineage.json")
 
     def of(self, event: str) -> list[Json]:
         """Its events of one kind, oldest first."""
         return [found for found in self.events if found["event"] == event]
-
-
-def _stage(folder: Path, name: str) -> Stage:
-    events = [event for event in read_events(folder) if isinstance(event.get("time"), (int, float))]
-    return Stage(name, folder, read_config(folder), events, read_json(folder / "lineage.json"))
 
 
 def write_report(run: Run) -> Path:
@@ -60,8 +51,8 @@ def write_report(run: Run) -> Path:
 
 def report_page(folder: Path) -> str:
     """The page of the run in this folder; damaged files are passed over."""
-    whole = _stage(folder, folder.resolve().name)
-    stages = [_stage(path.parent, path.parent.name) for path in folder.glob("stages/*/config.json")]
+    whole = Stage(folder, folder.resolve().name)
+    stages = [Stage(path.parent, path.parent.name) for path in folder.glob("stages/*/config.json")]
     stages.sort(key=lambda s: (float(s.events[0]["time"]) if s.events else 0.0, s.name))  # as they began
     everything = [whole, *stages]
     room, stage = whole.about["room"], whole.about["stage"]
@@ -78,22 +69,15 @@ def report_page(folder: Path) -> str:
 @cache
 def _template() -> Template:
     """The macros of report.jinja, which call what stands here; all but markup is escaped where it enters."""
-    given = globals() | {"figure": ui.figure}
-    for make in (ui.block, ui.escape, ui.facts, ui.folded, ui.paragraph, ui.table, rows_table):
-        given[make.__name__] = _markup(make)
     environment = Environment(autoescape=True, trim_blocks=True)
     environment.filters |= {"object": as_object, "objects": objects}
-    return environment.from_string(Path(__file__).with_name("report.jinja").read_text("utf-8"), given)
+    return environment.from_string(Path(__file__).with_name("report.jinja").read_text("utf-8"), globals())
 
 
-def _markup(make: Callable[..., str]) -> Callable[..., Markup]:
-    return lambda *given: Markup(make(*given))
-
-
-def abilities(parameters: int) -> tuple[str, str]:
+def abilities(parameters: int, language: str = "en") -> tuple[str, str]:
     """What a model of this size can do, and what it cannot."""
     told = _ABILITIES["small" if parameters < LARGE else "large"]
-    return told["can"], told["cannot"]
+    return told["can"][language], told["cannot"][language]
 
 
 def read_json(path: Path) -> Json:

@@ -163,26 +163,21 @@ def choice_section(before: list[bool], after: list[bool], exercises: Sequence[Ex
 def write_samples(model: Model, tokenizer: Tokenizer, texts: Texts, count: int, length: int) -> list[Row]:
     """Continuations of the first two lines of held-out documents, scripts in turn: script, prompt, text."""
     groups = [np.flatnonzero(own) for name, own in texts.groups().items() if name != "all"]
-    chosen: list[tuple[int, str]] = []
+    rows: list[Row] = []
+    asked: list[Request] = []
     for n in range(count):
         group = groups[n % len(groups)]
         number = int(group[n // len(groups) % len(group)])
-        lines = texts.texts[number].splitlines(keepends=True)
-        chosen.append((number, "".join(lines[:2])[:200]))
-    asked = [
-        Request(
-            fitting([tokenizer.end, *tokenizer.encode(prompt)], model, length),
-            Sampling(temperature=0.8, top_p=0.95, max_tokens=length, seed=n), ends=(tokenizer.end,),
-        )
-        for n, (_, prompt) in enumerate(chosen)
-    ]
+        prompt = "".join(texts.texts[number].splitlines(keepends=True)[:2])[:200]
+        rows.append({"script": str(texts.names[number]), "prompt": prompt})
+        ids = fitting([tokenizer.end, *tokenizer.encode(prompt)], model, length)
+        rule = Sampling(temperature=0.8, top_p=0.95, max_tokens=length, seed=n)
+        asked.append(Request(ids, rule, ends=(tokenizer.end,)))
     with closing(Engine(model, tokenizer, waiting=count)) as engine:
         told = engine.complete_all(asked)
-    said = ["".join(event.text for event in events) for events in told]
-    return [
-        {"script": str(texts.names[number]), "prompt": prompt, "text": text}
-        for (number, prompt), text in zip(chosen, said, strict=True)
-    ]
+    for row, events in zip(rows, told, strict=True):
+        row["text"] = "".join(event.text for event in events)
+    return rows
 
 
 def copying_section(samples: Sequence[Row], folder: Path) -> Row:

@@ -7,14 +7,15 @@ import json
 import math
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
 from tuti import measure
-from tuti.infer import Engine, LoadedModel, load_model
-from tuti.pipelines.evaluate import EvaluateRun
+from tuti.infer import Engine, load_model
+from tuti.pipelines.evaluate import EvaluateRun, save_evaluation
+from tuti.pipelines.humaneval import check_possible, humaneval
 from tuti.pipelines.scores import Row, figure, section
 from tuti.run import Run, UserError
 from tuti.run.machine import choose_device
@@ -27,48 +28,43 @@ TOLD = "The pass key is {key}. Remember it. {key} is the pass key.\n"
 ASKED = "What is the pass key? The pass key is"
 
 
-class Scorer:
-    """Log-likelihoods of texts by one model."""
-
-    def __init__(self, engine: Engine, loaded: LoadedModel):
-        self.engine, self.tokenizer = engine, loaded.tokenizer
-
-    def nats(self, text: str) -> float:
-        """What a text costs in pieces as long as the engine takes; of each the first token is foretold."""
-        ids, most, total = self.tokenizer.encode(text), self.engine.length - 1, 0.0
-        for start in range(0, len(ids), most):
-            total -= sum(self.engine.score([self.tokenizer.end, *ids[start : start + most]]))
-        return total
-
-    def said(self, prompt: str, ending: str) -> float:
-        """log P(ending | prompt) in nats; of a prompt that is too long the end is seen."""
-        before, whole = self.tokenizer.encode(prompt), self.tokenizer.encode(prompt + ending)
-        same = len(os.path.commonprefix([before, whole]))
-        seen = [self.tokenizer.end, *whole][-self.engine.length :]
-        return sum(self.engine.score(seen)[same - len(whole) :])
+def nats(engine: Engine, text: str) -> float:
+    """What a text costs in pieces as long as the engine takes; of each the first token is foretold."""
+    ids, most, total = engine.tokenizer.encode(text), engine.length - 1, 0.0
+    for start in range(0, len(ids), most):
+        total -= sum(engine.score([engine.tokenizer.end, *ids[start : start + most]]))
+    return total
 
 
-def bits(scorer: Scorer, config: EvaluateRun) -> list[Row]:
+def said(engine: Engine, prompt: str, ending: str) -> float:
+    """log P(ending | prompt) in nats; of a prompt that is too long the end is seen."""
+    before, whole = engine.tokenizer.encode(prompt), engine.tokenizer.encode(prompt + ending)
+    same = len(os.path.commonprefix([before, whole]))
+    seen = [engine.tokenizer.end, *whole][-engine.length :]
+    return sum(engine.score(seen)[same - len(whole) :])
+
+
+def bits(engine: Engine, config: EvaluateRun) -> list[Row]:
     """Bits per byte of each file, and of all."""
     texts = {str(path): _read(path) for path in config.items}
-    nats = {name: scorer.nats(text) for name, text in texts.items()}
-    sizes = {name: len(text.encode()) for name, text in texts.items()}
+    costs = [nats(engine, text) / math.log(2) for text in texts.values()]
+    sizes = [len(text.encode()) for text in texts.values()]
     rows: list[Row] = [
-        {"text": name, "bytes": size, "bits per byte": round(nats[name] / math.log(2) / size, 3)}
-        for name, size in sizes.items()
+        {"text": name, "bytes": size, "bits per byte": round(cost / size, 3)}
+        for name, cost, size in zip(texts, costs, sizes, strict=True)
     ]
     if len(rows) > 1:
-        found = measure.ratio_interval([n / math.log(2) for n in nats.values()], [*sizes.values()])
-        rows.append({"text": "all", "bytes": sum(sizes.values())} | figure("bits per byte", found))
+        found = measure.ratio_interval(costs, sizes)
+        rows.append({"text": "all", "bytes": sum(sizes)} | figure("bits per byte", found))
     return [section("Bits per byte", rows)]
 
 
-def choice(scorer: Scorer, config: EvaluateRun) -> list[Row]:
+def choice(engine: Engine, config: EvaluateRun) -> list[Row]:
     """Accuracy of the most probable option, and of the one most probable by the byte (lm-eval's acc_norm)."""
     items = [item for path in config.items for item in _questions(path)]
     hits, hits_by_byte = 0, 0
     for prompt, options, right in items:
-        costs = [scorer.said(prompt, option) for option in options]
+        costs = [said(engine, prompt, option) for option in options]
         by_byte = [cost / len(option.encode()) for cost, option in zip(costs, options, strict=True)]
         hits += costs.index(max(costs)) == right
         hits_by_byte += by_byte.index(max(by_byte)) == right
@@ -81,49 +77,51 @@ def choice(scorer: Scorer, config: EvaluateRun) -> list[Row]:
     return [section("Multiple choice", rows)]
 
 
-def passkey(scorer: Scorer, config: EvaluateRun) -> list[Row]:
+def passkey(engine: Engine, config: EvaluateRun) -> list[Row]:
     """Which of ten five-digit keys stood in a text of so many tokens (Mohtashami & Jaggi 2023)."""
     rows: list[Row] = []
-    longest = scorer.engine.length
-    if longest < (least := len(scorer.tokenizer.encode(TOLD + ASKED))):
+    longest = engine.length
+    if longest < (least := len(engine.tokenizer.encode(TOLD + ASKED))):
         raise UserError(f"the context of {longest:,} tokens does not hold a pass-key's {least:,}")
     for length in [*(2**n for n in range(8, 20) if least <= 2**n < longest), longest]:
         row: Row = {"tokens": length}
         for depth in DEPTHS:
-            right = [_finds(scorer, length, depth, seed) for seed in range(config.tries)]
+            right = [_finds(engine, length, depth, seed) for seed in range(config.tries)]
             row[f"{depth:.0%} deep"] = f"{sum(right)}/{len(right)}"
         rows.append(row)
     return [section("Pass-key among ten (chance: one of ten)", rows)]
 
 
-def _finds(scorer: Scorer, length: int, depth: float, seed: int) -> bool:
+def _finds(engine: Engine, length: int, depth: float, seed: int) -> bool:
     chance = random.Random(f"{length} {depth} {seed}")
     keys = chance.sample(range(10_000, 100_000), 10)
     told = TOLD.format(key=keys[0])
-    around, one = (len(scorer.tokenizer.encode(text)) for text in (told + ASKED, FILLER))
+    around, one = (len(engine.tokenizer.encode(text)) for text in (told + ASKED, FILLER))
     lines = max(0, (length - around - 10) // one)  # with room for a key after the question
     first = round(lines * depth)
     prompt = FILLER * first + told + FILLER * (lines - first) + ASKED
-    costs = [scorer.said(prompt, f" {key}") for key in keys]
+    costs = [said(engine, prompt, f" {key}") for key in keys]
     return costs.index(max(costs)) == 0
 
 
-TASKS: dict[str, Callable[[Scorer, EvaluateRun], list[Row]]] = {
-    "bits": bits, "choice": choice, "passkey": passkey,
-}
+TASKS = {"bits": bits, "choice": choice, "passkey": passkey}
 
 
 def run_task(config: EvaluateRun, run: Run) -> None:
-    """Writes artifacts/evaluation: evaluation.json."""
-    if not config.items and config.task != "passkey":
+    """Writes artifacts/evaluation: evaluation.json; for humaneval completions.jsonl, too."""
+    programs, texts = config.task == "humaneval", dict[str, str]()
+    if programs:
+        check_possible(config)
+    elif not config.items and config.task != "passkey":
         raise UserError(f"the task {config.task} needs files", hint="--items FILE…")
     run.load(config.run, "LanguageModel")
     loaded = load_model(config.run, device=choose_device(run.options.device))
     with closing(Engine(loaded.model, loaded.tokenizer)) as engine:
-        sections = TASKS[config.task](Scorer(engine, loaded), config)
-    with run.save("evaluation", "Evaluation") as folder:
-        found: Row = {"sections": sections, "verdicts": {}, "warnings": []}
-        (folder / "evaluation.json").write_text(json.dumps(found, ensure_ascii=False, indent=1), "utf-8")
+        if programs:
+            sections, texts["completions.jsonl"] = humaneval(engine, loaded.ends, config, run)
+        else:
+            sections = TASKS[config.task](engine, config)
+    save_evaluation(run, {"sections": sections, "verdicts": {}, "warnings": []}, texts)
 
 
 def _read(path: Path) -> str:

@@ -4,14 +4,11 @@ Whatever is a plain value (a name, a text, a number) is escaped where it enters 
 these functions return is markup.
 """
 
-from tuti.ui.curve import Series, charts, line_chart, number, training_charts
+from tuti.ui.curve import Series, charts, line_chart, number
 from tuti.ui.graph import Bar, Box, bars, graph
-from tuti.ui.table import facts, figure, table
-from tuti.ui.template import STYLE, Section, page
-from tuti.ui.text import block, escape, folded, inline, paragraph, visible
+from tuti.ui.template import Section, block, escape, facts, figure, folded, inline, page, paragraph, table
 
 __all__ = [
-    "STYLE", "Bar", "Box", "Section", "Series", "bars", "block", "charts", "escape", "facts", "figure",
-    "folded", "graph", "inline", "line_chart", "number", "page", "paragraph", "table", "training_charts",
-    "visible",
+    "Bar", "Box", "Section", "Series", "bars", "block", "charts", "escape", "facts", "figure", "folded",
+    "graph", "inline", "line_chart", "number", "page", "paragraph", "table",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 
-from tuti.ui.template import drawn
+from tuti.ui.template import drawn, has_interval
 
 WIDTH, HEIGHT = 480, 260
 START, END, TOP, BOTTOM = 66, 16, 14, 46
@@ -31,14 +31,16 @@ class Series:
     points: Sequence[Point]
 
 
-@dataclass(frozen=True)
 class Axis:
-    """A range of values, and where it begins and ends on the chart."""
+    """The range of some values, and where it begins and ends on the chart; `margin` is a share of it."""
 
-    low: float
-    high: float
-    begin: float
-    end: float
+    def __init__(self, values: Sequence[float], begin: float, end: float, margin: float) -> None:
+        self.begin, self.end, low, high = begin, end, min(values), max(values)
+        if high - low <= 1e-9 * max(abs(low), abs(high), 1e-90):
+            half = max(0.5, abs(low) * 1e-3)
+            low, high = low - half, high + half
+        space = (high - low) * margin
+        self.low, self.high = low - space, high + space
 
     def place(self, value: float) -> float:
         """Where a value lies on the chart, to a tenth."""
@@ -59,8 +61,8 @@ def line_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: s
     lines = [Series(s.name, points) for s in series if (points := _thinned(s.points))]
     if not lines:
         return ""
-    x = _axis([p[0] for s in lines for p in s.points], START, WIDTH - END, 0.0)
-    y = _axis([p[1] for s in lines for p in s.points], HEIGHT - BOTTOM, TOP, 0.06)
+    x = Axis([p[0] for s in lines for p in s.points], START, WIDTH - END, 0.0)
+    y = Axis([p[1] for s in lines for p in s.points], HEIGHT - BOTTOM, TOP, 0.06)
     told = f"{y_label}: {'; '.join(_told(line, x_label) for line in lines)}"
     shown = {"lines": lines, "x": x, "y": y, "x_label": x_label, "y_label": y_label, "dashes": DASHES}
     return drawn("chart", title, told, direction="ltr", width=WIDTH, height=HEIGHT, **shown)
@@ -80,15 +82,6 @@ def _thinned(given: Sequence[Point]) -> list[Point]:
     return [points[0], *kept, points[-1]]
 
 
-def _axis(values: list[float], begin: float, end: float, margin: float) -> Axis:
-    low, high = min(values), max(values)
-    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-90):
-        half = max(0.5, abs(low) * 1e-3)
-        low, high = low - half, high + half
-    space = (high - low) * margin
-    return Axis(low - space, high + space, begin, end)
-
-
 def _short(value: float) -> str:
     for least, size, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= least:
@@ -97,7 +90,6 @@ def _short(value: float) -> str:
 
 
 def _told(line: Series, x_label: str) -> str:
-    """What the line shows, in words."""
     (x0, y0), (x1, y1) = line.points[0], line.points[-1]
     if len(line.points) == 1:
         return f"{line.name}: {y0:.4g} at {x_label} {_short(x0)}"
@@ -115,9 +107,12 @@ def number(value: object) -> float | None:
     return float(value) if abs(value) <= sys.float_info.max else None
 
 
-def training_charts(stages: Mapping[str, Sequence[Event]], *, x_label: str = "step") -> list[str]:
-    """Charts of stages that log `step` and `held_out` events: the loss of each, then what it measured."""
-    made: list[str] = []
+def charts(stages: Mapping[str, Sequence[Event]], *, x_label: str = "step") -> str:
+    """Of stages that log `step` and `held_out` events: the loss of each, then what it measured.
+
+    Side by side where there is room; an empty string when nothing was measured.
+    """
+    made = ""
     for stage, events in stages.items():
         of = {kind: [e for e in events if e.get("event") == kind] for kind in ("step", "held_out")}
         lines = [("training loss", "nats a token", measures(of["step"]).get("loss", []))]
@@ -125,14 +120,8 @@ def training_charts(stages: Mapping[str, Sequence[Event]], *, x_label: str = "st
             label = name.replace("_", " ")
             lines.append((f"held-out {label}", label, series))
         for title, label, series in lines:
-            made.append(line_chart(series, title=f"{stage}: {title}", x_label=x_label, y_label=label))
-    return [chart for chart in made if chart]
-
-
-def charts(stages: Mapping[str, Sequence[Event]], *, x_label: str = "step") -> str:
-    """The charts side by side where there is room; an empty string when nothing was measured."""
-    found = training_charts(stages, x_label=x_label)
-    return f'<div class="charts">\n{"".join(found)}\n</div>' if found else ""
+            made += line_chart(series, title=f"{stage}: {title}", x_label=x_label, y_label=label)
+    return f'<div class="charts">\n{made}\n</div>' if made else ""
 
 
 def measures(events: Sequence[Event]) -> dict[str, list[Series]]:
@@ -153,7 +142,7 @@ def measures(events: Sequence[Event]) -> dict[str, list[Series]]:
 def _values(name: str, value: object) -> list[tuple[str, float]]:
     if isinstance(value, dict):
         fields = cast(dict[str, object], value)
-        if {"value", "low", "high"} <= fields.keys():  # a figure with its interval
+        if has_interval(fields):
             return _values(name, fields["value"])
         return [(key, y) for key, v in fields.items() for _, y in _values(key, v)][:6]
     found = number(value)

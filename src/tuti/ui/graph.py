@@ -7,23 +7,12 @@ show is said in their description.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
 from tuti.ui.template import drawn
-from tuti.ui.text import escape
 
 WIDE, LINE, GAP = 300, 19, 24
 """Pixels: a box, a line of text, the space between boxes"""
-LETTERS = 40
-"""Of a line of text at most"""
+LOOK = {"line": LINE, "gap": GAP, "wide": WIDE}
 
-
-def _cut(text: str) -> Markup:
-    """A line of text, no longer than can be read."""
-    return Markup(escape(text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"))
-
-
-LOOK = {"line": LINE, "gap": GAP, "wide": WIDE, "cut": _cut}
 
 @dataclass(frozen=True)
 class Box:

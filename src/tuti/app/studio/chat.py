@@ -14,10 +14,10 @@ from typing import Any
 
 from nicegui import ui
 
-from tuti import ui as widgets
 from tuti.app.studio import web
-from tuti.app.studio.voices import Voices
+from tuti.app.studio.place import Voices
 from tuti.run import UserError
+from tuti.ui.template import visible
 
 FRAME = 0.05
 """Seconds between two renewals of a growing answer."""
@@ -36,7 +36,6 @@ class Column:
     task: "asyncio.Task[None] | None" = None
 
     def ask(self, model: str, text: str, temperature: float, length: int) -> None:
-        """Says the person's message and begins the answer."""
         with self.log:
             web.paragraph(self.speech("you"), "who")
             web.said(text, "said mine")
@@ -74,7 +73,7 @@ class Column:
                     pieces.append(piece)
                     if time.monotonic() - last > FRAME:
                         last = time.monotonic()
-                        shown.set_text(widgets.visible("".join(pieces)))
+                        shown.set_text(visible("".join(pieces)))
                         self._scroll()
         except asyncio.CancelledError:
             ending = self.speech("cut")
@@ -85,7 +84,7 @@ class Column:
                 web.tell(web.alert(), error, self.speech)
         said = "".join(pieces)
         self.messages.append({"role": "assistant", "content": said})
-        shown.set_text(widgets.visible(said) if said.strip() else self.speech("empty_answer"))
+        shown.set_text(visible(said) if said.strip() else self.speech("empty_answer"))
         shown.props["aria-busy"] = "false"
         shown.update()
         with self.log:
@@ -143,8 +142,7 @@ class Panel:
         for made in (self.temperature, self.length):
             made.props("inputmode=decimal dir=ltr")
         self.problem = web.alert()
-        self.other.on_value_change(self._show)
-        self._show()
+        self.columns[1].log.bind_visibility_from(self.other, "value", lambda chosen: chosen != none)
         ui.context.client.on_disconnect(self.stop)
 
     def _column(self, number: int) -> Column:
@@ -152,9 +150,6 @@ class Panel:
         log = ui.element("div").classes("talk")
         web.attributed(log, role="log", aria_label=label, aria_live="polite", tabindex="0")
         return Column(self.voices, self.speech, log)
-
-    def _show(self) -> None:
-        self.columns[1].log.set_visibility(self.other.value in self.voices.names())
 
     def send(self) -> None:
         """Asks each chosen model, unless an answer is under way."""
@@ -169,7 +164,7 @@ class Panel:
                 raise UserError(self.speech("no_models"))
             self.message.set_value("")
             chosen = [str(self.model.value)]
-            if self.other.value in self.voices.names():
+            if self.columns[1].log.visible:
                 chosen.append(str(self.other.value))
             for column, model in zip(self.columns, chosen, strict=False):
                 column.ask(model, text, temperature, int(length))

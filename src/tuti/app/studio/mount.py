@@ -13,10 +13,9 @@ from tuti.app.house import all_cards
 from tuti.app.studio import web
 from tuti.app.studio.chat import Panel
 from tuti.app.studio.form import register_form
-from tuti.app.studio.jobs import Jobs, Place
+from tuti.app.studio.place import Jobs, Place, Voices
 from tuti.app.studio.runs import register_runs
 from tuti.app.studio.stream import find_run
-from tuti.app.studio.voices import Voices
 from tuti.pipelines.report import report_page
 from tuti.run import Card, UserError
 from tuti.run.card import load

@@ -8,11 +8,12 @@ from nicegui import ui
 from tuti import ui as widgets
 from tuti.app.studio import web
 from tuti.app.studio.chat import Panel
-from tuti.app.studio.jobs import LOG, Place, read_tail
+from tuti.app.studio.place import LOG, Place, interrupt, read_tail
 from tuti.app.studio.stream import Watch, find_run, list_runs, model_of, state_of
-from tuti.pipelines.report import LARGE
+from tuti.pipelines.report import abilities
 from tuti.run.directory import read_config
 from tuti.run.lineage import Json
+from tuti.ui.template import visible
 
 SECONDS = 1.0
 """Between two looks at the disk."""
@@ -44,7 +45,7 @@ def register_runs(place: Place, demo: Path | None) -> None:
         @ui.page("/demo", dark=None)
         def demo_page(speech: web.Speech) -> None:
             with web.frame(speech, "/demo", speech("demo_title")):
-                follow(place, demo, speech)
+                run_page(place, demo, speech, demo=True)
 
 
 def _state(place: Place, folder: Path, state: str) -> str:
@@ -52,13 +53,13 @@ def _state(place: Place, folder: Path, state: str) -> str:
     job = place.jobs.find(folder)
     if job is None or state == "finished":
         return state
-    if job.is_running:
+    if job.poll() is None:
         return "running"
     return "unfinished" if state == "running" else state
 
 
-def run_page(place: Place, folder: Path, speech: web.Language) -> None:
-    """Everything about one run, renewed while it grows."""
+def run_page(place: Place, folder: Path, speech: web.Language, *, demo: bool = False) -> None:
+    """Everything about one run, renewed while it grows; in the demo there is a chat, once it has a model."""
 
     def resume() -> None:
         with web.telling(speech, problem):
@@ -66,14 +67,18 @@ def run_page(place: Place, folder: Path, speech: web.Language) -> None:
 
     def stop() -> None:
         if job := place.jobs.find(folder):
-            job.stop()
+            interrupt(job)
 
+    status = web.attributed(web.paragraph(""), role="status")
     with ui.element("div").classes("actions"):
         told = web.markup("").classes("actions")
         stopping = web.button(speech("stop_run"), stop, flat=True)
         resuming = web.button(speech("resume"), resume, flat=True)
     problem = web.alert()
-    live = LiveRun(folder, speech)
+    planned = web.markup("")
+    talk = ui.element("section")
+    panels: list[Panel] = []
+    watch, live, sample = Watch(folder), web.markup(""), web.markup("")
     web.heading(speech("output"))
     output = web.said(speech("none_yet"), "said code")
     web.heading(speech("configuration"))
@@ -81,72 +86,26 @@ def run_page(place: Place, folder: Path, speech: web.Language) -> None:
     web.markup(widgets.folded(folder.name, widgets.block(plain, "code")))
 
     def refresh() -> None:
-        live.show()
-        output.set_text(widgets.visible(read_tail(folder / LOG) or speech("none_yet")))
+        if watch.read() or not live.content:
+            curves = widgets.charts(watch.stages, x_label=speech("step"))
+            shown = {"step": watch.last("step"), "curves": curves, "figure": widgets.figure}
+            live.set_content(web.filled("live", speech, **shown))
+            sample.set_content(web.filled("sample", speech, sample=watch.last("sample")))
+        output.set_text(visible(read_tail(folder / LOG) or speech("none_yet")))
         state, job = _state(place, folder, state_of(folder)), place.jobs.find(folder)
-        has_model = model_of(folder) is not None
+        has_model, plan = model_of(folder) is not None, _plan(watch)
         told.set_content(web.filled("run", speech, run=folder.name, state=state, has_model=has_model))
-        stopping.set_visibility(state == "running" and job is not None and job.is_running)
+        planned.set_content(web.filled("plan", speech, plan=plan, abilities=abilities) if plan else "")
+        stopping.set_visibility(state == "running" and job is not None and job.poll() is None)
         resuming.set_visibility(state not in ("running", "finished"))
-
-    refresh()
-    ui.timer(SECONDS, refresh)
-
-
-class LiveRun:
-    """The part of a page that follows the events of a run: progress, curves, the newest sample."""
-
-    def __init__(self, folder: Path, speech: web.Language) -> None:
-        self.watch, self.speech = Watch(folder), speech
-        self.progress = web.paragraph("", "quiet")
-        web.heading(speech("curves"))
-        self.curves = web.markup("")
-        web.heading(speech("samples"))
-        self.where = web.paragraph("", "quiet")
-        self.sample = web.attributed(web.said(speech("none_yet"), "said limited"), tabindex="0")
-
-    def show(self) -> None:
-        """Shows what is new."""
-        while self.watch.read():
-            if step := self.watch.last("step"):
-                name, event = step
-                values = {key: widgets.figure(event.get(key)) for key in ("step", "steps", "loss")}
-                self.progress.set_text(self.speech("progress", stage=name, **values))
-            stages = self.watch.stages()
-            self.curves.set_content(widgets.charts(stages, x_label=self.speech("step")))
-            if sample := self.watch.last("sample"):
-                name, event = sample
-                self.where.set_text(self.speech("sample_at", stage=name, step=event.get("step")))
-                asked = f"{event['prompt']}\n⟫ " if event.get("prompt") else ""
-                self.sample.set_text(widgets.visible(f"{asked}{event.get('text')}"))
-
-
-def follow(place: Place, folder: Path, speech: web.Language) -> None:
-    """One visitor's view of a teaching: the plan, then the live curve and samples, then the chat."""
-    state = web.attributed(web.paragraph(""), role="status")
-    problem = web.alert()
-    planned = web.markup("")
-    talk = ui.element("section")
-    live = LiveRun(folder, speech)
-    with ui.element("details"):
-        web.paragraph(speech("output"), tag="summary")
-        output = web.said("", "said code")
-    report = web.markup(web.filled("report", speech, run=folder.name))
-    panels: list[Panel] = []
-
-    def refresh() -> None:
-        live.show()
-        output.set_text(widgets.visible(read_tail(folder / LOG)))
-        plan = _plan(live.watch)
-        planned.set_content(web.filled("plan", speech, plan=plan, large=LARGE) if plan else "")
-        if not panels and model_of(folder) is not None:
+        if not demo:
+            return
+        if has_model and not panels:
             with talk:
                 web.heading(speech("chat"))
                 panels.append(Panel(place.voices, speech, folder.name, ""))
-        state.set_text(speech("demo_ready") if panels else "" if plan else speech("demo_wait"))
-        job, is_done = place.jobs.find(folder), (folder / "report.html").exists()
-        report.set_visibility(is_done)
-        if job is not None and job.code and not is_done:
+        status.set_text(speech("demo_ready") if panels else "" if plan else speech("demo_wait"))
+        if job is not None and job.poll() and state != "finished":
             problem.set_text(speech("demo_failed"))
 
     refresh()

@@ -1,8 +1,9 @@
 """Runs as pages see them: what lies in runs/, and events read as they are appended."""
 
 import contextlib
+import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -13,56 +14,37 @@ from tuti.ui import number
 
 QUIET = 60.0
 """Seconds after which a run that writes nothing is taken to be left."""
-STEP = 2 << 20
-"""Bytes read at a time; a page catches up with a long stream in a few turns."""
-
-
-@dataclass
-class Tail:
-    """The events of one events.jsonl; `read` returns the new ones, a torn line waits for its end."""
-
-    path: Path
-    offset: int = 0
-    rest: bytes = b""
-    events: list[Json] = field(default_factory=list[Json])
-
-    def read(self) -> bool:
-        """Takes what was appended; whether there was anything."""
-        try:
-            if self.path.stat().st_size < self.offset:  # begun anew
-                self.offset, self.rest, self.events = 0, b"", []
-            with open(self.path, "rb") as file:
-                file.seek(self.offset)
-                found = file.read(STEP)
-        except OSError:
-            return False
-        self.offset += len(found)
-        *lines, self.rest = (self.rest + found).split(b"\n")
-        self.events += events_in(lines)
-        return bool(found)
 
 
 class Watch:
-    """The live events of a run and of the stages inside it, by name."""
+    """The live events of a run and of the stages inside it: of each stream how far it was read, and what."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.tails: dict[str, Tail] = {}
+        self.streams: dict[Path, tuple[int, list[Json]]] = {}
 
     def read(self) -> bool:
-        """Takes what is new in all streams; whether there was anything."""
-        paths = {path.parent.name: path for path in _streams(self.folder)}
-        self.tails = {name: self.tails.get(name) or Tail(path) for name, path in paths.items()}
-        return any([tail.read() for tail in self.tails.values()])
+        """Takes what was appended, a torn line once it has its end; whether there was anything."""
+        known = self.streams
+        self.streams = {path: known.get(path, (0, [])) for path in _streams(self.folder)}
+        for path, (offset, events) in self.streams.items():
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                if path.stat().st_size < offset:  # begun anew
+                    offset, events = 0, []
+                file.seek(offset)
+                *lines, torn = file.read().split(b"\n")
+                self.streams[path] = file.tell() - len(torn), events + list(events_in(lines))
+        return self.streams != known
 
+    @property
     def stages(self) -> dict[str, list[Json]]:
-        return {name: tail.events for name, tail in self.tails.items()}
+        return {path.parent.name: events for path, (_, events) in self.streams.items()}
 
     def last(self, event: str) -> tuple[str, Json] | None:
         """The newest event of a kind, with the name of its stage."""
         found: list[tuple[str, Json]] = []
-        for name, tail in self.tails.items():
-            found += islice(((name, each) for each in reversed(tail.events) if each["event"] == event), 1)
+        for name, events in self.stages.items():
+            found += islice(((name, each) for each in reversed(events) if each["event"] == event), 1)
         return max(found, key=lambda one: number(one[1].get("time")) or 0.0, default=None)
 
 
@@ -99,12 +81,11 @@ def state_of(folder: Path) -> str:
     """finished, stopped, running (something was written within a minute) or unfinished."""
     if finished(folder):
         return "finished"
-    path = folder / "events.jsonl"
-    tail = Tail(path, max(0, path.stat().st_size - 65_536) if path.exists() else 0)
-    tail.read()
-    ends = [event for event in tail.events if event["event"] in ("start", "stopped", "finish")]
-    if ends and ends[-1]["event"] == "stopped":
-        return "stopped"
+    with contextlib.suppress(OSError), open(folder / "events.jsonl", "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 65_536))
+        ends = [e for e in events_in(file) if e["event"] in ("start", "stopped", "finish")]
+        if ends and ends[-1]["event"] == "stopped":
+            return "stopped"
     newest = max((p.stat().st_mtime for p in _streams(folder)), default=0.0)
     return "running" if time.time() - newest < QUIET else "unfinished"
 

@@ -12,10 +12,8 @@ from urllib.parse import quote, urlencode
 from fastapi import Depends
 from nicegui import ui
 
-from tuti import ui as widgets
-from tuti.pipelines.report import abilities
 from tuti.run import UserError
-from tuti.ui.template import templates
+from tuti.ui.template import STYLE, templates, visible
 
 _HERE = Path(__file__).parent
 _PAGES = templates(_HERE)
@@ -36,9 +34,6 @@ class Language:
 
 
 _SAID: dict[str, dict[str, str]] = tomllib.loads((_HERE / "strings.toml").read_text("utf-8"))
-for _size, _parameters in (("small", 1), ("large", 10**9)):  # whose English is the report's
-    for _what, _told in zip(("can", "cannot"), abilities(_parameters), strict=True):
-        _SAID[f"what_{_size}_{_what}"]["en"] = _told
 LANGUAGES = {
     code: Language(code, {name: said[code] for name, said in _SAID.items()}) for code in ("en", "fa")
 }
@@ -72,7 +67,7 @@ def frame(speech: Language, path: str, title: str, /, **query: str) -> Generator
     client.page = copy.copy(client.page)  # the page object is shared by all visitors
     client.page.language = "fa" if speech.code == "fa" else "en-US"
     ui.page_title(title)
-    ui.add_head_html(f"<style>{widgets.STYLE}{LAYOUT}</style>")
+    ui.add_head_html(f"<style>{STYLE}{LAYOUT}</style>")
     ui.query("body").classes("tuti")
     markup(filled("header", speech, path=path, query=query, languages=LANGUAGES.values()))
     with attributed(ui.element("div"), id="content", tabindex="-1"):  # inside NiceGUI's own <main>
@@ -89,7 +84,7 @@ def attributed(made: E, **attributes: str) -> E:
 
 def paragraph(text: str, kinds: str = "", tag: str = "p") -> ui.label:
     """Plain text of the interface, in the page's direction; never read as markup."""
-    made = ui.label(widgets.visible(text)).classes(kinds)
+    made = ui.label(visible(text)).classes(kinds)
     made.tag = tag
     return made
 
@@ -134,4 +129,4 @@ def tell(place: ui.label, error: Exception, language: Language) -> None:
     lines = [f"{language('error')}: {error.what if isinstance(error, UserError) else error}"]
     if isinstance(error, UserError) and error.hint:
         lines.append(f"{language('hint')}: {error.hint}")
-    place.set_text(widgets.visible("\n".join(lines)))
+    place.set_text(visible("\n".join(lines)))

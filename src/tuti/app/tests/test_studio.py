@@ -20,15 +20,14 @@ from annotated_types import Ge, Le
 from tuti.app.house import all_cards
 from tuti.app.invoke import config_type
 from tuti.app.studio import stream
-from tuti.app.studio.fields import build, fields_of, inside, parse
-from tuti.app.studio.form import _run_name
-from tuti.app.studio.jobs import LOG, Job, Jobs, read_tail
-from tuti.app.studio.voices import Voices
+from tuti.app.studio.form import _run_name, build, fields_of, inside, parse
+from tuti.app.studio.place import LOG, Jobs, Voices, read_tail
 from tuti.app.studio.web import LANGUAGES
 from tuti.app.tests.wordy import ENGLISH as SPOKEN_ENGLISH
 from tuti.app.tests.wordy import PERSIAN as SPOKEN_PERSIAN
 from tuti.app.tests.wordy import save_wordy
 from tuti.infer import load_model
+from tuti.pipelines.report import abilities
 from tuti.run import Run, RunOptions, UserError, atomic_link
 
 ENGLISH, PERSIAN = (LANGUAGES[code].strings for code in ("en", "fa"))
@@ -198,16 +197,20 @@ def test_names_of_runs_are_plain(name: str) -> None:
 
 def test_a_tail_waits_for_the_end_of_a_line(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    tail = stream.Tail(path)
-    assert not tail.read()
+    watch = stream.Watch(tmp_path)
+
+    def events() -> list[str]:
+        return [event["event"] for event in watch.stages[tmp_path.name]]
+
+    assert not watch.read()
     path.write_bytes('{"event": "a", "text": "سلام"}\n{"event": "b", "text": "س'.encode()[:-1])
-    assert tail.read() and [e["event"] for e in tail.events] == ["a"]
+    assert watch.read() and events() == ["a"]
     with open(path, "ab") as file:
         file.write("س".encode()[-1:] + b'"}\nnot json\n[1]\n{"event": 3}\n{"event": "c"}\n')
-    assert tail.read() and [e["event"] for e in tail.events] == ["a", "b", "c"]
-    assert not tail.read()
+    assert watch.read() and events() == ["a", "b", "c"]
+    assert not watch.read()
     path.write_bytes(b'{"event": "anew"}\n')
-    assert tail.read() and [e["event"] for e in tail.events] == ["anew"]
+    assert watch.read() and events() == ["anew"]
 
 
 def test_a_watch_follows_the_stages_of_a_pipeline(tmp_path: Path) -> None:
@@ -263,11 +266,11 @@ def test_jobs_are_few_and_end_with_the_server(
     with pytest.raises(UserError, match="at most 1"):
         jobs.start("tests", "sleep", None, RunOptions(out=tmp_path / "other"))
     until = time.monotonic() + 20
-    while read_tail(job.folder / LOG) != "begun" and time.monotonic() < until:
+    while read_tail(tmp_path / "run" / LOG) != "begun" and time.monotonic() < until:
         time.sleep(0.05)
     jobs.end()
-    assert not job.is_running and job.code in (-signal.SIGINT, 1, 130)
-    assert isinstance(jobs.find(tmp_path / "run"), Job)
+    assert job.poll() in (-signal.SIGINT, 1, 130)
+    assert jobs.find(tmp_path / "run") is job
 
 
 SERVE_DEMO = """
@@ -359,6 +362,9 @@ def test_a_long_conversation_gives_up_its_oldest_turns(tmp_path: Path) -> None:
 
 def test_both_languages_say_the_same_things() -> None:
     assert ENGLISH.keys() == PERSIAN.keys()
+    for size in (1, 10**9):
+        for text in abilities(size, "fa"):
+            assert re.search("[\u0600-\u06ff]", text) and not re.search("[يك]", text)
     for name, text in ENGLISH.items():
         assert sorted(re.findall(r"{\w+}", text)) == sorted(re.findall(r"{\w+}", PERSIAN[name])), (
             name

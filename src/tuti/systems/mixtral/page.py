@@ -25,7 +25,7 @@ def page(runs: Path, query: Mapping[str, str]) -> list[str]:
     """The parts: a form, the coloured text of one layer, loads and what experts tell; `query` has `lang`."""
     told = TOLD.get(query["lang"], TOLD["en"])
     found = [path.name for path in _runs(runs)]
-    parts = [ui.paragraph(told["lead"])]
+    parts: list[str] = [ui.paragraph(told["lead"])]
     if not found:
         return [*parts, ui.paragraph(told["none"])]
     name = query.get("run") if query.get("run") in found else found[0]

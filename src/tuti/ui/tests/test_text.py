@@ -3,7 +3,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuti.ui import STYLE, Section, block, escape, facts, figure, folded, inline, page, paragraph, table
+from tuti.ui import Section, block, escape, facts, figure, folded, inline, page, paragraph, table
+from tuti.ui.template import STYLE
 from tuti.ui.tests.reading import Reader
 
 HOSTILE = "<script>alert(1)</script>\" ' onload=x </pre></td> &lt; \u202egnp.exe \u2066\x00\ud800"
@@ -74,11 +75,9 @@ def test_the_style_sheet_works_in_both_directions_and_loads_nothing() -> None:
     assert STYLE.count("{") == STYLE.count("}")
 
 
-def test_a_page_right_to_left() -> None:
-    read = Reader(
-        page("عنوان", "", [Section("a", "بخش", paragraph("x"))], language="fa", direction="rtl")
-    )
-    assert read.named("html") == [{"lang": "fa", "dir": "rtl"}]
+def test_a_page_says_its_language_and_fits_a_phone() -> None:
+    read = Reader(page("عنوان", "", [Section("a", "بخش", paragraph("x"))]))
+    assert read.named("html") == [{"lang": "en", "dir": "ltr"}]
     assert read.named("main")[0]["id"] == "content"
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in read.named(
         "meta"

@@ -152,4 +152,5 @@ class Told:
 
     def _steps(self, stage: Stage) -> str:
         lines = [*stage.steps, *([f"→ {stage.wide} ({stage.line})"] if stage.wide else [])]
-        return f"<h3>{self('stage', number=stage.number)}</h3>" + ui.block("\n".join(lines), "code")
+        shown = ui.block("\n".join(lines), "code")
+        return f"<h3>{self('stage', number=stage.number)}</h3>{shown}"
