@@ -106,12 +106,12 @@ def jaccard(one: list[str], other: list[str]) -> float:
 def ours(scratch: Path) -> set[str]:
     """The ids that stay."""
     from tuti.systems.spark.engine import Session
-    from tuti.systems.spark.frames import LocalEngine
+    from tuti.systems.spark.frames import local_engine
     from tuti.systems.spark.near import drop_near
     from tuti.systems.spark.tally import Tally
 
     with Session(executors=2, memory="3g", partitions=8, folder=scratch) as session:
-        drop_near(LocalEngine(session), scratch, Tally(), LEAST)
+        drop_near(local_engine(session), scratch, Tally(), LEAST)
     paths = (scratch / "sorted").glob("[0-9]*")
     return {json.loads(line)[0] for path in paths for line in path.open(encoding="utf-8")}
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from tuti.run import hash_text
 from tuti.run.assets import fetch
 from tuti.systems.spark.markup import html_text
-from tuti.systems.spark.passages import passages
+from tuti.systems.spark.readers import passages
 
 HERE = Path(__file__).parent
 LABELS = HERE / "labels.jsonl"

@@ -22,6 +22,6 @@ CARD = Card(
     },
     checks={"Spark": f"{_HERE}.java:check"},
     pages={"/": f"{_HERE}.doctor.picture:page"},
-    presets={"prepare": {size: f"{_HERE}.presets:{size}" for size in ("tiny", "small")}},
+    presets={"prepare": {size: f"{_HERE}.prepare:{size}" for size in ("tiny", "small")}},
     claims=_HERE,
 )

@@ -1,4 +1,8 @@
-"""The preparation on Apache Spark: the same functions inside `mapInArrow`, on this machine or a cluster."""
+"""The preparation on Apache Spark: the same functions inside `mapInArrow`, on this machine or a cluster.
+
+Sources that Spark's connectors reach (hdfs://, s3a:// …) come as whole files, temporary ones on workers: to
+read by path would need Hadoop's native library there. So a file is in memory once, as bytes of Arrow.
+"""
 
 import json
 import logging
@@ -12,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -22,15 +25,17 @@ import psutil
 from tuti.run import UserError
 from tuti.run.machine import cores
 from tuti.systems.spark.engine.session import bytes_of
-from tuti.systems.spark.frames import COUNTS, Count, Engine, Function, Pairs, Step
+from tuti.systems.spark.frames import COUNTS, Engine, Function
 from tuti.systems.spark.java import ready, spark_errors
-from tuti.systems.spark.remote import address, contents, on_disk
-from tuti.systems.spark.walk import Source
+from tuti.systems.spark.walk import Skip, Source, unused
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 FORM = re.compile(r"local(\[(\*|[1-9]\d*)(,\d+)?\])?|spark://[^\s,]+:\d+(,[^\s,]+:\d+)*|yarn")
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
+LARGEST = 500_000_000
+"""Bytes of such a file; it stands in Java's heap and in a Python worker at once"""
 PATIENCE = {"spark": 45, "yarn": 180}
 """Seconds until the first executor must have come; YARN has to make containers first"""
 ASIDE = 150
@@ -182,54 +187,44 @@ def threads(master: str) -> int:
     return cores() if wanted == "*" else int(wanted)
 
 
-class SparkEngine(Engine):
-    """What `Engine` does, on Spark; `pieces`: partitions (0: four a core); `remote`: addresses of sources."""
+def spark_engine(spark: "SparkSession", pieces: int, remote: Sequence[str] = ()) -> Engine:
+    """Spark as an `Engine`; `pieces`: partitions (0: four a core); `remote`: addresses of sources."""
+    from pyspark.sql import functions
+    from pyspark.sql.pandas import types
 
-    def __init__(self, spark: "SparkSession", pieces: int, remote: Sequence[str] = ()) -> None:
-        self.spark, self.remote = spark, remote
-        self.pieces = pieces or 4 * spark.sparkContext.defaultParallelism
+    pieces = pieces or 4 * spark.sparkContext.defaultParallelism
+    spark.conf.set("spark.sql.shuffle.partitions", str(pieces))
 
-    def listed(self, files: Sequence[Source]) -> "DataFrame":
-        """Spread by Spark, which does not know how much work a file is."""
-        frame = self.spark.createDataFrame([(json.dumps(file),) for file in files], "line string")
-        return frame.repartition(max(1, min(self.pieces, len(files))))
+    def listed(files: Sequence[Source]) -> "DataFrame":
+        """Spread by Spark, which does not know how much work a file is.
 
-    def read(self, sources: Sequence[Source], function: Step, *given: Any) -> "DataFrame":
-        """Files of all machines at the same paths, and those that Spark's connectors reach."""
-        there = dict.fromkeys(source for source in sources if address(Path(source.path)))
-        here = [source for source in sources if source not in there]
-        parts = [self.lined(self.listed(here), function, *given)] if here else []
-        if there:
-            files = contents(self.spark, list(there), self.remote)
-            parts.append(self.lined(files, lambda batches: function(on_disk(batches), *given)))
-        return reduce(lambda one, other: one.union(other), parts)
+        Files of all machines are at the same paths; those that Spark's connectors reach come as bytes.
+        """
+        there = [file for file in files if address(Path(file.path))]
+        here = [(json.dumps(file),) for file in files if not address(Path(file.path))]
+        frame = spark.createDataFrame(here, "line string").repartition(max(1, min(pieces, len(here))))
+        if not there:
+            return frame
+        frame = frame.selectExpr("line", "CAST(NULL AS BINARY) AS content")
+        return frame.union(contents(spark, there, remote))
 
-    def mapped(self, frame: "DataFrame", function: Function, schema: Any) -> "DataFrame":
+    def mapped(frame: "DataFrame", function: Function, schema: Any) -> "DataFrame":
         def limited(batches: Iterator[Any]) -> Iterator[Any]:
             """The function in a worker that cannot have more memory than its share."""
             if sys.platform == "linux" and (megabytes := int(os.environ.get(LIMIT, "0"))):
                 resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20, megabytes * 2**20))
             yield from function(batches)
 
-        kinds = {"int32": "int", "int64": "long", "string": "string", "binary": "binary"}
-        columns = ", ".join(f"{f.name} {kinds[str(f.type)]}" for f in schema)
-        return frame.mapInArrow(limited, columns)
+        return frame.mapInArrow(limited, cast(Any, types).from_arrow_schema(schema))
 
-    def by_bucket(self, frame: "DataFrame") -> "DataFrame":
-        return frame.repartition(self.pieces, "bucket").sortWithinPartitions("bucket")
-
-    def lines(self, frame: "DataFrame") -> Pairs:
-        for row in _collect(frame):
-            yield row["bucket"], row["line"]
-
-    def summed(self, frame: "DataFrame") -> Iterator[Count]:
-        from pyspark.sql import functions
-
-        self.spark.conf.set("spark.sql.shuffle.partitions", str(self.pieces))
+    def summed(frame: "DataFrame") -> "DataFrame":
         word, n = COUNTS.names
-        total = frame.groupBy(word).agg(functions.sum(n).alias(n))
-        for row in _collect(total.orderBy(functions.desc(n), word)):
-            yield row[word], row[n]
+        return frame.groupBy(word).agg(functions.sum(n).alias(n)).orderBy(functions.desc(n), word)
+
+    return Engine(
+        listed, mapped, lambda frame: frame.repartition(pieces, "bucket").sortWithinPartitions("bucket"),
+        summed, lambda frame: map(tuple, _collect(frame)),
+    )
 
 
 def _collect(frame: "DataFrame") -> Iterator[Any]:
@@ -256,3 +251,49 @@ def _collect(frame: "DataFrame") -> Iterator[Any]:
     finally:
         if java.poll() is None:
             frame.unpersist()
+
+
+def address(path: Path) -> str:
+    """The address that pathlib took one slash from ("": a path of this machine)."""
+    found = ADDRESS.fullmatch(str(path))
+    return f"{found[1]}:{'///' if found[1] == 'file' else '//'}{found[2]}" if found else ""
+
+
+def listed(spark: "SparkSession", roots: Sequence[str], *, several: bool) -> tuple[list[Source], list[Skip]]:
+    """The files below addresses; names are relative, after the root's own name where there are `several`."""
+    sources, skips, taken = list[Source](), list[Skip](), set[str]()
+    for root in roots:
+        prefix = unused(root.rstrip("/").rpartition("/")[2] or "root", taken) + "/" if several else ""
+        hint = "give the whole address, as hdfs://HOST:8020/folder; s3a:// needs its own jar"
+        with spark_errors(f"{root} cannot be read by Spark", hint):
+            rows: list[Any] = _opened(spark, [root]).select("path", "length", "modificationTime").collect()
+        for path, size, modified in sorted(rows):
+            name = prefix + _below(root, path)
+            reason = "0 bytes" if not size else f"larger than {LARGEST:,} bytes" if size > LARGEST else ""
+            if reason:
+                skips.append(Skip(name, 0, reason))
+            else:
+                sources.append(Source(name, path, size, int(modified.timestamp() * 1e9)))
+    return sources, skips
+
+
+def contents(spark: "SparkSession", sources: Sequence[Source], roots: Sequence[str]) -> "DataFrame":
+    """(line, content), for `files_in`: each file's `Source` as JSON, and its bytes."""
+    from pyspark.sql import functions
+
+    names = {source.path: json.dumps(source) for source in sources}
+    lines = spark.createDataFrame(list(names.items()), "path string, line string")
+    # Before it is read: what the condition refuses is never opened.
+    frame = _opened(spark, roots).where(functions.col("length").between(1, LARGEST))
+    return frame.join(functions.broadcast(lines), "path").select("line", "content")
+
+
+def _opened(spark: "SparkSession", roots: Sequence[str]) -> "DataFrame":
+    reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
+    return reader.load(list(roots))
+
+
+def _below(root: str, path: str) -> str:
+    """The path of a file relative to its root, both with or without their host."""
+    top, own = (re.sub(r"^[a-z][a-z0-9+.-]+:(//[^/]*)?", "", text).rstrip("/") for text in (root, path))
+    return own.removeprefix(top).lstrip("/") or own.rpartition("/")[2]

@@ -96,10 +96,9 @@ def told(number: int, facts: Facts) -> Iterator[str]:
     """A job as lines: a table of its stages, its memory, and advice."""
     yield f"job {number}: {facts.what}"
     names = ("stage", "tasks", "rows", "shuffled", "spilled", "median s", "longest s", "skew of rows")
-    table = [names, *map(_row, facts.stages)]
-    widths = [max(len(row[n]) for row in table) for n in range(len(names))]
-    for row in table:
-        yield "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+    columns = zip(names, *map(_row, facts.stages), strict=True)
+    aligned = [[cell.rjust(max(map(len, column))) for cell in column] for column in columns]
+    yield from map("  ".join, zip(*aligned, strict=True))
     for stage in facts.stages:
         made = f" → wide: {stage.wide}, made by {stage.line}" if stage.wide else " (narrow to its end)"
         yield f"  stage {stage.number}: {'; '.join(stage.steps)}{made}"

@@ -7,10 +7,11 @@ with any number of tasks, the files are the same.
 import json
 import os
 import shutil
-from abc import ABC, abstractmethod
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Concatenate
 
@@ -28,39 +29,25 @@ BATCH = 4_000_000
 Frame = Any
 """Rows that are described, not yet computed: of our engine or of Spark"""
 Pairs = Iterator[tuple[int, str]]
-Count = tuple[str, int]
-"""A word and how often it stands there"""
 Function = Callable[[Iterator[Batch]], Iterator[Batch]]
 Step = Callable[Concatenate[Iterator[Batch], ...], Pairs]
 """From the batches of a partition, and what goes along to the workers, to buckets and lines"""
 
 
-class Engine(ABC):
+@dataclass(frozen=True)
+class Engine:
     """What the chain asks of an engine."""
 
-    @abstractmethod
-    def listed(self, files: Sequence[Source]) -> Frame:
-        """A frame of files (column `line`, for `files_in`), spread over partitions."""
-
-    @abstractmethod
-    def read(self, sources: Sequence[Source], function: Step, *given: Any) -> Frame:
-        """What a step over `files_in` makes of sources."""
-
-    @abstractmethod
-    def mapped(self, frame: Frame, function: Function, schema: Any) -> Frame:
-        """A narrow step: a function over the batches of a partition."""
-
-    @abstractmethod
-    def by_bucket(self, frame: Frame) -> Frame:
-        """A wide step: each bucket's lines beside each other, in one partition."""
-
-    @abstractmethod
-    def lines(self, frame: Frame) -> Pairs:
-        """Computes a frame of buckets and lines."""
-
-    @abstractmethod
-    def summed(self, frame: Frame) -> Iterator[Count]:
-        """Computes (word, n) summed by word, in the order of WordCounts."""
+    listed: Callable[[Sequence[Source]], Frame]
+    """A frame of files, for `files_in`, spread over partitions"""
+    mapped: Callable[[Frame, Function, Any], Frame]
+    """A narrow step: a function over the batches of a partition, to rows of a schema"""
+    by_bucket: Callable[[Frame], Frame]
+    """A wide step: each bucket's lines beside each other, in one partition"""
+    summed: Callable[[Frame], Frame]
+    """A wide step: (word, n) summed by word, in the order of WordCounts"""
+    pairs: Callable[[Frame], Iterator[Any]]
+    """Computes a frame of two columns, as those of LINES and COUNTS"""
 
     def buckets(self, folder: Path, files: str = "[0-9]*") -> Frame:
         """The buckets (or other files) of a folder, for `paths_in`."""
@@ -82,43 +69,34 @@ class Engine(ABC):
         folder, edits = scratch / "sorted", scratch.resolve() / "edited"
         edits.mkdir(parents=True)
         total.kept, total.kept_bytes = Counter(), Counter()
-        for _, line in self.lines(self.lined(frame, function, edits, *given)):
+        for _, line in self.pairs(self.lined(frame, function, edits, *given)):
             total.add(read_tally(line))
         shutil.rmtree(folder, ignore_errors=True)
         edits.rename(folder)
 
 
-class LocalEngine(Engine):
+def local_engine(session: Session) -> Engine:
     """Ours: processes on this machine, without a JVM."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
-
-    def listed(self, files: Sequence[Source]) -> Frame:
+    def listed(files: Sequence[Source]) -> Frame:
         """As many partitions as a shuffle makes, of about as much work each: the largest are dealt first."""
-        dealt: list[list[str]] = [[] for _ in range(min(self.session.partitions, len(files)))]
+        dealt: list[list[str]] = [[] for _ in range(min(session.partitions, len(files)))]
         work = [0] * len(dealt)
         for file in sorted(files, key=lambda one: (-one.size, one.name)):
             least = work.index(min(work))
             dealt[least].append(json.dumps(file))
             work[least] += file.size + 1000
-        return self.session.items(dealt, _read, LINE, "files")
+        return session.items(dealt, _read, LINE, "files")
 
-    def read(self, sources: Sequence[Source], function: Step, *given: Any) -> Frame:
-        return self.lined(self.listed(sources), function, *given)
-
-    def mapped(self, frame: Frame, function: Function, schema: Any) -> Frame:
-        return frame.map_partitions(function, schema)
-
-    def by_bucket(self, frame: Frame) -> Frame:
-        return frame.repartition("bucket").sort("bucket", within=True)
-
-    def lines(self, frame: Frame) -> Pairs:
-        return pairs_in(frame.batches())
-
-    def summed(self, frame: Frame) -> Iterator[Count]:
+    def summed(frame: Frame) -> Frame:
         total = frame.group_by("word").agg(n=("sum", "n")).sort("n", "word", down=("n",))
-        return pairs_in(total.select(*COUNTS.names).batches())
+        return total.select(*COUNTS.names)
+
+    return Engine(
+        listed, lambda frame, function, schema: frame.map_partitions(function, schema),
+        lambda frame: frame.repartition("bucket").sort("bucket", within=True),
+        summed, lambda frame: pairs_in(frame.batches()),
+    )
 
 
 def _read(lines: list[str], columns: Sequence[str]) -> Iterator[Batch]:
@@ -128,8 +106,17 @@ def _read(lines: list[str], columns: Sequence[str]) -> Iterator[Batch]:
 
 
 def files_in(batches: Iterable[Batch]) -> Iterator[Source]:
-    """What `Engine.listed` was given."""
-    return (Source(*json.loads(line)) for batch in batches for line in batch.column(0).to_pylist())
+    """What `Engine.listed` was given; what came as bytes is a file here until the next one is asked for."""
+    for batch in batches:
+        for place, line in enumerate(batch.column(0).to_pylist()):
+            source, content = Source(*json.loads(line)), batch.columns[1:]
+            if not content or not content[0][place].is_valid:
+                yield source
+                continue
+            with tempfile.NamedTemporaryFile(suffix=Path(source.name).name[-80:]) as file:
+                file.write(content[0][place].as_buffer())
+                file.flush()
+                yield source._replace(path=file.name)
 
 
 def paths_in(batches: Iterable[Batch]) -> Iterator[Path]:

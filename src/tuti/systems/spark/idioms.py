@@ -59,7 +59,7 @@ class Idiom:
 
 
 _LISTED = tomllib.loads(Path(__file__).with_name("idioms.toml").read_text("utf-8"))
-IDIOMS = tuple(Idiom(**{key: text.strip() for key, text in row.items()}) for row in _LISTED["idiom"])
+IDIOMS = tuple(Idiom(**row) for row in _LISTED["idiom"])
 
 
 @dataclass(frozen=True)

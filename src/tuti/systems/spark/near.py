@@ -4,9 +4,9 @@ Near duplicates share most of their runs of five words.
 
     words ─ shingles ─ 112 minima ─ 14 bands of 8 ─ equal bands are candidates ─ Jaccard, exactly ─ components
 
-    buckets ─ band keys ─┐ by key ┌─ candidates ─┐ by bucket ┌─ paired/   who is to be compared with whom
-                                                                  sets/     their shingles, once, on disk
-    paired/ ─ Jaccard ─ components, joined here ─ all but the first of each
+    buckets ─ band keys ─┐ by key ┌─ candidates ─┐ by bucket ┌─ sets/: their shingles, once, on disk
+    the same pairs ─┐ by bucket, once more: all sets are there ┌─ Jaccard ─ components, joined here ─ all but
+    the first of each
 
 A document's shingles are its runs of five words. The least of their hashes under a random permutation is the
 same for two documents with probability J, their Jaccard similarity (Broder 1997); a band of r minima agrees
@@ -26,7 +26,7 @@ import shutil
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from io import FileIO
+from functools import lru_cache, partial, update_wrapper
 from itertools import groupby
 from pathlib import Path
 
@@ -36,14 +36,13 @@ from numpy.typing import NDArray
 from tuti.run import UserError
 from tuti.systems.spark import frames
 from tuti.systems.spark.clean import Cleaning, clean
-from tuti.systems.spark.engine.hashing import BASE, hash_column, mixed
+from tuti.systems.spark.engine.hashing import BASE, Hashes, hash_column, mixed
 from tuti.systems.spark.query.arrow import Batch, pa, pc
-from tuti.systems.spark.readers import Dialogue, Passage, read
+from tuti.systems.spark.readers import Item, read
 from tuti.systems.spark.rows import Row, read_row
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.walk import walk
 
-Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 WORDS = 5
 """Words of a shingle"""
@@ -71,30 +70,20 @@ def shingles(texts: Sequence[str], size: int = WORDS) -> tuple[Hashes, Places]:
     white space, in lower case, without punctuation around them; most are seen before: each is hashed once.
     """
     lists = pc.utf8_split_whitespace(pc.utf8_lower(pa.array(texts, pa.string())))
-    words = lists.flatten().dictionary_encode()
-    bare = pc.utf8_trim(words.dictionary, PUNCTUATION)
-    kept = pc.greater(pc.binary_length(bare), 0).to_numpy(zero_copy_only=False)
-    places = words.indices.to_numpy()
-    ends = lists.offsets.to_numpy().astype(np.int64)
-    real = kept[places]
-    counts = np.concatenate([[0], np.cumsum(real)])[ends]
-    return _runs(hash_column(bare)[places[real]], counts, size)
-
-
-def _runs(words: Hashes, bounds: Places, size: int) -> tuple[Hashes, Places]:
-    """The hashes of runs of `size` words that lie within a text."""
-    lengths = np.diff(bounds)
-    counts: Places = np.where(lengths > 0, np.maximum(1, lengths - size + 1), 0)
-    starts: Places = np.concatenate([[0], np.cumsum(counts)])
-    text = np.repeat(np.arange(len(counts)), counts)
-    first: Places = np.arange(int(starts[-1])) - starts[text] + bounds[text]
-    end = bounds[text + 1]
-    padded = np.concatenate([words, np.zeros(size, np.uint64)])
-    found = np.zeros(len(first), np.uint64)
+    known = lists.flatten().dictionary_encode()
+    bare = pc.utf8_trim(known.dictionary, PUNCTUATION)
+    places = known.indices.to_numpy()
+    real = pc.greater(pc.binary_length(bare), 0).to_numpy(zero_copy_only=False)[places]
+    bounds: Places = np.append(0, np.cumsum(real))[lists.offsets.to_numpy()]
+    words = hash_column(bare)[places[real]]
+    begin, end = (np.repeat(edges, np.diff(bounds)) for edges in (bounds[:-1], bounds[1:]))
+    place, padded = np.arange(len(words)), np.append(words, np.zeros(size, np.uint64))
+    found = np.zeros(len(words), np.uint64)
     for word in range(size):
-        inside = (first + word < end).astype(np.uint64)
-        found = found * np.uint64(BASE) + inside * padded[first + word]
-    return mixed(found), starts
+        inside = (place + word < end).astype(np.uint64)
+        found = found * np.uint64(BASE) + inside * padded[word : word + len(words)]
+    whole = (place + size <= end) | (place == begin)
+    return mixed(found[whole]), np.append(0, np.cumsum(whole))[bounds]
 
 
 def signatures(hashes: Hashes, starts: Places) -> Hashes:
@@ -168,23 +157,20 @@ def components(pairs: Places) -> tuple[Places, Places]:
 
 def drop_near(engine: frames.Engine, scratch: Path, total: Tally, least: float) -> None:
     """Leaves one of each set of near duplicates: that with the smallest id, whatever files are called."""
-    folder, paired, sets = (scratch.resolve() / name for name in ("sorted", "paired", "sets"))
-    paired.mkdir()
+    folder, sets = (scratch.resolve() / name for name in ("sorted", "sets"))
     sets.mkdir()
-    signed = engine.mapped(engine.buckets(folder), _signed, KEYS)
-    found = engine.by_bucket(engine.mapped(engine.by_bucket(signed), _candidates, PAIRS))
-    list(engine.lines(engine.lined(found, _write_pairs, folder, paired, sets)))
-    if not any(paired.iterdir()):
-        return
+    signed = engine.by_bucket(engine.mapped(engine.buckets(folder), _signed, KEYS))
+    found = engine.by_bucket(engine.mapped(signed, _candidates, PAIRS))
+    write_sets = update_wrapper(partial(_write_sets, folder, sets), _write_sets)
+    paired = engine.by_bucket(engine.mapped(found, write_sets, PAIRS))
     edges = array("q")
-    for _, line in engine.lines(engine.lined(engine.buckets(paired), _similar, sets, least)):
+    for _, line in engine.pairs(engine.lined(paired, _similar, sets, least)):
         edges.extend(map(int, line.split()))
     shutil.rmtree(sets)
-    if not edges:
-        return
-    documents, first = components(np.frombuffer(edges, np.int64).reshape(-1, 2))
-    np.save(dropped := paired / "dropped.npy", documents[documents != first])
-    engine.rewrite(engine.buckets(folder), _without, scratch, total, dropped)
+    if edges:
+        documents, first = components(np.frombuffer(edges, np.int64).reshape(-1, 2))
+        np.save(dropped := scratch.resolve() / "dropped.npy", documents[documents != first])
+        engine.rewrite(engine.buckets(folder), _without, scratch, total, dropped)
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, str]]:
@@ -212,77 +198,64 @@ def _candidates(batches: Iterator[Batch]) -> Iterator[Batch]:
     """Each pair of candidates twice: in the buckets of both documents."""
     table = pa.Table.from_batches(batches, KEYS)
     for pairs in candidates(table["key"].to_numpy(), table["document"].to_numpy()):
-        own, other = np.concatenate([pairs, pairs[:, ::-1]]).T
-        yield pa.record_batch([(own >> LINE).astype(np.int32), own, other], schema=PAIRS)
+        yield _batch(np.concatenate([pairs, pairs[:, ::-1]]))
 
 
-def _write_pairs(batches: Iterable[Batch], folder: Path, paired: Path, sets: Path) -> frames.Pairs:
-    """Writes the pairs of each bucket, sorted, each once: an array [pairs, 2] of numbers; and their sets."""
-    for bucket, parts in groupby(_by_bucket(batches), key=lambda part: part[0]):
-        pairs = np.concatenate([part for _, part in parts])
-        pairs = pairs[np.lexsort(pairs.T[::-1])]
+def _batch(pairs: Places) -> Batch:
+    own, other = pairs.T
+    return pa.record_batch([(own >> LINE).astype(np.int32), own, other], schema=PAIRS)
+
+
+def _paired(batches: Iterable[Batch]) -> Iterator[tuple[int, Places]]:
+    """Each bucket, and its pairs: [pairs, 2]; held are those of a bucket."""
+    parts = (
+        part
+        for pairs in (np.stack([column.to_numpy() for column in batch.columns[1:]], 1) for batch in batches)
+        for part in np.split(pairs, np.flatnonzero(np.diff(pairs[:, 0] >> LINE)) + 1)
+        if len(part)
+    )
+    for bucket, group in groupby(parts, key=lambda part: int(part[0, 0]) >> LINE):
+        yield bucket, np.concatenate(list(group))
+
+
+def _write_sets(folder: Path, sets: Path, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Writes the sets of documents that have candidates, for `_similar`; hands each pair on, once."""
+    for bucket, pairs in _paired(batches):
+        numbers, pairs = np.unique(pairs[:, 0]), pairs[np.lexsort(pairs.T)]
         fresh = np.append(True, (pairs[1:] != pairs[:-1]).any(1))
-        with frames.whole(paired / f"{bucket:03d}") as file:
-            np.save(file, pairs[fresh])
-        _write_sets(folder / f"{bucket:03d}", np.unique(pairs[:, 0]), sets)
-        yield bucket, "written"
-
-
-def _by_bucket(batches: Iterable[Batch]) -> Iterator[tuple[int, Places]]:
-    """Batches of PAIRS, cut where another bucket begins."""
-    for batch in batches:
-        buckets, own, other = (column.to_numpy() for column in batch.columns)
-        for part in np.split(np.stack([own, other], 1), np.flatnonzero(np.diff(buckets)) + 1):
-            if len(part):
-                yield int(part[0, 0]) >> LINE, part
-
-
-def _write_sets(bucket: Path, numbers: Places, folder: Path) -> None:
-    """Writes the sets of those documents of a bucket that have candidates, for `_Sets`."""
-    wanted, sizes = set(numbers.tolist()), list[int]()
-    with frames.whole(folder / bucket.name) as file:
-        for _, texts in _documents(one for one in _numbered(bucket) if one[0] in wanted):
-            hashes, starts = shingles(texts)
-            for begin, end in zip(starts, starts[1:], strict=False):
-                found = np.unique(hashes[begin:end])
-                sizes.append(len(found))
-                found.tofile(file)
-    ends = np.cumsum(np.array(sizes, np.int64))
-    with frames.whole(folder / f"{bucket.name}.places") as file:
-        np.stack([numbers, ends - sizes, ends]).tofile(file)
-
-
-class _Sets(FileIO):
-    """The file of a bucket's sets, of which one is read when it is asked for."""
-
-    def __init__(self, folder: Path, bucket: int) -> None:
-        super().__init__(folder / f"{bucket:03d}")
-        places = np.fromfile(folder / f"{bucket:03d}.places", np.int64)
-        self.numbers, self.begins, self.ends = places.reshape(3, -1)
-
-    def __getitem__(self, number: int) -> Hashes:
-        place = np.searchsorted(self.numbers, number)
-        begin, end = int(self.begins[place]), int(self.ends[place])
-        self.seek(begin * 8)
-        return np.frombuffer(self.read((end - begin) * 8), np.uint64)
+        wanted, sizes = set(numbers.tolist()), list[int]()
+        lines = (line for line in _numbered(folder / f"{bucket:03d}") if line[0] in wanted)
+        with frames.whole(sets / f"{bucket:03d}") as file:
+            for _, texts in _documents(lines):
+                hashes, starts = shingles(texts)
+                for begin, end in zip(starts, starts[1:], strict=False):
+                    found = np.unique(hashes[begin:end])
+                    sizes.append(len(found))
+                    found.tofile(file)
+        ends = np.cumsum(sizes, dtype=np.int64)
+        with frames.whole(sets / f"{bucket:03d}.places") as file:
+            np.stack([numbers, ends - sizes, ends]).tofile(file)
+        yield _batch(pairs[fresh & (pairs[:, 0] < pairs[:, 1])])
 
 
 def _similar(batches: Iterable[Batch], sets: Path, least: float) -> frames.Pairs:
     """Of each bucket's pairs those as similar as `least`, as components: the first number and another."""
-    for path in frames.paths_in(batches):
-        pairs = np.load(path)
-        pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-        pairs, alike = pairs[np.argsort(pairs[:, 1])].tolist(), array("q")
-        with _Sets(sets, int(path.name)) as own:
-            for bucket, part in groupby(pairs, key=lambda pair: pair[1] >> LINE):
-                with _Sets(sets, bucket) as theirs:
-                    for one, other in part:
-                        if jaccard(own[one], theirs[other]) >= least:
-                            alike.extend((one, other))
-        found = components(np.frombuffer(alike, np.int64).reshape(-1, 2))
-        for number, first in zip(*(part.tolist() for part in found), strict=True):
+
+    @lru_cache(2)
+    def places(bucket: int) -> Places:
+        return np.fromfile(sets / f"{bucket:03d}.places", np.int64).reshape(3, -1)
+
+    def found(number: int) -> Hashes:
+        numbers, begins, ends = places(number >> LINE)
+        begin, end = (int(column[np.searchsorted(numbers, number)]) for column in (begins, ends))
+        return np.fromfile(sets / f"{number >> LINE:03d}", np.uint64, end - begin, offset=begin * 8)
+
+    for bucket, pairs in _paired(batches):
+        pairs = pairs[np.argsort(pairs[:, 1])].tolist()
+        alike = [both for both in pairs if jaccard(*map(found, both)) >= least]
+        for number, first in zip(*components(np.array(alike, np.int64).reshape(-1, 2)), strict=True):
             if number != first:
-                yield int(path.name), f"{first} {number}"
+                yield bucket, f"{first} {number}"
 
 
 def _without(batches: Iterable[Batch], folder: Path, dropped: Path) -> frames.Pairs:
@@ -309,10 +282,9 @@ def runs_of(roots: Sequence[Path], how: Cleaning) -> Hashes:
     texts: list[str] = []
     for source in sources:
         for item in read(source, 1_000_000):
-            if isinstance(item, Passage):
-                texts.append(clean(item.text, plain).text)
-            elif isinstance(item, Dialogue):
-                texts += [clean(message["content"], plain).text for message in item.messages]
+            if isinstance(item, Item):
+                found = item.content if isinstance(item.content, list) else [{"content": item.content}]
+                texts += [clean(message["content"], plain).text for message in found]
     if not len(runs := np.unique(shingles(texts, RUN)[0])):
         raise UserError(
             f"no text to keep out was found in {', '.join(map(str, roots))}",

@@ -11,11 +11,12 @@ listed in drops.json.
 
 import json
 import shutil
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 from annotated_types import Ge, Interval, Len
@@ -27,13 +28,25 @@ from tuti.systems.spark import engine_spark
 from tuti.systems.spark.clean import Choice, Cleaning, Edit, chosen
 from tuti.systems.spark.doctor.facts import Follower, facts_of
 from tuti.systems.spark.engine import Job, Session, fitting
-from tuti.systems.spark.frames import Engine, LocalEngine
+from tuti.systems.spark.engine_spark import address
+from tuti.systems.spark.frames import Engine, local_engine
 from tuti.systems.spark.gather import count, gather
 from tuti.systems.spark.near import runs_of
-from tuti.systems.spark.remote import address, listed
-from tuti.systems.spark.split import cut_id, sorted_rows, write_counts, write_documents
+from tuti.systems.spark.rows import Row, rows_in
 from tuti.systems.spark.tally import LISTED, Tally
 from tuti.systems.spark.walk import Skip, Source, walk
+
+PIECE, MOST = 25_000_000, 4000
+"""Bytes of text in a partition, and partitions at most"""
+PACKED = 4
+"""Bytes of text in a byte of .gz or .zst"""
+SHARD_BYTES = 256_000_000
+"""Size at which another file of documents is begun"""
+LEAST_SHARE, FALLBACK_SHARE = 0.01, 0.02
+_HINT = (
+    "give a folder with texts: .txt .md .html .jsonl (rows with `text`) .parquet (a column `text`), "
+    "or program code"
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,16 @@ class Prepare:
     def cleaning(self) -> Cleaning:
         """How texts are judged and edited; an unknown language is refused."""
         return Cleaning(chosen(self.languages), self.genre, self.edits)
+
+
+def tiny() -> Prepare:
+    """A corpus of some KB, for tests and tours."""
+    return Prepare(source=(Path("."),), min_bytes=1000, passage=1000, genre="any")
+
+
+def small() -> Prepare:
+    """A person's own folder."""
+    return Prepare(source=(Path("."),))
 
 
 def prepare(config: Prepare, run: Run) -> None:
@@ -107,7 +130,7 @@ def _listed(config: Prepare, run: Run) -> tuple[list[Source], list[Skip]]:
         )
     if remote:
         spark = engine_spark.session(config.master, config.memory)
-        more, passed = listed(spark, remote, several=len(config.source) > 1)
+        more, passed = engine_spark.listed(spark, remote, several=len(config.source) > 1)
         sources, skips = sources + more, skips + passed
     return sources, skips
 
@@ -160,7 +183,7 @@ def _engine(config: Prepare, run: Run, scratch: Path, sources: Sequence[Source])
     if config.master:
         spark = engine_spark.session(config.master, config.memory)
         run.show(f"prepare: on Spark {spark.version}, {config.master}")
-        yield engine_spark.SparkEngine(spark, partitions, _remote(config))
+        yield engine_spark.spark_engine(spark, partitions, _remote(config))
         return
 
     def told(job: Job) -> None:
@@ -179,17 +202,7 @@ def _engine(config: Prepare, run: Run, scratch: Path, sources: Sequence[Source])
 
     size = {"executors": executors, "partitions": partitions}
     with Session(**size, memory=memory, folder=scratch, told=told, ended=ended) as session:
-        yield LocalEngine(session)
-
-
-PIECE, MOST = 25_000_000, 4000
-"""Bytes of text in a partition, and partitions at most"""
-PACKED = 4
-"""Bytes of text in a byte of .gz or .zst"""
-_HINT = (
-    "give a folder with texts: .txt .md .html .jsonl (rows with `text`) .parquet (a column `text`), "
-    "or program code"
-)
+        yield local_engine(session)
 
 
 def _names(config: Prepare) -> str:
@@ -237,3 +250,71 @@ def _report(run: Run, splits: dict[str, Any], tally: Tally, drops: dict[str, Any
     if skipped["count"] > 5:
         listed = f"; {LISTED} are listed" if skipped["count"] > LISTED else ""
         run.show(f"  … {skipped['count']} skips in all{listed} in artifacts/documents/drops.json")
+
+
+def sorted_rows(scratch: Path) -> Iterator[Row]:
+    """All kept rows, ids ascending."""
+    for path in sorted((scratch / "sorted").glob("[0-9]*")):
+        yield from rows_in(path)
+
+
+def cut_id(rows: Iterable[Row], kind: str, total: int, count: int, share: float) -> str:
+    """The first id of the train split; all of `kind` before it are held out.
+
+    An id is a hash of the content, so ids below the fraction `share` are a fixed sample of the contents.
+    Where these are nothing or under 1 % of the bytes, the lowest ids until 2 % are taken. The last item
+    is never held out, so that train is not empty.
+    """
+    bound = f"{min(int(share * 2**64), 2**64 - 1):016x}"
+    taken, enough = 0, 0.0
+    of_kind = (row for row in rows if row.kind == kind)
+    for number, row in enumerate(of_kind, start=1):
+        if row.id >= bound and not enough:
+            enough = LEAST_SHARE * total if taken >= LEAST_SHARE * total else FALLBACK_SHARE * total
+        if number == count or (row.id >= bound and taken >= enough):
+            return row.id
+        taken += len(row.body.encode())
+    return ""
+
+
+def write_documents(scratch: Path, folder: Path, cuts: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Streams the sorted rows into their files; tells what each split holds (languages: in characters).
+
+    Documents go into `<split>-00.jsonl`, `<split>-01.jsonl`, …, each begun when the one before is full.
+    """
+    parts: dict[str, dict[str, Any]] = {
+        name: {"documents": 0, "bytes": 0, "characters": Counter(), "languages": Counter()}
+        for name in ("train", "valid", "dialogues-train", "dialogues-valid")
+    }
+    with ExitStack() as stack:
+
+        def begin(name: str, number: int = 0) -> BinaryIO:
+            file = f"{name}.jsonl" if name.startswith("dialogues") else f"{name}-{number:02d}.jsonl"
+            return stack.enter_context(open(folder / file, "wb"))
+
+        files, numbers = {name: begin(name) for name in parts}, Counter[str]()
+        for row in sorted_rows(scratch):
+            name = "valid" if row.id < cuts[row.kind] else "train"
+            name, line = name if row.kind == "document" else f"dialogues-{name}", row.final().encode()
+            size = files[name].tell() if row.kind == "document" else 0
+            if size and size + len(line) > SHARD_BYTES:
+                files[name].close()
+                numbers[name] += 1
+                files[name] = begin(name, numbers[name])
+            files[name].write(line)
+            part = parts[name]
+            part["documents"] += 1
+            part["bytes"] += len(row.body.encode())
+            part["characters"][row.script] += len(row.body)
+            part["languages"][row.language] += len(row.body)
+    return parts
+
+
+def write_counts(path: Path, counts: Iterable[tuple[str, int]]) -> int:
+    """Writes counts.jsonl; returns the number of distinct words."""
+    distinct = 0
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for count in counts:
+            file.write(json.dumps(count, ensure_ascii=False) + "\n")
+            distinct += 1
+    return distinct

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tuti.run import hash_text, read_rows
 from tuti.systems.spark.clean import Cleaning, clean, is_broken
-from tuti.systems.spark.readers import Dialogue, Passage, read, set_aside
+from tuti.systems.spark.readers import Item, Message, read, set_aside
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.walk import Skip, Source
 from tuti.text import has_words, script_of
@@ -58,14 +58,14 @@ def rows_of(source: Source, limit: int, how: Cleaning, tally: Tally) -> Iterator
             yield row
 
 
-def _row(name: str, item: Passage | Dialogue, how: Cleaning, tally: Tally) -> Row | None:
+def _row(name: str, item: Item, how: Cleaning, tally: Tally) -> Row | None:
     """The row of one item, or None where a rule dropped it, or an error in cleaning it."""
     try:
-        if isinstance(item, Dialogue):
-            return _dialogue(name, item, how, tally)
-        cleaned = clean(item.text, how)
+        if not isinstance(item.content, str):
+            return _dialogue(name, item.n, item.content, how, tally)
+        cleaned = clean(item.content, how)
         row = None if cleaned.rule else document_row(name, item.n, cleaned.text, cleaned.language)
-        return row or tally.drop(cleaned.rule or "empty", name, item.n, item.text)
+        return row or tally.drop(cleaned.rule or "empty", name, item.n, item.content)
     except (OSError, MemoryError, ImportError):  # this machine's faults: on another it would be kept
         raise
     except Exception as error:  # whatever it is, it costs one document and not the job
@@ -80,9 +80,9 @@ def document_row(name: str, n: int, cleaned: str, language: str) -> Row | None:
     return Row(hash_text(text)[:32], "document", name, n, script_of(text), language, text)
 
 
-def _dialogue(name: str, dialogue: Dialogue, how: Cleaning, tally: Tally) -> Row | None:
+def _dialogue(name: str, n: int, messages: list[Message], how: Cleaning, tally: Tally) -> Row | None:
     """A dialogue, its contents edited as texts are; of the rules only those for language and letters hold."""
-    (n, messages), how = dialogue, replace(how, genre="any")
+    how = replace(how, genre="any")
     raw = "\n".join(message["content"] for message in messages)
     spoken = clean("\n".join(m["content"] for m in messages if m["role"] == "assistant"), how)
     if rule := "broken encoding" if is_broken(raw) else spoken.rule:

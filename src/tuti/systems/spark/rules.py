@@ -84,11 +84,7 @@ class Measures:
 
     def _grams(self, n: int) -> NDArray[np.int64]:
         """[words - n + 1] a number for each run of n words, equal for equal runs (by chance: 1 in 2⁶⁴)."""
-        numbers, _ = self._numbers
-        runs = numbers[: len(numbers) - n + 1]
-        for word in range(1, n):
-            runs = runs * _MIX + numbers[word : len(numbers) - n + 1 + word]  # wraps
-        return runs
+        return np.convolve(self._numbers[0], _MIX ** np.arange(n), "valid")  # wraps
 
     def top_gram(self, n: int) -> float:
         """Share of the characters of words that the most frequent run of n words covers (n from 2 to 4)."""
@@ -115,9 +111,7 @@ class Measures:
                 break  # longer runs are not repeated either
             again = np.ones(len(runs), bool)
             again[np.unique(runs, return_index=True)[1]] = False
-            covered = np.zeros(len(sizes), bool)
-            for word in range(n):
-                covered[word : word + len(runs)] |= again
+            covered = np.convolve(again, np.ones(n, int)) > 0
             found[place] = int(sizes[covered].sum()) / int(sizes.sum())
         return found
 

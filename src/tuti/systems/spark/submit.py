@@ -6,7 +6,6 @@ down by a process that waits for it, so any process may ask later.
 """
 
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +34,6 @@ class Driver:
         ended = self.folder / "ended"  # looked for last: it is written before the process goes
         code = ended.read_text() if ended.exists() else ""
         return "finished" if code == "0" else "running" if runs and not code else "failed"
-
-    def wait(self, seconds: float = 600) -> str:
-        """The state once it no longer runs, or after so many seconds."""
-        until = time.monotonic() + seconds
-        while self.state() == "running" and time.monotonic() < until:
-            time.sleep(0.05)
-        return self.state()
 
 
 def submit(program: Path, arguments: Sequence[str], folder: Path) -> Driver:

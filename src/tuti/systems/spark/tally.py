@@ -2,9 +2,11 @@
 
 import heapq
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from tuti.systems.spark.walk import Skip
 
@@ -42,7 +44,7 @@ class Tally:
     files: int = 0
     bytes: int = 0
     suffixes: Counter[str] = field(default_factory=Counter[str])
-    rules: defaultdict[str, Rule] = field(default_factory=lambda: defaultdict(Rule))
+    rules: dict[str, Rule] = field(default_factory=dict[str, Rule])
     reasons: Counter[str] = field(default_factory=Counter[str])
     skipped: list[Skip] = field(default_factory=list[Skip])
     kept: Counter[str] = field(default_factory=Counter[str])
@@ -60,7 +62,7 @@ class Tally:
     def drop(self, rule: str, name: str, n: int, text: str) -> None:
         """One passage was dropped by a rule."""
         size = len(text.encode("utf-8", "replace"))
-        self.rules[rule].add(Rule(1, size, [[name, n, excerpt(text)]]))
+        self.rules.setdefault(rule, Rule()).add(Rule(1, size, [[name, n, excerpt(text)]]))
 
     def skip(self, skip: Skip) -> None:
         """A file or a row was not read."""
@@ -78,12 +80,10 @@ class Tally:
         """Joins the counts of another piece of work to these."""
         self.files += other.files
         self.bytes += other.bytes
-        self.suffixes.update(other.suffixes)
-        self.reasons.update(other.reasons)
-        self.kept.update(other.kept)
-        self.kept_bytes.update(other.kept_bytes)
+        for name in ("suffixes", "reasons", "kept", "kept_bytes"):
+            getattr(self, name).update(getattr(other, name))
         for name, rule in other.rules.items():
-            self.rules[name].add(rule)
+            self.rules.setdefault(name, Rule()).add(rule)
         self.skipped = heapq.nsmallest(LISTED, [*self.skipped, *other.skipped])
 
     def line(self) -> str:
@@ -105,11 +105,5 @@ class Tally:
         return {"rules": rules, "skipped": skipped}
 
 
-def read_tally(line: str) -> Tally:
-    """What `Tally.line` wrote, in whichever process."""
-    found: dict[str, Any] = json.loads(line)
-    for name in ("suffixes", "reasons", "kept", "kept_bytes"):
-        found[name] = Counter(found[name])
-    found["rules"] = defaultdict(Rule, {name: Rule(**rule) for name, rule in found["rules"].items()})
-    found["skipped"] = [Skip(*skip) for skip in found["skipped"]]
-    return Tally(**found)
+read_tally = TypeAdapter(Tally).validate_json
+"""What `Tally.line` wrote, in whichever process"""

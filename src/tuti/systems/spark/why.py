@@ -18,11 +18,11 @@ from tuti.run.directory import read_config
 from tuti.systems.spark import near
 from tuti.systems.spark.card import preparation
 from tuti.systems.spark.clean import Text, steps
-from tuti.systems.spark.paragraphs import key_of, paragraphs
+from tuti.systems.spark.gather import key_of, paragraphs
 from tuti.systems.spark.prepare import Prepare
-from tuti.systems.spark.readers import Dialogue, Passage, read
+from tuti.systems.spark.readers import Item, read
 from tuti.systems.spark.tally import excerpt
-from tuti.systems.spark.walk import Skip, Source, walk
+from tuti.systems.spark.walk import Skip, walk
 
 Document = dict[str, str]
 SPLITS = ("train", "valid")
@@ -57,36 +57,29 @@ def why(config: Why) -> None:
 
 def _way(asked: Prepare, name: str, n: str, documents: Path, kept: Sequence[Document]) -> Iterator[str]:
     """The stages of one text, in the order of `prepare`."""
-    source = _source(asked, name)
-    item = _item(source, asked.passage, n)
+    item = _item(asked, name, n)
     if isinstance(item, Skip):
         yield f"read: not, {item.reason}"
         return
-    if isinstance(item, Dialogue):
-        yield f"read: a dialogue of {len(item.messages)} messages; dialogues are judged by language alone"
+    raw = item.content
+    if not isinstance(raw, str):
+        yield f"read: a dialogue of {len(raw)} messages; dialogues are judged by language alone"
         return
-    yield f"read: {len(item.text)} characters: {excerpt(item.text, 60)}"
-    last = Text(item.text)
-    for text in steps(item.text, asked.cleaning()):
+    yield f"read: {len(raw)} characters: {excerpt(raw, 60)}"
+    last = Text(raw)
+    for text in steps(raw, asked.cleaning()):
         if text.rule:
             yield f"{text.step}: DROPPED by the rule “{text.rule}”"
             return
-        if line := _told(last, text):
-            yield line
+        if text.step in ("language", "genre"):
+            yield f"{text.step}: {getattr(text, text.step) or 'not asked for'}"
+        elif text.text != last.text:
+            yield f"{text.step}: {len(last.text)} → {len(text.text)} characters"
         last = text
     if not kept:
         yield from _beside_others(asked, last, documents)
     elif kept[0]["text"] != last.text.strip("\n").rstrip():
         yield "repeated paragraph: some of its paragraphs stand in another document and were cut out"
-
-
-def _told(last: Text, now: Text) -> str:
-    """What a step did; nothing for one that changed nothing."""
-    if now.step in ("language", "genre"):
-        return f"{now.step}: {now.language if now.step == 'language' else now.genre or 'not asked for'}"
-    if now.text == last.text:
-        return ""
-    return f"{now.step}: {len(last.text)} → {len(now.text)} characters"
 
 
 def _beside_others(asked: Prepare, last: Text, documents: Path) -> Iterator[str]:
@@ -120,25 +113,20 @@ def _beside_others(asked: Prepare, last: Text, documents: Path) -> Iterator[str]
         yield f"near duplicates: DROPPED, {chained} (nearest of those: {closest}, {nearest:.2f})"
 
 
-def _source(asked: Prepare, name: str) -> Source:
+def _item(asked: Prepare, name: str, n: str) -> Item | Skip:
     sources, skips = walk(list(asked.source))
-    found = next((source for source in sources if source.name == name), None)
-    if found is None:
+    source = next((source for source in sources if source.name == name), None)
+    if source is None:
         reason = next((skip.reason for skip in skips if skip.name == name), "")
         raise UserError(
             f"{name!r} was not read: {reason}" if reason else f"no file {name!r} is in the run's sources",
             hint="name it as drops.json and the documents do: FOLDER/FILE#N, or a document's id",
         )
-    return found
-
-
-def _item(source: Source, limit: int, n: str) -> Passage | Dialogue | Skip:
     last = 0
-    for item in read(source, limit):
-        number = item.line if isinstance(item, Skip) else item[0]
+    for item in read(source, asked.passage):
+        number = item.line if isinstance(item, Skip) else item.n
         if str(number) == n:
             return item
         last = max(last, number)
-    what = f"{source.name} has no text {n!r}: {last} in {source.size:,} bytes"
+    what = f"{name} has no text {n!r}: {last} in {source.size:,} bytes"
     raise UserError(what, hint="FILE#N, N from 1")
-

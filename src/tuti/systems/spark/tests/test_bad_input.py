@@ -198,7 +198,7 @@ def test_one_line_of_many_megabytes_is_read_in_bounded_memory(tmp_path):
     (source,), _ = walk([tmp_path])
     tracemalloc.start()
     try:
-        length = sum(len(passage.text) for passage in read(source, 4000))
+        length = sum(len(item.content) for item in read(source, 4000))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -10,9 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import UserError
-from tuti.systems.spark.clean import Cleaning, chosen, clean, identify, known, steps
+from tuti.systems.spark.clean import (
+    Cleaning,
+    chosen,
+    clean,
+    identify,
+    is_iban,
+    is_national_id,
+    known,
+    mask,
+    steps,
+)
 from tuti.systems.spark.markup import html_text
-from tuti.systems.spark.private import is_iban, is_national_id, mask
 from tuti.systems.spark.readers import warc_texts
 from tuti.systems.spark.tests.corpus import run_of, told
 from tuti.text import half_spaces, without_vowel_signs

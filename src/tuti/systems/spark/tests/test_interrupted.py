@@ -54,10 +54,9 @@ def deadly(really, mark: Path):
 
 PLACES = [
     (gather, "rows_of"),
-    (gather, "sort_bucket"),
-    (gather, "_write_cuts"),
+    (gather, "_write"),
+    (gather, "_repeated"),
     (gather, "_edit"),
-    (near, "_write_pairs"),
     (near, "_write_sets"),
     (near, "_similar"),
     (near, "_without"),

@@ -33,15 +33,15 @@ print(sorted(map(tuple, rows.collect())))
 """
 TOO_MUCH = """
 import sys
-from tuti.systems.spark.engine_spark import SparkEngine, session
+from tuti.systems.spark.engine_spark import session, spark_engine
 from tuti.systems.spark.frames import LINES
 from tuti.systems.spark.walk import Source
 size = int(sys.argv[1]) << 20
 def take(batches):
     held = bytearray(size)
     yield from ()
-engine = SparkEngine(session("local[1]", "1800m"), 1)
-print(list(engine.lines(engine.mapped(engine.listed([Source("a", "a", 1, 0)]), take, LINES))))
+engine = spark_engine(session("local[1]", "1800m"), 1)
+print(list(engine.pairs(engine.mapped(engine.listed([Source("a", "a", 1, 0)]), take, LINES))))
 """
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import hash_folder
-from tuti.systems.spark.paragraphs import LEAST, key_of, paragraphs, places, repeated, without
+from tuti.systems.spark.gather import LEAST, key_of, paragraphs, places, repeated, without
 from tuti.systems.spark.rows import Row, document_row
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.tests.corpus import rows, run_of, told, write_corpus

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import hash_folder, hash_text, read_documents
-from tuti.systems.spark import gather, split
+from tuti.systems.spark import gather
+from tuti.systems.spark import prepare as stage
 from tuti.systems.spark.card import DataCard, card
-from tuti.systems.spark.prepare import Prepare, pieces
+from tuti.systems.spark.prepare import Prepare, cut_id, pieces
 from tuti.systems.spark.rows import Row, document_row, unique
-from tuti.systems.spark.split import cut_id
 from tuti.systems.spark.tally import Tally, read_tally
 from tuti.systems.spark.tests.corpus import rows, run_of, told, write_corpus
 from tuti.systems.spark.walk import Skip, Source
@@ -82,7 +82,7 @@ def test_the_same_bytes_from_any_partitions_memory_and_place(tmp_path):
 def test_shards_are_read_back_in_order(tmp_path, monkeypatch):
     corpus = write_corpus(tmp_path / "in")
     whole = run_of(tmp_path / "a", corpus)
-    monkeypatch.setattr(split, "SHARD_BYTES", 10_000)
+    monkeypatch.setattr(stage, "SHARD_BYTES", 10_000)
     cut = run_of(tmp_path / "b", corpus)
     folder = cut.folder / "artifacts" / "documents"
     assert len(list(folder.glob("train-*.jsonl"))) > 3

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from tuti.run import UserError
 from tuti.systems.spark import readers
 from tuti.systems.spark.markup import html_pieces, html_text
-from tuti.systems.spark.passages import characters, encoding_of, lines, passages
-from tuti.systems.spark.readers import Dialogue, Passage
+from tuti.systems.spark.readers import Item, characters, encoding_of, lines, passages
 from tuti.systems.spark.walk import Skip, walk
 
 PERSIAN = "می‌روم به باغ. گل‌ها باز شده‌اند.\n"
@@ -30,7 +29,7 @@ def read_all(folder: Path, limit: int = 4000) -> tuple[list, list[Skip]]:
 
 
 def texts(folder: Path, limit: int = 4000) -> list[str]:
-    return [item.text for _, item in read_all(folder, limit)[0] if isinstance(item, Passage)]
+    return [item.content for _, item in read_all(folder, limit)[0] if isinstance(item.content, str)]
 
 
 # -- passages
@@ -100,7 +99,7 @@ def test_every_format_is_read(tmp_path):
     assert not skips
     by_name: dict[str, list[str]] = {}
     for name, item in found:
-        by_name.setdefault(name, []).append(item.text if isinstance(item, Passage) else "chat")
+        by_name.setdefault(name, []).append(item.content if isinstance(item.content, str) else "chat")
     two_rows = ["row one", "row two"]
     assert by_name == {
         "a.txt": ["plain text"],
@@ -119,7 +118,7 @@ def test_every_format_is_read(tmp_path):
 def test_messages_keep_role_and_content_only(tmp_path):
     extra = {"messages": [m | {"name": "x"} for m in CHAT["messages"]], "score": 1}
     (tmp_path / "a.jsonl").write_text(json.dumps(extra))
-    assert read_all(tmp_path)[0] == [("a.jsonl", Dialogue(1, CHAT["messages"]))]
+    assert read_all(tmp_path)[0] == [("a.jsonl", Item(1, CHAT["messages"]))]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-be", "utf-16-le"])
@@ -278,7 +277,7 @@ def test_unreadable_files_folders_and_pipes(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.open", refuse)
     monkeypatch.setattr(os, "scandir", refuse_folder)
     found, skips = read_all(tmp_path)
-    assert [item.text for _, item in found] == ["inside"]
+    assert [item.content for _, item in found] == ["inside"]
     assert sorted((skip.name, skip.reason) for skip in skips) == [
         ("locked.txt", "unreadable: Permission denied"),
         ("pipe.txt", "not a regular file"),
