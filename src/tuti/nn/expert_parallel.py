@@ -17,8 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed._functional_collectives import all_to_all_single_autograd as exchange  # pyright: ignore[reportUnknownVariableType]
 
-from tuti.nn.mlp import MLP
-from tuti.nn.moe import Dispatch, MoE, Routing, by_expert
+from tuti.nn.moe import MLP, Dispatch, MoE, Routing, by_expert
 
 
 def keep_own(moe: MoE, group: dist.ProcessGroup) -> None:

@@ -1,4 +1,4 @@
-"""Sparse mixture of experts: each token is sent to k of E feed-forward layers (Shazeer et al. 2017).
+"""Feed-forward layers, and a sparse mixture of them: each token is sent to k of E (Shazeer et al. 2017).
 
 As in Mixtral (Jiang et al. 2024, section 2.1): y = Σ softmax(topk(x W_gᵀ))_e · SwiGLU_e(x), the sum over
 the k chosen experts. Tokens are sorted by expert, so that an expert reads its rows as one matrix and is
@@ -9,7 +9,7 @@ import math
 from collections import UserList
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.distributed as dist
@@ -17,7 +17,34 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tuti.nn.mlp import MLP, swiglu
+Activation = Literal["silu", "gelu"]
+BENDS: dict[Activation, tuple[float, float]] = {"silu": (1.0, 0.0), "gelu": (1.5957691216, 0.0713548163)}
+"""(a, b) for which the activation is g · sigmoid(a g + b g³); gelu by tanh (Hendrycks & Gimpel 2016)"""
+Shares = Literal["chosen", "all"]
+
+
+def swiglu(
+    gate_up: Float[Tensor, "*batch double"], activation: Activation = "silu"
+) -> Float[Tensor, "*batch hidden"]:
+    """silu(g) · u for the halves g, u of the last axis, silu(g) = g · sigmoid(g); or gelu(g) · u."""
+    gate, up = gate_up.chunk(2, dim=-1)
+    return (F.silu(gate) if activation == "silu" else F.gelu(gate, approximate="tanh")) * up
+
+
+class MLP(nn.Module):
+    """SwiGLU or GEGLU (Shazeer 2020, equation 6), W_gate and W_up stacked into one matrix [2F, D].
+
+    W_down (silu(W_gate x) · W_up x)
+    """
+
+    def __init__(self, width: int, hidden: int, activation: Activation = "silu"):
+        super().__init__()
+        self.activation: Activation = activation
+        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Float[Tensor, "batch time dim"]) -> Float[Tensor, "batch time dim"]:
+        return self.down(swiglu(self.gate_up(x), self.activation))
 
 
 @dataclass(frozen=True)
@@ -44,43 +71,26 @@ class Journal(UserList[Routing]):
     """
 
 
-Weigh = Callable[[Tensor, Tensor], Tensor]
 Expert = Callable[[Tensor], Tensor]
 Dispatch = Callable[[Tensor, Routing, Sequence[MLP]], Tensor]
-
-
-def among_chosen(
-    logits: Float[Tensor, "tokens experts"], chosen: Int[Tensor, "tokens k"]
-) -> Float[Tensor, "tokens k"]:
-    """Mixtral's weights: a softmax over the chosen scores, which sum to 1."""
-    return logits.gather(1, chosen).softmax(-1, dtype=_wide(logits)).to(logits.dtype)
-
-
-def among_all(
-    logits: Float[Tensor, "tokens experts"], chosen: Int[Tensor, "tokens k"]
-) -> Float[Tensor, "tokens k"]:
-    """The chosen ones' shares of a softmax over all experts (Switch, Qwen3 without normalisation)."""
-    return logits.softmax(-1, dtype=_wide(logits)).gather(1, chosen).to(logits.dtype)
-
-
-def _wide(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
 
 
 class Router(nn.Module):
     """Scores each expert by a dot product and takes the k best.
 
-    `bias`, which only a rule such as `Nudge` makes, is added for the choice alone, not for the weights.
+    Their weights are a softmax over the chosen scores, which sum to 1 (Mixtral), or the chosen ones' shares
+    of one over all (Switch, Qwen3 without normalisation). `bias`, which only a rule such as `Nudge` makes, is
+    added for the choice alone, not for the weights.
     """
 
     bias: Tensor | None
 
-    def __init__(self, width: int, experts: int, k: int, weigh: Weigh = among_chosen):
+    def __init__(self, width: int, experts: int, k: int, shares: Shares = "chosen"):
         super().__init__()
         assert 1 <= k <= experts, (k, experts)
         self.weight = nn.Parameter(torch.empty(experts, width))
         self.register_buffer("bias", None)
-        self.k, self.weigh = k, weigh
+        self.k, self.shares = k, shares
         nn.init.normal_(self.weight, 0.0, 0.02)
 
     def forward(self, x: Float[Tensor, "tokens dim"]) -> Routing:
@@ -90,7 +100,10 @@ class Router(nn.Module):
         """The routing that these scores mean."""
         scores = logits.detach() if self.bias is None else logits.detach() + self.bias
         chosen = scores.topk(self.k, -1).indices
-        return Routing(logits, self.weigh(logits, chosen), chosen)
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        among = wide.gather(1, chosen).softmax(-1)
+        weights = among if self.shares == "chosen" else wide.softmax(-1).gather(1, chosen)
+        return Routing(logits, weights.to(logits.dtype), chosen)
 
 
 def within_capacity(routing: Routing, capacity: float) -> Routing:
@@ -165,11 +178,11 @@ class MoE(nn.Module):
     """
 
     def __init__(
-        self, width: int, hidden: int, experts: int, k: int, *, weigh: Weigh = among_chosen,
+        self, width: int, hidden: int, experts: int, k: int, *, shares: Shares = "chosen",
         dispatch: Dispatch | None = None, capacity: float | None = None,
     ):
         super().__init__()
-        self.router = Router(width, experts, k, weigh)
+        self.router = Router(width, experts, k, shares)
         self.experts = nn.ModuleList(MLP(width, hidden) for _ in range(experts))
         self.dispatch, self.capacity = dispatch, capacity
 

@@ -15,15 +15,14 @@ from transformers.models.mixtral.modeling_mixtral import (
     load_balancing_loss_func,
 )
 
-from tuti.nn.mlp import MLP
 from tuti.nn.moe import (
+    MLP,
     Journal,
     MoE,
     Nudge,
     Penalty,
     Router,
     Routing,
-    among_all,
     by_expert,
     grouped,
     load_balancing,
@@ -163,7 +162,7 @@ def test_without_a_capacity_nobody_is_dropped() -> None:
 
 
 def test_shares_of_all_sum_to_less_than_one() -> None:
-    router = Router(WIDTH, 6, 2, among_all)
+    router = Router(WIDTH, 6, 2, "all")
     x = torch.randn(9, WIDTH)
     routing = router(x)
     want = routing.logits.softmax(-1).gather(1, routing.chosen)
