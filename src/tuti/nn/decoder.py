@@ -144,8 +144,7 @@ class Block(nn.Module):
 
     def __init__(self, config: DecoderConfig, layer: int):
         super().__init__()
-        c = config
-        self.layer = layer
+        c, self.layer = config, layer
         self.attention_norm = RMSNorm(c.width, c.norm_eps)
         self.attention = Attention(c, layer)
         self.mlp_norm = RMSNorm(c.width, c.norm_eps)

@@ -221,8 +221,7 @@ def test_both_rules_even_out_a_crooked_router(rule: str) -> None:
 
 PROCESS = """
 import os, sys, torch, torch.distributed as dist
-from tuti.nn.expert_parallel import across, keep_own
-from tuti.nn.moe import MoE
+from tuti.nn.moe import MoE, across, keep_own
 rank, folder = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(1)
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
