@@ -161,9 +161,8 @@ def _weighted(
 
     By plain operators: the bits of a small matrix product depend on where in memory its numbers lie.
     """
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), device=order.device)
-    places, weights = place.view_as(routing.chosen).unbind(1), routing.weights[..., None].unbind(1)
+    places = order.argsort().view_as(routing.chosen).unbind(1)
+    weights = routing.weights[..., None].unbind(1)
     total = made[places[0]] * weights[0]
     for own, weight in zip(places[1:], weights[1:], strict=True):
         total = total + made[own] * weight
