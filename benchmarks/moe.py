@@ -14,8 +14,7 @@ from harness import Pair, compare, report, show
 from torch import Tensor, nn
 from transformers import MixtralConfig, MixtralForCausalLM
 
-from tuti.nn.mlp import MLP
-from tuti.nn.moe import Journal, MoE
+from tuti.nn.moe import MLP, Journal, MoE
 
 WIDTH, HIDDEN, EXPERTS, TOP = 512, 1792, 8, 2
 REPEATS = {1: 30, 64: 10, 1024: 2}

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from tuti.infer.generate import Model
 from tuti.nn import Block, CacheWindow, Decoder, DecoderConfig, KVCache
-from tuti.nn.mlp import BENDS, MLP, Activation
-from tuti.nn.moe import MoE, Router, by_expert
+from tuti.nn.moe import BENDS, MLP, Activation, MoE, Router, by_expert
 from tuti.nn.norm import RMSNorm
 from tuti.nn.quantised import BLOCK, Bits, Blocks, Matrix, as_matrix, quantise, woven
 from tuti.run import UserError

@@ -3,23 +3,17 @@
 softmax(q kᵀ / sqrt(E)) v by torch's scaled_dot_product_attention; keys are never repeated.
 """
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from tuti.nn.chunked import chunked_attend
-from tuti.nn.norm import RMSNorm
-from tuti.nn.rope import rotate
+CHUNK = 64  # queries
 
-
-@runtime_checkable
-class Past(Protocol):
-    """A cache's view of one forward pass (`cache.CacheWindow`)."""
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor: ...
+_softmax_backward: Callable[..., Tensor] = torch.ops.aten._softmax_backward_data.default
 
 
 def causal_attend(
@@ -57,10 +51,9 @@ def windowed_attend(
         stop, first = min(start + size, time), max(0, start - window + 1)
         query = torch.arange(start, stop, device=q.device)[:, None]
         key = torch.arange(first, stop, device=q.device)
-        unseen = (key > query) | (key <= query - window)
-        mask = q.new_zeros(unseen.shape).masked_fill_(unseen, float("-inf"))[None, None]
+        mask = as_mask((key <= query) & (key > query - window), q.dtype)
         keys, values = k[:, first:stop].transpose(1, 2), v[:, first:stop].transpose(1, 2)
-        made.append(attend(q[:, start:stop], keys, values, mask))
+        made.append(attend(q[:, start:stop], keys, values, mask[None, None]))
     return torch.cat(made, 1)
 
 
@@ -90,45 +83,78 @@ def document_mask(
     seen = same & torch.ones(time, time, dtype=torch.bool, device=documents.device).tril()
     if window is not None:
         seen = seen.triu(1 - window)
-    mask = torch.zeros(seen.shape, dtype=dtype, device=documents.device)
-    return mask.masked_fill_(~seen, float("-inf"))[:, None]
+    return as_mask(seen, dtype)[:, None]
 
 
-class Attention(nn.Module):
-    """Rotary grouped-query self-attention; q, k and v are one matrix [(H + 2K)E, D].
+def as_mask(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to scores: 0 where a key is seen, -inf elsewhere."""
+    return torch.where(seen, 0.0, -torch.inf).to(dtype)
 
-    bias: of queries, keys and values (Qwen2). norm_eps: each head's query and key are normalised before
-    they are turned (Henry et al. 2020, as Qwen3 does it).
+
+def _by_group(x: Tensor, kv: int) -> Tensor:
+    """[B, T, H, E] → [B·K, T·G, E]: a chunk of time is a slice of rows."""
+    batch, time, heads, dim = x.shape
+    x = x.view(batch, time, kv, heads // kv, dim).transpose(1, 2)
+    return x.reshape(batch * kv, time * (heads // kv), dim)
+
+
+def _by_time(x: Tensor, batch: int, time: int) -> Tensor:
+    """[B·K, T·G, E] → [B, T, H, E], the inverse of `_by_group`."""
+    kv, dim = x.shape[0] // batch, x.shape[2]
+    return x.view(batch, kv, time, -1, dim).transpose(1, 2).reshape(batch, time, -1, dim)
+
+
+class _Chunked(torch.autograd.Function):
+    """p = softmax(s q kᵀ + mask), o = p v with s = E^-½; dS = p ∘ (dp - rowsum(p ∘ dp)).
+
+    For training in bf16 on a processor. There, torch's flash kernel spends more time than the model's
+    matrices in its backward pass; batched products over chunks of 64 queries and the keys that these may
+    see take half of it (measured on AVX-512 with bf16 instructions). p is kept for the backward pass.
     """
 
-    def __init__(
-        self, width: int, heads: int, kv_heads: int, head_dim: int, layer: int, window: int | None = None,
-        *, bias: bool = False, norm_eps: float | None = None,
-    ):
-        super().__init__()
-        self.heads, self.kv_heads, self.head_dim, self.layer = heads, kv_heads, head_dim, layer
-        self.window = window
-        self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * head_dim, bias=bias)
-        self.q_norm = None if norm_eps is None else RMSNorm(head_dim, norm_eps)
-        self.k_norm = None if norm_eps is None else RMSNorm(head_dim, norm_eps)
-        self.output = nn.Linear(heads * head_dim, width, bias=False)
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, chunk: int) -> Tensor:
+        (batch, time, heads, dim), kv = q.shape, k.shape[2]
+        group = heads // kv
+        q, k, v = _by_group(q * dim**-0.5, kv), _by_group(k, kv), _by_group(v, kv)
+        out = torch.empty_like(q)
+        kept: list[Tensor] = []
+        for start in range(0, time, chunk):
+            stop = min(start + chunk, time)
+            rows = slice(start * group, stop * group)
+            scores = torch.bmm(q[:, rows], k[:, :stop].transpose(1, 2))
+            seen = mask[:, :, start:stop, None, :stop]
+            scores.view(batch, kv, stop - start, group, stop).add_(seen)
+            kept.append(torch.softmax(scores, -1))
+            torch.bmm(kept[-1], v[:, :stop], out=out[:, rows])
+        ctx.save_for_backward(q, k, v, *kept)
+        ctx.shape, ctx.chunk = (batch, time, group, dim), chunk
+        return _by_time(out, batch, time)
 
-    def forward(
-        self,
-        x: Float[Tensor, "batch time dim"],
-        table: Float[Tensor, "#batch time 2 planes"],
-        mask: Float[Tensor, "batch 1 time time"] | None = None,
-        past: Past | None = None,
-    ) -> Float[Tensor, "batch time dim"]:
-        h, n = self.heads, self.kv_heads
-        qkv = self.qkv(x).unflatten(-1, (h + 2 * n, self.head_dim))
-        qk, v = qkv[:, :, : h + n], qkv[:, :, h + n :]
-        if self.q_norm is not None and self.k_norm is not None:
-            qk = torch.cat((self.q_norm(qk[:, :, :h]), self.k_norm(qk[:, :, h:])), 2)
-        qk = rotate(qk, table)
-        q, k = qk[:, :, :h], qk[:, :, h:]
-        if past is None:
-            out = causal_attend(q, k, v, mask, self.window)
-        else:
-            out = past.attend(self.layer, q, k, v, self.window)
-        return self.output(out.flatten(2))
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        q, k, v, *kept = ctx.saved_tensors
+        batch, time, group, dim = ctx.shape
+        g = _by_group(grads[0], k.shape[0] // batch)
+        wide = torch.promote_types(k.dtype, torch.float32)  # several chunks add into a key
+        dq, dk = torch.empty_like(q), torch.zeros_like(k, dtype=wide)
+        dv = torch.zeros_like(v, dtype=wide)
+        for start, p in zip(range(0, time, ctx.chunk), kept, strict=True):
+            stop = min(start + ctx.chunk, time)
+            rows = slice(start * group, stop * group)
+            dv[:, :stop] += torch.bmm(p.transpose(1, 2), g[:, rows])
+            dp = torch.bmm(g[:, rows], v[:, :stop].transpose(1, 2))
+            ds = _softmax_backward(dp, p, -1, p.dtype)
+            torch.bmm(ds, k[:, :stop], out=dq[:, rows])
+            dk[:, :stop] += torch.bmm(ds.transpose(1, 2), q[:, rows])
+        dq = _by_time(dq.mul_(dim**-0.5), batch, time)
+        dk, dv = (_by_time(x.to(k.dtype), batch, time) for x in (dk, dv))
+        return dq, dk, dv, None, None
+
+
+def chunked_attend(
+    q: Float[Tensor, "batch time heads dim"], k: Float[Tensor, "batch time kv dim"],
+    v: Float[Tensor, "batch time kv dim"], mask: Float[Tensor, "#batch 1 time time"], chunk: int = CHUNK,
+) -> Float[Tensor, "batch time heads dim"]:
+    """softmax(q kᵀ / sqrt(E) + mask) v, where `mask` is -inf above the diagonal at least."""
+    return _Chunked.apply(q, k, v, mask, chunk)  # type: ignore[no-any-return]

@@ -34,7 +34,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tuti.nn.attention import attend, causal_attend
+from tuti.nn.attention import as_mask, attend, causal_attend
 
 
 class KVCache:
@@ -45,7 +45,8 @@ class KVCache:
         dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
     ):
         shape = (slots, layers, 2, kv_heads, length, head_dim)
-        self._memory = _reserved(shape, dtype) if torch.device(device).type == "cpu" else None
+        self.grows = torch.device(device).type == "cpu"  # memory is taken as texts grow, not at the start
+        self._memory = _reserved(shape, dtype) if self.grows else None
         # Zeros, not garbage: an unseen NaN times an attention weight of 0 would still be NaN.
         with torch.inference_mode(False):  # else it could be written in inference mode only
             if self._memory is None:
@@ -58,11 +59,6 @@ class KVCache:
     @property
     def bytes(self) -> int:
         return self.store.numel() * self.store.element_size()
-
-    @property
-    def grows(self) -> bool:
-        """Whether memory is taken as texts grow, not at the start."""
-        return self._memory is not None
 
     def free(self, slot: int) -> None:
         """Forget the sequence and give its memory back: it reads as zeros again, where it is given back."""
@@ -124,31 +120,26 @@ class CacheWindow:
         self.end = max(s + c for s, c in zip(self.starts, counts, strict=True))
         assert self.end <= cache.length, f"{self.end} tokens exceed the cache's {cache.length}"
         device = cache.store.device
-        first, last = min(slots), max(slots)
-        self.rows: slice | Tensor = torch.tensor(slots, device=device)
-        if slots == list(range(first, last + 1)):
-            self.rows = slice(first, last + 1)
+        first, after = slots[0], slots[0] + len(slots)
+        alone = slots == list(range(first, after))
+        self.rows = slice(first, after) if alone else torch.tensor(slots, device=device)
         start = torch.tensor(self.starts, device=device)
         self.positions: Int[Tensor, "batch time"] = start[:, None] + torch.arange(self.time, device=device)
-        self._masks: dict[int | None, Tensor | None] = {}
+        self._masks: dict[int | None, Tensor] = {}
 
     def mask(self, far: int | None) -> Float[Tensor, "batch 1 time source"] | None:
         """0 where a new token may see, `far` tokens back at most, -inf elsewhere; None where all is seen."""
-        if far not in self._masks:
-            self._masks[far] = self._mask(far)
-        return self._masks[far]
-
-    def _mask(self, far: int | None) -> Tensor | None:
         even = min(self.starts) == max(self.starts)
         if self.fresh or (even and self.time == 1 and (far is None or self.end <= far)):
             return None
-        device = self.cache.store.device
-        keys, queries = torch.arange(self.end, device=device), self.positions[:, :, None]
-        seen = keys <= queries
-        if far is not None:
-            seen &= keys > queries - far
-        mask = torch.zeros(seen.shape, dtype=self.cache.store.dtype, device=device)
-        return mask.masked_fill_(~seen, float("-inf"))[:, None]
+        if far not in self._masks:
+            store, queries = self.cache.store, self.positions[:, :, None]
+            keys = torch.arange(self.end, device=store.device)
+            seen = keys <= queries
+            if far is not None:
+                seen &= keys > queries - far
+            self._masks[far] = as_mask(seen, store.dtype)[:, None]
+        return self._masks[far]
 
     def parts(self) -> Iterator[CacheWindow]:
         """Neighbouring rows with one new token together, every other row by itself, in order."""

@@ -3,21 +3,20 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tuti.nn.attention import Attention, document_mask
+from tuti.nn.attention import causal_attend, document_mask
 from tuti.nn.cache import CacheWindow, KVCache
 from tuti.nn.dropout import Dropout, Masks
 from tuti.nn.loss import IGNORE, each_nll, summed_nll
-from tuti.nn.mlp import MLP, Activation
-from tuti.nn.moe import Journal, MoE, Routing, among_all, among_chosen
+from tuti.nn.moe import MLP, Activation, Journal, MoE, Routing, Shares
 from tuti.nn.norm import RMSNorm
-from tuti.nn.rope import document_positions, rope_table
+from tuti.nn.rope import document_positions, rope_table, rotate
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Balance = Callable[[Sequence[Routing]], Tensor]
@@ -48,7 +47,7 @@ class DecoderConfig:
     rope_scaling: Mapping[str, Any] | None = None
     experts: int = 0
     active: int = 2
-    shares: Literal["chosen", "all"] = "chosen"
+    shares: Shares = "chosen"
     window: int | None = None
     qkv_bias: bool = False
     qk_norm: bool = False
@@ -66,7 +65,7 @@ class DecoderConfig:
         assert 0 <= self.active <= self.experts or not self.experts, (self.active, self.experts)
 
     def is_far(self, layer: int) -> bool:
-        """Whether the layer differs from those with a window of their own."""
+        """Whether the layer turns by rope_theta; where some layers are `far`, these see all, too."""
         return self.far is None or layer in self.far
 
     def window_of(self, layer: int) -> int | None:
@@ -95,11 +94,6 @@ class DecoderConfig:
         idle = max(0, self.experts - self.active)
         return self.active_parameters + self.layers * idle * 3 * self.hidden * self.width
 
-    @property
-    def cache_values(self) -> int:
-        """Numbers that one token leaves in the cache: a key and a value per layer and key-value head."""
-        return 2 * self.layers * self.kv_heads * self.head_dim
-
     def flops_per_token(self, context: int) -> float:
         """Forward and backward FLOPs of one of `context` tokens under causal attention.
 
@@ -111,35 +105,59 @@ class DecoderConfig:
         return 6.0 * self.matrix_parameters + attention
 
 
+class Attention(nn.Module):
+    """Rotary grouped-query self-attention; q, k and v are one matrix [(H + 2K)E, D].
+
+    With `qkv_bias` they have biases (Qwen2); with `qk_norm` each head's query and key are normalised
+    before they are turned (Henry et al. 2020, as Qwen3 does it).
+    """
+
+    def __init__(self, config: DecoderConfig, layer: int):
+        super().__init__()
+        c, self.layer, self.window = config, layer, config.window_of(layer)
+        self.heads, self.kv_heads, self.head_dim = c.heads, c.kv_heads, c.head_dim
+        self.qkv = nn.Linear(c.width, (c.heads + 2 * c.kv_heads) * c.head_dim, bias=c.qkv_bias)
+        self.q_norm = RMSNorm(c.head_dim, c.norm_eps) if c.qk_norm else None
+        self.k_norm = RMSNorm(c.head_dim, c.norm_eps) if c.qk_norm else None
+        self.output = nn.Linear(c.heads * c.head_dim, c.width, bias=False)
+
+    def forward(
+        self, x: Float[Tensor, "batch time dim"], table: Float[Tensor, "#batch time 2 planes"],
+        mask: Float[Tensor, "batch 1 time time"] | None, past: CacheWindow | None,
+    ) -> Float[Tensor, "batch time dim"]:
+        h, n = self.heads, self.kv_heads
+        qkv = self.qkv(x).unflatten(-1, (h + 2 * n, self.head_dim))
+        qk, v = qkv[:, :, : h + n], qkv[:, :, h + n :]
+        if self.q_norm is not None and self.k_norm is not None:
+            qk = torch.cat((self.q_norm(qk[:, :, :h]), self.k_norm(qk[:, :, h:])), 2)
+        qk = rotate(qk, table)
+        q, k = qk[:, :, :h], qk[:, :, h:]
+        if past is None:
+            out = causal_attend(q, k, v, mask, self.window)
+        else:
+            out = past.attend(self.layer, q, k, v, self.window)
+        return self.output(out.flatten(2))
+
+
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)); `post_norms` are of what is added."""
 
     def __init__(self, config: DecoderConfig, layer: int):
         super().__init__()
-        c = config
-        self.layer = layer
+        c, self.layer = config, layer
         self.attention_norm = RMSNorm(c.width, c.norm_eps)
-        norm = c.norm_eps if c.qk_norm else None
-        self.attention = Attention(
-            c.width, c.heads, c.kv_heads, c.head_dim, layer, c.window_of(layer), bias=c.qkv_bias,
-            norm_eps=norm,
-        )
+        self.attention = Attention(c, layer)
         self.mlp_norm = RMSNorm(c.width, c.norm_eps)
         self.attention_after = RMSNorm(c.width, c.norm_eps) if c.post_norms else nn.Identity()
         self.mlp_after = RMSNorm(c.width, c.norm_eps) if c.post_norms else nn.Identity()
-        weigh = among_chosen if c.shares == "chosen" else among_all
         self.mlp: MLP | MoE = MLP(c.width, c.hidden, c.activation)
         if c.experts:
-            self.mlp = MoE(c.width, c.hidden, c.experts, c.active, weigh=weigh)
+            self.mlp = MoE(c.width, c.hidden, c.experts, c.active, shares=c.shares)
 
     def forward(
-        self,
-        x: Float[Tensor, "batch time dim"],
-        table: Float[Tensor, "#batch time 2 planes"],
-        mask: Float[Tensor, "batch 1 time time"] | None,
-        past: CacheWindow | None,
-        drop: Masks | None = None,
-        journal: Journal | None = None,
+        self, x: Float[Tensor, "batch time dim"], table: Float[Tensor, "#batch time 2 planes"],
+        mask: Float[Tensor, "batch 1 time time"] | None, past: CacheWindow | None,
+        drop: Masks | None = None, journal: Journal | None = None,
     ) -> Float[Tensor, "batch time dim"]:
         read = self.attention_after(self.attention(self.attention_norm(x), table, mask, past))
         x = x + (read if drop is None else drop(read, 2 * self.layer))
@@ -198,16 +216,13 @@ class Decoder(nn.Module):
 
     def table(self, length: int, like: Tensor, far: bool = True) -> Float[Tensor, "time 2 planes"]:
         """cos and sin for at least `length` positions, of far layers or of the others, kept between calls."""
-        key = (like.device, like.dtype, far)
-        table = self._tables.get(key)
-        if table is None or table.shape[0] < length:
-            c = self.config
-            n = max(length, c.context)
+        key, c = (like.device, like.dtype, far), self.config
+        if key not in self._tables or len(self._tables[key]) < length:
+            turns = (c.rope_theta, c.rope_scaling) if far else (c.near_theta, None)
             with torch.inference_mode(False):  # a table made while sampling must serve training
-                turns = (c.rope_theta, c.rope_scaling) if far else (c.near_theta, None)
-                table = rope_table(n, c.head_dim, *turns, like.dtype)
-                self._tables[key] = table = table.to(like.device)
-        return table
+                table = rope_table(max(length, c.context), c.head_dim, *turns, like.dtype)
+                self._tables[key] = table.to(like.device)
+        return self._tables[key]
 
     def forward(
         self, ids: Int[Tensor, "batch time"], *, positions: Int[Tensor, "batch time"] | None = None,
@@ -227,9 +242,7 @@ class Decoder(nn.Module):
         x = self.embedding(ids) * self.config.scale
         kinds = {self.config.is_far(layer) for layer in range(self.config.layers)}
         placed = {far: self._placed(x, far, positions, documents, cache) for far in kinds}
-        drop = None
-        if dropout is not None:
-            drop = dropout.masks(2 * len(self.blocks), self.config.width, x.dtype)
+        drop = dropout and dropout.masks(2 * len(self.blocks), self.config.width, x.dtype)
         balanced = self.balance if targets is not None and torch.is_grad_enabled() else None
         if journal is None and balanced is not None:
             journal = Journal()
@@ -242,7 +255,8 @@ class Decoder(nn.Module):
             return x
         nats = loss(x, self.readout, targets)
         if balanced is not None and journal:
-            nats = nats + _gradient_only(balanced(journal) * (targets != IGNORE).sum())
+            penalty = balanced(journal) * (targets != IGNORE).sum()
+            nats = nats + (penalty - penalty.detach())  # a gradient alone: what is told stays the likelihood
         return nats
 
     def _placed(
@@ -270,11 +284,6 @@ class Decoder(nn.Module):
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Unnormalised log-probabilities of the next token."""
         return F.linear(hidden, self.readout)
-
-
-def _gradient_only(penalty: Tensor) -> Tensor:
-    """0 with the penalty's gradient: the loss that is reported stays the likelihood."""
-    return penalty - penalty.detach()
 
 
 def nll(

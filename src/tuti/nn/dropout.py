@@ -3,12 +3,15 @@
 Text that is read many times needs it, text that is read once does not, and both lie in one batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
+
+Masks = Callable[[Tensor, int], Tensor]
+"""(x, place) → x with each channel zeroed with its token's probability, else divided by 1 - p"""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Dropout:
     probability: Float[Tensor, "batch time"]
     seeds: Sequence[int]
 
-    def masks(self, places: int, width: int, dtype: torch.dtype) -> "Masks":
+    def masks(self, places: int, width: int, dtype: torch.dtype) -> Masks:
         """What `places` layers of one forward pass multiply their output with.
 
         Memory: as much as one activation of each place, for the tokens that are dropped at all.
@@ -34,18 +37,11 @@ class Dropout:
             chance = torch.Generator(device).manual_seed(seed)
             numbers = torch.rand(places, len(keep), width, generator=chance, device=device)
             drawn.append((numbers < keep).to(dtype) * (1 / keep).to(dtype))
-        return Masks(self.probability.flatten().nonzero()[:, 0], torch.cat(drawn, dim=1))
+        tokens, scales = self.probability.flatten().nonzero()[:, 0], torch.cat(drawn, dim=1)
 
+        def drop(x: Tensor, place: int) -> Tensor:
+            scale = torch.ones_like(x)
+            scale.view(-1, width)[tokens] = scales[place]
+            return x * scale
 
-@dataclass(frozen=True)
-class Masks:
-    """Scales of the tokens that are dropped at all: their places in the batch, and 0 or 1/(1 - p)."""
-
-    tokens: Int[Tensor, " dropped"]
-    scales: Float[Tensor, "places dropped dim"]
-
-    def __call__(self, x: Float[Tensor, "batch time dim"], place: int) -> Float[Tensor, "batch time dim"]:
-        """x with each channel zeroed with its token's probability, else divided by 1 - p."""
-        scale = torch.ones_like(x)
-        scale.view(-1, x.shape[-1])[self.tokens] = self.scales[place]
-        return x * scale
+        return drop

@@ -7,8 +7,7 @@ is allocated for what it claims to hold.
 import json
 import math
 import os
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,14 +40,21 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 class Tensors:
-    """The tensors of one or several open safetensors files, by name; shapes without reading."""
+    """What model.safetensors holds, or all shards that a model.safetensors.index.json lists.
 
-    def __init__(self, where: Path, handles: list[Any]):
-        self.where = where
-        self.owner = {str(name): handle for handle in handles for name in handle.keys()}
+    `owner` has the open file of each tensor by name; shapes are known without reading.
+    """
 
-    def names(self) -> set[str]:
-        return set(self.owner)
+    def __init__(self, path: Path):
+        self.where, paths = path, [path]
+        if path.name.endswith(".index.json"):
+            table: Any = read_json(path).get("weight_map")
+            files = cast(dict[str, Any], table).values() if isinstance(table, dict) else ()
+            names = sorted({str(name) for name in files})
+            paths = [path.parent / name for name in names]
+            if not names or any(p.name != n or "/" in n for p, n in zip(paths, names, strict=True)):
+                raise UserError(f"{path} does not map tensors to files of its folder", hint=AGAIN)
+        self.owner = {str(name): handle for handle in map(_opened, paths) for name in handle.keys()}
 
     def check(self, name: str, shape: tuple[int, ...]) -> None:
         """Refuse a tensor that is missing, of another shape, or not of floats."""
@@ -71,28 +77,14 @@ class Tensors:
         return self.owner[name].get_tensor(name)
 
 
-@contextmanager
-def open_safetensors(path: Path) -> Generator[Tensors]:
-    """Open model.safetensors, or all shards that a model.safetensors.index.json lists."""
-    paths = [path]
-    if path.name.endswith(".index.json"):
-        table: Any = read_json(path).get("weight_map")
-        files = cast(dict[str, Any], table).values() if isinstance(table, dict) else ()
-        names = sorted({str(name) for name in files})
-        paths = [path.parent / name for name in names]
-        if not names or any(p.name != n or "/" in n for p, n in zip(paths, names, strict=True)):
-            raise UserError(f"{path} does not map tensors to files of its folder", hint=AGAIN)
-    with ExitStack() as stack:
-        handles: list[Any] = []
-        for file in paths:
-            try:
-                handles.append(stack.enter_context(safe_open(file, framework="pt")))
-            except FileNotFoundError as error:
-                raise UserError(f"there is no {file}", hint=AGAIN) from error
-            except (SafetensorError, OSError, ValueError, OverflowError) as error:
-                what = f"{file} is not a whole safetensors file: {str(error)[:200]}"
-                raise UserError(what, hint=AGAIN) from error
-        yield Tensors(path, handles)
+def _opened(file: Path) -> Any:
+    try:
+        return safe_open(file, framework="pt")
+    except FileNotFoundError as error:
+        raise UserError(f"there is no {file}", hint=AGAIN) from error
+    except (SafetensorError, OSError, ValueError, OverflowError) as error:
+        what = f"{file} is not a whole safetensors file: {str(error)[:200]}"
+        raise UserError(what, hint=AGAIN) from error
 
 
 def save_decoder(
@@ -145,8 +137,7 @@ def load_decoder(
             f"{folder} has its weights only as a pickle, which can run code and is never loaded",
             hint="save it as safetensors: model.save_pretrained(folder) in transformers",
         )
-    with open_safetensors(path) as tensors:
-        weights = dict(_read_parts(tensors, config, dtype, device, mapped))
+    weights = dict(_read_parts(Tensors(path), config, dtype, device, mapped))
     if config.post_norms:  # what divides Gemma's scores goes into its norms of queries
         factor = math.sqrt(config.head_dim / table.get("query_pre_attn_scalar", 256))
         for name in (name for name in weights if from_one(name, config)):
@@ -164,7 +155,7 @@ def _read_parts(
         for part, shape in parts:
             tensors.check(part, shape)
     known = {part for _, parts in expected for part, _ in parts} | {"lm_head.weight"}
-    odd = sorted(n for n in tensors.names() - known if not n.endswith("rotary_emb.inv_freq"))
+    odd = sorted(n for n in tensors.owner.keys() - known if not n.endswith("rotary_emb.inv_freq"))
     if odd:
         raise UserError(
             f"{tensors.where} has tensors that this model has no place for: {', '.join(odd[:3])}",
@@ -172,14 +163,13 @@ def _read_parts(
         )
     for name, parts in expected:
         # A copy, even of one piece: the file may be changed or deleted while the model lives.
-        size = (sum(shape[0] for _, shape in parts), *parts[0][1][1:])
+        rows = [shape[0] for _, shape in parts]
+        size = (sum(rows), *parts[0][1][1:])
         if mapped is not None and ".experts." in name:
             mapped[name] = [tensors.read(part) for part, _ in parts]
             yield name, torch.empty((), dtype=dtype, device=device).expand(size)
             continue
         whole = torch.empty(size, dtype=dtype, device=device)
-        row = 0
-        for part, shape in parts:
-            whole[row : row + shape[0]] = tensors.read(part)
-            row += shape[0]
+        for piece, (part, _) in zip(whole.split_with_sizes(rows), parts, strict=True):
+            piece.copy_(tensors.read(part))
         yield name, whole

@@ -8,7 +8,6 @@ import math
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,47 +35,69 @@ class _Cut(Exception):
     """The file ends, or says something impossible, where more was promised."""
 
 
-@dataclass
-class _Reader:
-    """A cursor over the file's bytes that never passes their end."""
+class GGUFFile:
+    """A GGUF file of version 2 or 3, little-endian: its metadata, and where its tensors lie."""
 
-    data: np.ndarray
-    at: int = 0
+    def __init__(self, path: Path):
+        self.path, self.fields, self.places = path, dict[str, Any](), dict[str, Place]()
+        try:
+            self.data: NDArray[np.uint8] = np.memmap(path, mode="r", dtype=np.uint8)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read: {error}", hint=AGAIN) from error
+        self._at = 0  # what is before it has been read
+        try:
+            self._read_header()
+        except (_Cut, struct.error, MemoryError, OverflowError) as error:
+            raise UserError(f"{path} is not a whole GGUF file: {error}", hint=AGAIN) from error
 
-    def take(self, count: int) -> bytes:
-        if count < 0 or self.at + count > len(self.data):
-            raise _Cut(f"{count} bytes are promised at byte {self.at} of {len(self.data)}")
-        self.at += count
-        return self.data[self.at - count : self.at].tobytes()
+    def _read_header(self) -> None:
+        if self._take(4) != b"GGUF":
+            raise _Cut("it does not begin with GGUF")
+        version = self._scalar("I")
+        if version not in (2, 3):
+            raise _Cut(f"version {version}; 2 and 3 are read")
+        tensors, pairs = self._scalar("Q"), self._scalar("Q")
+        for _ in range(pairs):
+            key = self._string()
+            self.fields[key] = self._value(self._scalar("I"))
+        found: list[tuple[str, int, tuple[int, ...], int]] = []
+        for _ in range(tensors):
+            name, dims = self._string(), self._scalar("I")
+            if not 1 <= dims <= MAX_DIMS:
+                raise _Cut(f"{name[:60]!r} has {dims} dimensions")
+            shape = tuple(self._scalar("Q") for _ in range(dims))[::-1]
+            found.append((name, self._scalar("I"), shape, self._scalar("Q")))
+        align = self.fields.get("general.alignment", 32)
+        if not isinstance(align, int) or not 0 < align <= 2**20:
+            raise _Cut(f"general.alignment is {str(align)[:40]}")
+        base = -(-self._at // align) * align
+        for name, kind, shape, offset in found:
+            self.places[name] = _place(name, kind, shape, base + offset, len(self.data))
 
-    def scalar(self, kind: str) -> Any:
-        return struct.unpack("<" + kind, self.take(struct.calcsize("<" + kind)))[0]
+    def _take(self, count: int) -> bytes:
+        if count < 0 or self._at + count > len(self.data):
+            raise _Cut(f"{count} bytes are promised at byte {self._at} of {len(self.data)}")
+        self._at += count
+        return self.data[self._at - count : self._at].tobytes()
 
-    def string(self) -> str:
-        return self.take(self.scalar("Q")).decode("utf-8", "replace")
+    def _scalar(self, kind: str) -> Any:
+        return struct.unpack("<" + kind, self._take(struct.calcsize("<" + kind)))[0]
 
-    def value(self, kind: int, nested: bool = False) -> Any:
+    def _string(self) -> str:
+        return self._take(self._scalar("Q")).decode("utf-8", "replace")
+
+    def _value(self, kind: int, nested: bool = False) -> Any:
         if kind == STRING:
-            return self.string()
+            return self._string()
         if kind == ARRAY and not nested:
-            inner, count = self.scalar("I"), self.scalar("Q")
+            inner, count = self._scalar("I"), self._scalar("Q")
             if inner in SCALARS and inner not in (STRING, ARRAY):
                 size = struct.calcsize("<" + SCALARS[inner])
-                return list(struct.unpack(f"<{count}{SCALARS[inner]}", self.take(count * size)))
-            return [self.value(inner, nested=True) for _ in range(count)]
+                return list(struct.unpack(f"<{count}{SCALARS[inner]}", self._take(count * size)))
+            return [self._value(inner, nested=True) for _ in range(count)]
         if kind not in SCALARS or kind == ARRAY:
-            raise _Cut(f"a value of unknown type {kind} at byte {self.at}")
-        return self.scalar(SCALARS[kind])
-
-
-@dataclass
-class GGUFFile:
-    """A GGUF file's metadata and where its tensors lie."""
-
-    path: Path
-    data: NDArray[np.uint8]
-    fields: dict[str, Any] = field(default_factory=dict[str, Any])
-    places: dict[str, Place] = field(default_factory=dict[str, Place])
+            raise _Cut(f"a value of unknown type {kind} at byte {self._at}")
+        return self._scalar(SCALARS[kind])
 
     def _rows(self, name: str) -> NDArray[np.uint8]:
         """A tensor's bytes, a row each."""
@@ -113,46 +134,6 @@ class GGUFFile:
                 hint="take the model's F16, Q8_0, Q6_K, Q4_K or Q4_0 file",
             ) from error
         return torch.from_numpy(np.array(values, dtype=np.float32)).view(shape)
-
-
-def open_gguf(path: Path) -> GGUFFile:
-    """Read a GGUF header (version 2 or 3, little-endian): metadata and places of tensors."""
-    path = Path(path)
-    try:
-        data = np.memmap(path, mode="r", dtype=np.uint8)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}", hint=AGAIN) from error
-    file = GGUFFile(path, data)
-    try:
-        _read_header(_Reader(data), file)
-    except (_Cut, struct.error, MemoryError, OverflowError) as error:
-        raise UserError(f"{path} is not a whole GGUF file: {error}", hint=AGAIN) from error
-    return file
-
-
-def _read_header(reader: _Reader, file: GGUFFile) -> None:
-    if reader.take(4) != b"GGUF":
-        raise _Cut("it does not begin with GGUF")
-    version = reader.scalar("I")
-    if version not in (2, 3):
-        raise _Cut(f"version {version}; 2 and 3 are read")
-    tensors, pairs = reader.scalar("Q"), reader.scalar("Q")
-    for _ in range(pairs):
-        key = reader.string()
-        file.fields[key] = reader.value(reader.scalar("I"))
-    found: list[tuple[str, int, tuple[int, ...], int]] = []
-    for _ in range(tensors):
-        name, dims = reader.string(), reader.scalar("I")
-        if not 1 <= dims <= MAX_DIMS:
-            raise _Cut(f"{name[:60]!r} has {dims} dimensions")
-        shape = tuple(reader.scalar("Q") for _ in range(dims))[::-1]
-        found.append((name, reader.scalar("I"), shape, reader.scalar("Q")))
-    align = file.fields.get("general.alignment", 32)
-    if not isinstance(align, int) or not 0 < align <= 2**20:
-        raise _Cut(f"general.alignment is {str(align)[:40]}")
-    base = -(-reader.at // align) * align
-    for name, kind, shape, offset in found:
-        file.places[name] = _place(name, kind, shape, base + offset, len(file.data))
 
 
 def _place(name: str, number_of_kind: int, shape: tuple[int, ...], start: int, end: int) -> Place:
@@ -205,6 +186,11 @@ def _config(file: GGUFFile) -> DecoderConfig:
     turned = f.get("llama.rope.dimension_count", config.head_dim)
     if turned != config.head_dim:
         raise UserError(f"partial rotary embedding ({turned} channels) is not supported")
+    tokens = f.get("tokenizer.ggml.tokens", [])
+    if not isinstance(tokens, list):
+        raise UserError(f"tokenizer.ggml.tokens in {file.path} is damaged", hint=AGAIN)
+    if (count := len(cast(list[Any], tokens))) > config.vocab:
+        raise UserError(f"{file.path} has {count} tokens but {config.vocab} embeddings")
     return config
 
 
@@ -261,14 +247,14 @@ def read_gguf(
     path: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> tuple[Decoder, dict[str, Any]]:
     """The model, dequantised, and the file's metadata as they stand, for `Tokenizer.from_gguf`."""
-    file, config = _opened(path)
+    config = _config(file := GGUFFile(Path(path)))
     weights = {ours: _whole(file, theirs, config) for ours, theirs in _parts(file, config)}
     return fill(config, {ours: weight.to(device, dtype) for ours, weight in weights.items()}), file.fields
 
 
 def read_packed_gguf(path: Path) -> tuple[Decoder, dict[str, Blocks], dict[str, Any]]:
     """The same with the matrices packed, by our names; the decoder has only the vectors."""
-    file, config = _opened(path)
+    config = _config(file := GGUFFile(Path(path)))
     blocks, vectors = dict[str, Blocks](), dict[str, Tensor]()
     for ours, theirs in _parts(file, config):
         if len(file.places[theirs[0]][1]) == 2 and file.places[theirs[0]][1][1] % BLOCK == 0:
@@ -276,13 +262,3 @@ def read_packed_gguf(path: Path) -> tuple[Decoder, dict[str, Blocks], dict[str, 
         else:
             vectors[ours] = _whole(file, theirs, config)
     return fill(config, vectors, strict=False), blocks, file.fields
-
-
-def _opened(path: Path) -> tuple[GGUFFile, DecoderConfig]:
-    file = open_gguf(path)
-    config, tokens = _config(file), file.fields.get("tokenizer.ggml.tokens", [])
-    if not isinstance(tokens, list):
-        raise UserError(f"tokenizer.ggml.tokens in {path} is damaged", hint=AGAIN)
-    if (count := len(cast(list[Any], tokens))) > config.vocab:
-        raise UserError(f"{path} has {count} tokens but {config.vocab} embeddings")
-    return file, config

@@ -88,21 +88,19 @@ def _rope(table: Mapping[str, Any]) -> tuple[float, dict[str, Any] | None]:
         raise UserError("partial rotary embedding is not supported", hint="use another base model")
     if kind == "default":
         return theta, None
-    scaling: dict[str, Any] = {"rope_type": kind}
     if kind not in ("linear", "llama3"):
         raise UserError(
             f"rope type {str(kind)[:40]!r} is not supported; default, linear and llama3 are",
             hint="use a base model without rope scaling, or with one of these",
         )
-    scaling["factor"] = number(given, "factor", 1.0, 1e6)
+    bounds = {"factor": (1.0, 1e6)}
     if kind == "llama3":
-        scaling["low_freq_factor"] = number(given, "low_freq_factor", 1e-3, 1e6)
-        scaling["high_freq_factor"] = number(given, "high_freq_factor", 1e-3, 1e6)
-        if scaling["low_freq_factor"] >= scaling["high_freq_factor"]:
-            raise UserError("low_freq_factor must be below high_freq_factor in rope_parameters")
-        key = "original_max_position_embeddings"
-        scaling[key] = number(given, key, 1, 2**27)
-    return theta, scaling
+        bounds |= {"low_freq_factor": (1e-3, 1e6), "high_freq_factor": (1e-3, 1e6)}
+        bounds |= {"original_max_position_embeddings": (1, 2**27)}
+    scaling = {key: number(given, key, *bound) for key, bound in bounds.items()}
+    if kind == "llama3" and scaling["low_freq_factor"] >= scaling["high_freq_factor"]:
+        raise UserError("low_freq_factor must be below high_freq_factor in rope_parameters")
+    return theta, {"rope_type": kind} | scaling
 
 
 def config_from_hf(table: Mapping[str, Any]) -> DecoderConfig:
@@ -310,10 +308,9 @@ def to_hf(state: Mapping[str, Tensor], config: DecoderConfig) -> dict[str, Tenso
     """Our state dict under Hugging Face's names, fused matrices taken apart (as views)."""
     out: dict[str, Tensor] = {}
     for name, parts in hf_parts(config):
-        row, whole = 0, state[name] - 1 if from_one(name, config) else state[name]
-        for part, shape in parts:
-            out[part] = whole[row : row + shape[0]]
-            row += shape[0]
+        whole = state[name] - 1 if from_one(name, config) else state[name]
+        pieces = whole.split_with_sizes([shape[0] for _, shape in parts])
+        out |= {part: piece for piece, (part, _) in zip(pieces, parts, strict=True)}
     return out
 
 

@@ -17,13 +17,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tuti.nn.decoder import Decoder, DecoderConfig
-from tuti.nn.files import open_safetensors, write_safetensors
+from tuti.nn.files import Tensors, write_safetensors
 from tuti.nn.hugging_face import number
 from tuti.run import UserError, atomic_write, read_json
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _block_diag: Callable[..., Tensor] = torch.block_diag  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
-PREFIX = "base_model.model.model.layers."
+PREFIX, GROUPS = "base_model.model.model.layers.", {"attention": "self_attn", "mlp": "mlp"}
 REFUSED = (
     "use_dora use_rslora modules_to_save rank_pattern alpha_pattern layers_to_transform target_parameters"
 ).split()
@@ -101,17 +101,9 @@ def _places(config: DecoderConfig) -> dict[str, dict[str, int]]:
     }
 
 
-def _layers(model: Decoder) -> Iterator[tuple[int, str, LoRALinear]]:
-    for index, block in enumerate(model.blocks):
-        for path in _places(model.config):
-            layer = block.get_submodule(path)
-            if isinstance(layer, LoRALinear):
-                yield index, path, layer
-
-
-def _replace(block: nn.Module, path: str, layer: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(block.get_submodule(parent), name, layer)
+def _layers(model: Decoder) -> list[tuple[str, LoRALinear]]:
+    modules = cast(Iterator[tuple[str, nn.Module]], model.named_modules())
+    return [(path, layer) for path, layer in modules if isinstance(layer, LoRALinear)]
 
 
 def add_lora(model: Decoder, lora: LoRA, generator: torch.Generator | None = None) -> Decoder:
@@ -119,7 +111,7 @@ def add_lora(model: Decoder, lora: LoRA, generator: torch.Generator | None = Non
 
     What trains is `[p for p in model.parameters() if p.requires_grad]`.
     """
-    assert not any(True for _ in _layers(model)), "the model has a LoRA already; merge it first"
+    assert not _layers(model), "the model has a LoRA already; merge it first"
     if model.config.experts and set(lora.targets) & {"gate_proj", "up_proj", "down_proj"}:
         raise UserError(
             f"LoRA on {', '.join(lora.targets)}: experts cannot be adapted, only attention can",
@@ -134,23 +126,23 @@ def add_lora(model: Decoder, lora: LoRA, generator: torch.Generator | None = Non
                 layer = LoRALinear(base, parts, lora)
                 for a in layer.a.values():
                     nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
-                _replace(block, path, layer)
+                block.set_submodule(path, layer)
     return model
 
 
 def merge_lora(model: Decoder) -> Decoder:
     """Fold the updates into the matrices, in place: a plain, trainable Decoder again."""
-    for index, path, layer in list(_layers(model)):
-        _replace(model.blocks[index], path, layer.merged())
+    for path, layer in _layers(model):
+        model.set_submodule(path, layer.merged())
     return model.requires_grad_(True)
 
 
 def _named(model: Decoder) -> Iterator[tuple[str, Tensor]]:
     """Every factor under PEFT's name."""
-    for index, path, layer in _layers(model):
-        group = "self_attn" if path.startswith("attention") else "mlp"
+    for path, layer in _layers(model):
+        _, index, group, _ = path.split(".")
         for part in layer.a:
-            name = f"{PREFIX}{index}.{group}.{part}"
+            name = f"{PREFIX}{index}.{GROUPS[group]}.{part}"
             yield f"{name}.lora_A.weight", cast(Tensor, layer.a[part])
             yield f"{name}.lora_B.weight", cast(Tensor, layer.b[part])
 
@@ -192,22 +184,20 @@ def load_lora(model: Decoder, folder: Path) -> LoRA:
     """Put an adapter of PEFT's format on the model, in place; returns its description."""
     folder = Path(folder)
     table = read_json(folder / "adapter_config.json")
-    with open_safetensors(folder / "adapter_model.safetensors") as tensors:
-        lora = _checked(table, folder, tensors.names())
-        add_lora(model, lora)
-        try:
-            named = dict(_named(model))
-            for name, parameter in named.items():
-                tensors.check(name, tuple(parameter.shape))
-            odd = sorted(tensors.names() - set(named))
-            if odd:
-                raise UserError(f"{folder} has tensors without a place here: {', '.join(odd[:3])}")
-            with torch.no_grad():
-                for name, parameter in named.items():
-                    parameter.copy_(tensors.read(name))
-        except UserError:
-            for index, path, layer in list(_layers(model)):
-                _replace(model.blocks[index], path, layer.base)
-            model.requires_grad_(True)
-            raise
+    tensors = Tensors(folder / "adapter_model.safetensors")
+    lora = _checked(table, folder, tensors.owner.keys())
+    named = dict(_named(add_lora(model, lora)))
+    try:
+        for name, parameter in named.items():
+            tensors.check(name, tuple(parameter.shape))
+        if odd := sorted(tensors.owner.keys() - named.keys()):
+            raise UserError(f"{folder} has tensors without a place here: {', '.join(odd[:3])}")
+    except UserError:
+        for path, layer in _layers(model):
+            model.set_submodule(path, layer.base)
+        model.requires_grad_(True)
+        raise
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(tensors.read(name))
     return lora

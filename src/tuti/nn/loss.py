@@ -60,12 +60,9 @@ class _SummedNLL(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        grad_h, grad_w = ctx.saved_tensors
-        scale = grads[0]
-        return (
-            None if grad_h is None else grad_h * scale.to(grad_h.dtype),
-            None if grad_w is None else grad_w * scale.to(grad_w.dtype), None,
-        )
+        kept: tuple[Tensor | None, ...] = ctx.saved_tensors
+        grad_h, grad_w = (None if grad is None else grad * grads[0].to(grad.dtype) for grad in kept)
+        return grad_h, grad_w, None
 
 
 def summed_nll(

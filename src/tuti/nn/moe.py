@@ -1,4 +1,4 @@
-"""Sparse mixture of experts: each token is sent to k of E feed-forward layers (Shazeer et al. 2017).
+"""Feed-forward layers, and a sparse mixture of them: each token is sent to k of E (Shazeer et al. 2017).
 
 As in Mixtral (Jiang et al. 2024, section 2.1): y = Σ softmax(topk(x W_gᵀ))_e · SwiGLU_e(x), the sum over
 the k chosen experts. Tokens are sorted by expert, so that an expert reads its rows as one matrix and is
@@ -9,7 +9,7 @@ import math
 from collections import UserList
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.distributed as dist
@@ -17,7 +17,34 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tuti.nn.mlp import MLP, swiglu
+Activation = Literal["silu", "gelu"]
+BENDS: dict[Activation, tuple[float, float]] = {"silu": (1.0, 0.0), "gelu": (1.5957691216, 0.0713548163)}
+"""(a, b) for which the activation is g · sigmoid(a g + b g³); gelu by tanh (Hendrycks & Gimpel 2016)"""
+Shares = Literal["chosen", "all"]
+
+
+def swiglu(
+    gate_up: Float[Tensor, "*batch double"], activation: Activation = "silu"
+) -> Float[Tensor, "*batch hidden"]:
+    """silu(g) · u for the halves g, u of the last axis, silu(g) = g · sigmoid(g); or gelu(g) · u."""
+    gate, up = gate_up.chunk(2, dim=-1)
+    return (F.silu(gate) if activation == "silu" else F.gelu(gate, approximate="tanh")) * up
+
+
+class MLP(nn.Module):
+    """SwiGLU or GEGLU (Shazeer 2020, equation 6), W_gate and W_up stacked into one matrix [2F, D].
+
+    W_down (silu(W_gate x) · W_up x)
+    """
+
+    def __init__(self, width: int, hidden: int, activation: Activation = "silu"):
+        super().__init__()
+        self.activation: Activation = activation
+        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Float[Tensor, "batch time dim"]) -> Float[Tensor, "batch time dim"]:
+        return self.down(swiglu(self.gate_up(x), self.activation))
 
 
 @dataclass(frozen=True)
@@ -44,43 +71,26 @@ class Journal(UserList[Routing]):
     """
 
 
-Weigh = Callable[[Tensor, Tensor], Tensor]
 Expert = Callable[[Tensor], Tensor]
 Dispatch = Callable[[Tensor, Routing, Sequence[MLP]], Tensor]
-
-
-def among_chosen(
-    logits: Float[Tensor, "tokens experts"], chosen: Int[Tensor, "tokens k"]
-) -> Float[Tensor, "tokens k"]:
-    """Mixtral's weights: a softmax over the chosen scores, which sum to 1."""
-    return logits.gather(1, chosen).softmax(-1, dtype=_wide(logits)).to(logits.dtype)
-
-
-def among_all(
-    logits: Float[Tensor, "tokens experts"], chosen: Int[Tensor, "tokens k"]
-) -> Float[Tensor, "tokens k"]:
-    """The chosen ones' shares of a softmax over all experts (Switch, Qwen3 without normalisation)."""
-    return logits.softmax(-1, dtype=_wide(logits)).gather(1, chosen).to(logits.dtype)
-
-
-def _wide(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
 
 
 class Router(nn.Module):
     """Scores each expert by a dot product and takes the k best.
 
-    `bias`, which only a rule such as `Nudge` makes, is added for the choice alone, not for the weights.
+    Their weights are a softmax over the chosen scores, which sum to 1 (Mixtral), or the chosen ones' shares
+    of one over all (Switch, Qwen3 without normalisation). `bias`, which only a rule such as `Nudge` makes, is
+    added for the choice alone, not for the weights.
     """
 
     bias: Tensor | None
 
-    def __init__(self, width: int, experts: int, k: int, weigh: Weigh = among_chosen):
+    def __init__(self, width: int, experts: int, k: int, shares: Shares = "chosen"):
         super().__init__()
         assert 1 <= k <= experts, (k, experts)
         self.weight = nn.Parameter(torch.empty(experts, width))
         self.register_buffer("bias", None)
-        self.k, self.weigh = k, weigh
+        self.k, self.shares = k, shares
         nn.init.normal_(self.weight, 0.0, 0.02)
 
     def forward(self, x: Float[Tensor, "tokens dim"]) -> Routing:
@@ -90,7 +100,10 @@ class Router(nn.Module):
         """The routing that these scores mean."""
         scores = logits.detach() if self.bias is None else logits.detach() + self.bias
         chosen = scores.topk(self.k, -1).indices
-        return Routing(logits, self.weigh(logits, chosen), chosen)
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        among = wide.gather(1, chosen).softmax(-1)
+        weights = among if self.shares == "chosen" else wide.softmax(-1).gather(1, chosen)
+        return Routing(logits, weights.to(logits.dtype), chosen)
 
 
 def within_capacity(routing: Routing, capacity: float) -> Routing:
@@ -148,9 +161,8 @@ def _weighted(
 
     By plain operators: the bits of a small matrix product depend on where in memory its numbers lie.
     """
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), device=order.device)
-    places, weights = place.view_as(routing.chosen).unbind(1), routing.weights[..., None].unbind(1)
+    places = order.argsort().view_as(routing.chosen).unbind(1)
+    weights = routing.weights[..., None].unbind(1)
     total = made[places[0]] * weights[0]
     for own, weight in zip(places[1:], weights[1:], strict=True):
         total = total + made[own] * weight
@@ -160,16 +172,16 @@ def _weighted(
 class MoE(nn.Module):
     """E experts, each an MLP, and the router that sends a token to k of them.
 
-    `dispatch` carries tokens to experts and back: `by_expert`, `grouped`, or `expert_parallel.across`;
+    `dispatch` carries tokens to experts and back: `by_expert`, `grouped`, or that of `across`;
     None takes the first on a processor and the second on a GPU.
     """
 
     def __init__(
-        self, width: int, hidden: int, experts: int, k: int, *, weigh: Weigh = among_chosen,
+        self, width: int, hidden: int, experts: int, k: int, *, shares: Shares = "chosen",
         dispatch: Dispatch | None = None, capacity: float | None = None,
     ):
         super().__init__()
-        self.router = Router(width, experts, k, weigh)
+        self.router = Router(width, experts, k, shares)
         self.experts = nn.ModuleList(MLP(width, hidden) for _ in range(experts))
         self.dispatch, self.capacity = dispatch, capacity
 
@@ -189,6 +201,50 @@ class MoE(nn.Module):
     def each(self) -> Sequence[MLP]:
         """The experts that this process holds, in order."""
         return cast(Sequence[MLP], self.experts)
+
+
+def keep_own(moe: MoE, group: dist.ProcessGroup) -> None:
+    """Drops the experts that other processes hold; the router stays whole everywhere."""
+    size, rank = group.size(), group.rank()
+    experts = list(moe.experts)
+    assert len(experts) % size == 0, f"{len(experts)} experts over {size} processes"
+    share = len(experts) // size
+    moe.experts = nn.ModuleList(experts[rank * share : (rank + 1) * share])
+
+
+def across(group: dist.ProcessGroup) -> Dispatch:
+    """A dispatch to experts spread over processes: each holds E/R of them (Lepikhin et al. 2020, GShard).
+
+        moe = MoE(width, hidden, experts, k, dispatch=across(group))
+        keep_own(moe, group)
+
+    Every process routes its own tokens, sends each to the process of its expert, and gets back what the
+    expert made of it: two all-to-alls forward, two backward. What a process holds of an expert's gradient is
+    the sum over all processes' tokens.
+    """
+    # Importing it takes a tenth of a second.
+    from torch.distributed._functional_collectives import all_to_all_single_autograd as exchange  # pyright: ignore[reportUnknownVariableType]
+
+    def dispatch(
+        x: Float[Tensor, "tokens dim"], routing: Routing, experts: Sequence[MLP]
+    ) -> Float[Tensor, "tokens dim"]:
+        size, own = group.size(), len(experts)
+        chosen = routing.chosen.flatten()
+        order = chosen.argsort(stable=True)
+        order = order[: int((chosen < size * own).sum())]  # nobody's rows stay here
+        token, place = order // routing.chosen.shape[1], chosen[order]
+        sent = torch.bincount(place // own, minlength=size)
+        got = torch.empty_like(sent)
+        dist.all_to_all_single(got, sent, group=group)
+        there, back = cast(list[int], sent.tolist()), cast(list[int], got.tolist())
+        rows = exchange(x[token], back, there, group)
+        number = exchange(place % own, back, there, group)
+        alone = Routing(x.new_zeros(1, own), x.new_ones(len(rows), 1), number[:, None])
+        made = exchange(by_expert(rows, alone, experts), there, back, group)
+        weights = routing.weights.flatten()[order, None]
+        return torch.zeros_like(x).index_add(0, token, made * weights)
+
+    return dispatch
 
 
 def load_balancing(journal: Sequence[Routing]) -> Float[Tensor, ""]:

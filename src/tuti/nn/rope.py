@@ -23,13 +23,11 @@ def frequencies(
     """
     exponent = torch.arange(0, head_dim, 2, dtype=torch.int64).to(dtype) / head_dim
     f = 1.0 / theta**exponent
-    kind = "default" if scaling is None else scaling["rope_type"]
-    if scaling is None or kind == "default":
+    if scaling is None:
         return f
     factor = float(scaling["factor"])
-    if kind == "linear":
+    if scaling["rope_type"] == "linear":
         return f / factor
-    assert kind == "llama3", kind
     low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
     turns = float(scaling["original_max_position_embeddings"]) * f / (2 * math.pi)
     keep = ((turns - low) / (high - low)).clamp(0.0, 1.0)

@@ -89,7 +89,7 @@ def _add(x, rows, matrix, after, eps, parts):
 
 @loop()
 def fed(x, gate, up, down, bend, parts):
-    """W_down (silu(W_gate x) · W_up x) of rows, each matrix (packed, scales); bend: see `mlp.BENDS`."""
+    """W_down (silu(W_gate x) · W_up x) of rows, each matrix (packed, scales); bend: see `moe.BENDS`."""
     rows, out = np.zeros((len(x), gate[0].shape[1] * 32), np.float32), np.empty_like(x)
     rows[:, : x.shape[1]] = x
     spread(_gated(rows, gate, up, down, bend, parts), down[0], down[1], out, parts)

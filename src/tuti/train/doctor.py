@@ -267,9 +267,8 @@ def saved_bytes(parts: Parts, precision: str, rows: int) -> int:
     """Bytes that a forward pass over `rows` rows of the first step keeps for the backward pass."""
     batch = parts.batches(0)[0]
     chosen = torch.arange(rows) % len(batch.ids)
-    dropout = None if batch.dropout is None else batch.dropout[chosen]
-    documents = batch.numbers[chosen]
-    batch = Batch(batch.ids[chosen], batch.targets[chosen], documents, dropout, tuple(range(rows)))
+    tensors = {name: value[chosen] for name, value in vars(batch).items() if isinstance(value, Tensor)}
+    batch = replace(batch, **tensors, seeds=tuple(range(rows)))
     model = copy.deepcopy(parts.model).to(DTYPES[precision])
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     sizes: dict[int, int] = {}
@@ -306,12 +305,10 @@ def mask_text(batch: Batch, tokenizer: Tokenizer, *, colour: bool) -> str:
             if all(target == IGNORED for target in targets[t:]):
                 break  # what is left of the row is filling
         said.append((ids[t], not begins and targets[t - 1] != IGNORED))
-    text = ""
     begin, end = ("\x1b[32m", "\x1b[0m") if colour else ("[", "]")
-    for trained, run in groupby(said, key=lambda one: one[1]):
-        piece = printable(tokenizer.decode([i for i, _ in run]))
-        text += f"{begin}{piece}{end}" if trained else piece
-    return text
+    runs = ((trained, [i for i, _ in run]) for trained, run in groupby(said, key=lambda one: one[1]))
+    pieces = ((trained, printable(tokenizer.decode(run))) for trained, run in runs)
+    return "".join(f"{begin}{piece}{end}" if trained else piece for trained, piece in pieces)
 
 
 def printable(text: str) -> str:
@@ -327,13 +324,9 @@ def answers(batch: Batch) -> Iterator[list[int]]:
     every = cast(list[list[int]], batch.targets.tolist())
     where = cast(list[list[int]], batch.numbers.tolist())
     for targets, numbers in zip(every, where, strict=True):
-        run: list[int] = []
-        for t, target in enumerate(targets):
-            if run and (target == IGNORED or numbers[t] != numbers[t - 1]):
-                yield run
-                run = []
-            if target != IGNORED:
-                run.append(target)
+        pairs = groupby(zip(targets, numbers, strict=True), key=lambda one: (one[0] != IGNORED, one[1]))
+        runs = [[target for target, _ in run] for (trained, _), run in pairs if trained]
+        yield from runs[:-1] if targets[-1] != IGNORED else runs
 
 
 CHECKS: dict[str, Callable[[Patient], Finding]] = {

@@ -122,12 +122,10 @@ class Optimiser:
             for name, p in self.weights.items()
         }
         self.parts = _build(self.masters, method)
-        owners: dict[int, Part] = {}
+        self.owners = {name: self.parts[0 if is_matrix(name, p) else -1] for name, p in self.masters.items()}
         for part in self.parts:
             for group in part.param_groups:
                 group["peak"] = group["lr"]
-                owners |= {id(master): part for master in group["params"]}
-        self.owners = {name: owners[id(master)] for name, master in self.masters.items()}
 
     def step(self, multiplier: float) -> float:
         """One update at `multiplier` × the peak rate; returns the gradient's norm before clipping.
@@ -185,6 +183,7 @@ def is_matrix(name: str, p: Tensor) -> bool:
 
 
 def _build(masters: Mapping[str, nn.Parameter], method: AdamW | Muon) -> list[Part]:
+    """The optimiser of the matrices, and last the one of all other weights, which may be the same."""
     matrices = [p for name, p in masters.items() if is_matrix(name, p)]
     others = [p for name, p in masters.items() if not is_matrix(name, p)]
     first = next(iter(masters.values()))

@@ -4,8 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tuti.nn.attention import causal_attend, document_mask
-from tuti.nn.chunked import chunked_attend
+from tuti.nn.attention import causal_attend, chunked_attend, document_mask
 
 DOCUMENTS = torch.tensor([[0] * 7, [0, 0, 0, 1, 1, 2, 2]])
 

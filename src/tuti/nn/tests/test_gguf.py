@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tuti.nn import Decoder, DecoderConfig, read_gguf, read_packed_gguf
-from tuti.nn.gguf import open_gguf
+from tuti.nn.gguf import GGUFFile
 from tuti.nn.hugging_face import to_hf
 from tuti.run import UserError
 
@@ -127,7 +127,7 @@ def test_packed_as_they_stand(kind: Kind, mixed: dict[str, Kind], tmp_path: Path
 def test_scales_that_are_no_numbers_are_refused(kind: Kind, tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     write(path, model(), kind)
-    place = open_gguf(path).places["blk.0.ffn_up.weight"][2]
+    place = GGUFFile(path).places["blk.0.ffn_up.weight"][2]
     content = bytearray(path.read_bytes())
     content[place : place + 2] = b"\x00\x7e"  # NaN in fp16
     path.write_bytes(content)

@@ -15,15 +15,14 @@ from transformers.models.mixtral.modeling_mixtral import (
     load_balancing_loss_func,
 )
 
-from tuti.nn.mlp import MLP
 from tuti.nn.moe import (
+    MLP,
     Journal,
     MoE,
     Nudge,
     Penalty,
     Router,
     Routing,
-    among_all,
     by_expert,
     grouped,
     load_balancing,
@@ -163,7 +162,7 @@ def test_without_a_capacity_nobody_is_dropped() -> None:
 
 
 def test_shares_of_all_sum_to_less_than_one() -> None:
-    router = Router(WIDTH, 6, 2, among_all)
+    router = Router(WIDTH, 6, 2, "all")
     x = torch.randn(9, WIDTH)
     routing = router(x)
     want = routing.logits.softmax(-1).gather(1, routing.chosen)
@@ -222,8 +221,7 @@ def test_both_rules_even_out_a_crooked_router(rule: str) -> None:
 
 PROCESS = """
 import os, sys, torch, torch.distributed as dist
-from tuti.nn.expert_parallel import across, keep_own
-from tuti.nn.moe import MoE
+from tuti.nn.moe import MoE, across, keep_own
 rank, folder = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(1)
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)

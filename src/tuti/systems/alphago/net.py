@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tuti.nn.files import open_safetensors, write_safetensors
+from tuti.nn.files import Tensors, write_safetensors
 from tuti.run import Run, find_artifact, read_json
 from tuti.run.errors import damaged
 
@@ -91,8 +91,8 @@ def load_net(path: Path | str) -> tuple[Net, dict[str, Any]]:
     facts = read_json(folder / "tuti.json")
     with damaged(f"{folder / 'tuti.json'} is", "train it again", KeyError, TypeError, RuntimeError):
         net, _ = Net(*facts["shape"]), int(facts["size"])
-    with open_safetensors(folder / "model.safetensors") as tensors:
-        for name, weight in net.state_dict().items():
-            tensors.check(name, tuple(weight.shape))
-            weight.copy_(tensors.read(name))
+    tensors = Tensors(folder / "model.safetensors")
+    for name, weight in net.state_dict().items():
+        tensors.check(name, tuple(weight.shape))
+        weight.copy_(tensors.read(name))
     return net.eval().requires_grad_(False), facts

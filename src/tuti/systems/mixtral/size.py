@@ -99,7 +99,8 @@ def count(shape: DecoderConfig, bits: int, context: int) -> tuple[dict[str, int]
         "active for one token": c.active_parameters,
     }
     weights = quantised * bits // 8 + scales * 2 + (routers + rest) * kept
-    return places, weights, c.cache_values * context * kept
+    values = 2 * c.layers * c.kv_heads * c.head_dim  # a token's keys and values
+    return places, weights, values * context * kept
 
 
 def why(shape: DecoderConfig) -> str:
