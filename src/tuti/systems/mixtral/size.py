@@ -81,25 +81,19 @@ def count(shape: DecoderConfig, bits: int, context: int) -> tuple[dict[str, int]
     At 8 bits a row of weights has a scale of 16 bits, at 4 bits every 32 weights have one.
     """
     c = shape
-    attention = c.layers * c.width * (2 * c.heads + 2 * c.kv_heads) * c.head_dim
-    feed_forward = c.layers * max(1, c.experts) * 3 * c.width * c.hidden
-    routers = c.layers * c.experts * c.width
-    ends = c.vocab * c.width * (1 if c.tied else 2)
-    rest = c.parameters - attention - feed_forward - routers - ends
-    quantised = attention + feed_forward + ends
+    places = {
+        "attention": c.layers * c.width * (2 * c.heads + 2 * c.kv_heads) * c.head_dim,
+        "feed-forward layers": c.layers * max(1, c.experts) * 3 * c.width * c.hidden,
+        "routers": c.layers * c.experts * c.width,
+        "embedding and read-out": c.vocab * c.width * (1 if c.tied else 2),
+    }
+    rest = c.parameters - sum(places.values())
+    quantised = c.parameters - rest - places["routers"]
     scales = {8: quantised // c.width, 4: quantised // 32}.get(bits, 0)
     kept = 4 if bits == 32 else 2
-    places = {
-        "attention": attention,
-        "feed-forward layers": feed_forward,
-        "routers": routers,
-        "embedding and read-out": ends,
-        "norms and biases": rest,
-        "in all": c.parameters,
-        "active for one token": c.active_parameters,
-    }
-    weights = quantised * bits // 8 + scales * 2 + (routers + rest) * kept
-    return places, weights, c.cache_values * context * kept
+    weights = quantised * bits // 8 + scales * 2 + (c.parameters - quantised) * kept
+    more = {"norms and biases": rest, "in all": c.parameters, "active for one token": c.active_parameters}
+    return places | more, weights, c.cache_values * context * kept
 
 
 def why(shape: DecoderConfig) -> str:
