@@ -102,10 +102,17 @@ class _Windows:
 
 
 def _hashes(text: bytes, size: int) -> NDArray[np.uint32]:
-    """A hash of BITS bits of each window: Σ BASE^place · code, mod 2³², its highest bits."""
+    """A hash of BITS bits of each window."""
     codes = np.frombuffer(text, "<u4")
-    powers = np.full(len(codes), BASE, np.uint32).cumprod(dtype=np.uint32)
-    sums = np.append(np.uint32(0), (codes * powers).cumsum(dtype=np.uint32))
-    inverses = np.full(len(codes), pow(BASE, -1, 1 << 32), np.uint32).cumprod(dtype=np.uint32)
-    windows = sums[size:] - sums[:-size]
-    return windows * inverses[: len(windows)] * np.uint32(BASE) >> np.uint32(32 - BITS)
+    sums = _sums(codes, size) if size <= len(codes) else codes[:0]
+    return sums * np.uint32(BASE) >> np.uint32(32 - BITS)
+
+
+def _sums(codes: NDArray[np.uint32], size: int) -> NDArray[np.uint32]:
+    """Of each window: Σ BASE^place · code, mod 2³², from those of its two halves."""
+    if size == 1:
+        return codes
+    half, odd = divmod(size, 2)
+    of_half = _sums(codes, half)
+    sums = of_half[:-half] * np.uint32(pow(BASE, half, 1 << 32)) + of_half[half:]
+    return sums[:-1] * np.uint32(BASE) + codes[size - 1 :] if odd else sums

@@ -42,7 +42,7 @@ def page(runs: Path, query: Mapping[str, str]) -> list[str]:
     layers = len(traced.chosen)
     layer = min(int(asked["layer"]), layers - 1) if asked["layer"].isdecimal() else 0
     asked["layer"] = str(layer)
-    pieces = _coloured(traced, layer)
+    pieces = list(zip(traced.pieces, traced.chosen[layer], traced.weights[layer], strict=True))
     parts.append(MARKUP.render(given, layers=layers, pieces=pieces, experts=traced.experts))
     return [*parts, _loads(traced, told), _tells(traced, told)]
 
@@ -62,15 +62,6 @@ def _loaded(path: Path, state: int) -> tuple[Decoder, Tokenizer]:
     return read_model(path)
 
 
-def _coloured(traced: Traced, layer: int) -> list[tuple[str, int, str]]:
-    """Each piece, the number of its first expert, and all of its experts with their weights."""
-    found: list[tuple[str, int, str]] = []
-    for piece, row, share in zip(traced.pieces, traced.chosen[layer], traced.weights[layer], strict=True):
-        title = ", ".join(f"{e}: {w:.2f}" for e, w in zip(row, share, strict=True))
-        found.append((piece, int(row[0]), title))
-    return found
-
-
 def _loads(traced: Traced, told: Mapping[str, str]) -> str:
     heads = [told["layer"], *map(str, range(traced.experts)), told["even"], told["idle"]]
     rows: list[list[object]] = []
@@ -82,8 +73,8 @@ def _loads(traced: Traced, told: Mapping[str, str]) -> str:
 
 def _tells(traced: Traced, told: Mapping[str, str]) -> str:
     heads = ["", *(f"{told['layer']} {n}" for n in range(len(traced.chosen))), told["of"]]
-    rows: list[list[object]] = []
-    for name, labels in kinds(traced.pieces).items():
-        bits = [round(informed(row, labels), 2) for row in traced.first]
-        rows.append([told[name], *bits, round(entropy(labels), 2)])
+    rows = [
+        [told[name], *(round(informed(row, labels), 2) for row in traced.first), round(entropy(labels), 2)]
+        for name, labels in kinds(traced.pieces).items()
+    ]
     return ui.table(told["tells"], heads, rows)
