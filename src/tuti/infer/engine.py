@@ -208,10 +208,9 @@ class Engine:
         each = JUDGED // len(tickets) - 1 if tickets else 0
         if self._draft is None or each < 1:
             return
-        rooms = [min(each, t.most - t.made - 1) for t in tickets]
         texts = [
-            Text(t.ids, room, t.request.sampling, t.source, t.number)
-            for t, room in zip(tickets, rooms, strict=True)
+            Text(t.ids, min(each, t.most - t.made - 1), t.request.sampling, t.source, t.number)
+            for t in tickets
         ]
         for ticket, guessed in zip(tickets, self._draft.propose(texts), strict=True):
             ticket.guessed = guessed

@@ -1,7 +1,6 @@
 """View `routes`: which expert takes which token. What a router has learnt is seen, and counted in bits."""
 
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +63,8 @@ class Traced:
 def routes(config: Routes) -> None:
     """Prints a line for each layer and text, and what the expert tells of script, kind and position."""
     model, tokenizer = read_model(config.model)
-    count = Counter(path.name for path in config.texts)
-    names = [str(path) if count[path.name] > 1 else path.name for path in config.texts]
+    names = [path.name for path in config.texts]
+    names = [str(path) if names.count(path.name) > 1 else path.name for path in config.texts]
     read = (trace(model, tokenizer, read_text(path), WINDOWS) for path in config.texts)
     found = dict(zip(names, read, strict=True))
     wide = max(map(len, found))
