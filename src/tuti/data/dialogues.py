@@ -127,12 +127,9 @@ def scored_dialogues(
     dialogues: Sequence[Dialogue], tokens: int = 4096
 ) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
     """Every dialogue in a row of its own, those of like length together, with their numbers."""
-    order = sorted(range(len(dialogues)), key=lambda n: len(dialogues[n].ids))
-    held: list[int] = []
-    for place, number in enumerate(order):
-        held.append(number)
-        longest = len(dialogues[number].ids) - 1
-        following = len(dialogues[order[min(place + 1, len(order) - 1)]].ids) - 1
-        if place + 1 == len(order) or (len(held) + 1) * following > tokens:
-            yield pack([[dialogues[n]] for n in held], longest), np.asarray(held)
-            held = []
+    sizes = [len(dialogue.ids) - 1 for dialogue in dialogues]
+    order = sorted(range(len(sizes)), key=sizes.__getitem__)
+    while order:
+        held = [n for count, n in enumerate(order, 1) if count == 1 or count * sizes[n] <= tokens]
+        yield pack([[dialogues[n]] for n in held], sizes[held[-1]]), np.asarray(held)
+        order = order[len(held) :]
