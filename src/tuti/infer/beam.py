@@ -62,16 +62,13 @@ def beam_search(
         scores = logits.log_softmax(-1).masked_fill(banned[[beam.place for beam in beams]], -torch.inf)
         scores += torch.tensor([[beam.logprob] for beam in beams])
         best = scores.flatten().topk(min(2 * width, scores.numel()))
-        going: list[tuple[_Beam, int, float]] = []
-        for rank, (at, value) in enumerate(zip(best.indices, best.values, strict=True)):
-            number, token = divmod(int(at), scores.shape[1])
-            beam, score = beams[number], float(value)
-            if token not in ends:
-                going.append((beam, token, score))
-            elif rank < width:  # an end that is no better than the beams that go on is none
-                found.append(Answer(beam.ids, score / length**penalty))
+        pairs = zip(map(int, best.indices), map(float, best.values), strict=True)
+        ranked = [(beams[at // scores.shape[1]], at % scores.shape[1], score) for at, score in pairs]
+        # An end that is no better than the beams that go on is none.
+        ended = [(beam, score) for beam, token, score in ranked[:width] if token in ends]
+        found += [Answer(beam.ids, score / length**penalty) for beam, score in ended]
         found = sorted(found, key=lambda answer: -answer.score)[:width]
-        going = [one for one in going[:width] if one[2] > -torch.inf]
+        going = [one for one in ranked if one[1] not in ends and one[2] > -torch.inf][:width]
         if length == count:
             found += [Answer((*beam.ids, token), score / length**penalty) for beam, token, score in going]
         if not going or (len(found) >= width and found[-1].score >= going[0][2] / length**penalty):

@@ -98,13 +98,12 @@ def fitting(prompt: Sequence[int], model: Model, max_tokens: int) -> Sequence[in
 
 
 def sample_text(
-    model: Model, tokenizer: Tokenizer, prompt: str = "", *, max_tokens: int = 64, temperature: float = 0.8,
-    top_p: float = 0.95, seed: int | None = 0,
+    model: Model, tokenizer: Tokenizer, prompt: str = "", *, max_tokens: int = 64, seed: int = 0
 ) -> str:
     """How a model goes on from a prompt, for a glance while it trains; ends where the document ends.
 
     Too long a prompt loses its beginning. Leaves the model and torch's own generator as they were.
     """
-    rule = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
+    rule = Sampling(temperature=0.8, top_p=0.95, max_tokens=max_tokens, seed=seed)
     ids = fitting([tokenizer.end, *tokenizer.encode(prompt)], model, max_tokens)
     return "".join(t.text for t in generate(model, tokenizer, ids, rule, (tokenizer.end,)))
