@@ -95,9 +95,8 @@ def why(shape: DecoderConfig) -> str:
     c = shape
     one = c.parameters - c.layers * (c.experts - 1) * (3 * c.hidden + 1) * c.width
     shared = one - c.layers * (3 * c.hidden + 1) * c.width
-    naive = c.experts * one
     return (
-        f"  With one expert it would have {one:,}; {c.experts} times that is {naive:,}.\n"
+        f"  With one expert it would have {one:,}; {c.experts} times that is {c.experts * one:,}.\n"
         f"  Only the feed-forward layers are there {c.experts} times: the {shared:,} of attention,\n"
         f"  embedding and norms are there once, which saves {c.experts - 1} × {shared:,} = "
         f"{(c.experts - 1) * shared:,}."

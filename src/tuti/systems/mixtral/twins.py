@@ -53,12 +53,11 @@ def curve(path: Path) -> Curve:
     """The glances at held-out text that a run logged; the last measurement is of other documents."""
     if not path.exists():
         raise UserError(f"{path} does not exist", hint="tuti mixtral train TOKENS makes a run")
-    events = [e for e in read_events(path) if e["event"] in ("step", "held_out")]
     clock, rows = 0.0, list[tuple[float, float, float]]()
-    for event in events:
+    for event in read_events(path):
         if event["event"] == "step":
             clock += float(event["seconds"])
-        elif not event["last"]:
+        elif event["event"] == "held_out" and not event["last"]:
             rows.append((float(event["step"]), clock, float(event["bits_per_byte"]["all"])))
     if not rows:
         raise UserError(f"{path} was never measured on the way", hint="--every below --steps")
