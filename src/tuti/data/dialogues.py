@@ -6,6 +6,7 @@ The rows of an epoch are a pure function of (dialogues, context, seed, epoch): r
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
@@ -43,22 +44,15 @@ class PackedDialogues:
     def __init__(self, dialogues: Sequence[Dialogue], context: int, seed: int) -> None:
         assert dialogues and all(1 < len(d.ids) <= context + 1 for d in dialogues)
         self.dialogues, self.context, self.seed = dialogues, context, seed
-        self._epoch = -1
-        self._rows: list[list[int]] = []
+        self.rows = lru_cache(maxsize=1)(self._drawn)
         self.rows_per_epoch = len(self.rows(0))
 
-    def rows(self, epoch: int) -> list[list[int]]:
+    def _drawn(self, epoch: int) -> list[list[int]]:
         """Which dialogues lie in each row of an epoch; each dialogue lies in one."""
-        if epoch != self._epoch:
-            chance = np.random.default_rng((self.seed, epoch))
-            order = chance.permutation(len(self.dialogues))
-            self._rows, self._epoch = self._fit([int(n) for n in order]), epoch
-        return self._rows
-
-    def _fit(self, order: Sequence[int]) -> list[list[int]]:
         done: list[list[int]] = []
         opened: list[tuple[int, list[int]]] = []
-        for number in order:
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.dialogues))
+        for number in map(int, order):
             size = len(self.dialogues[number].ids) - 1
             fitting = [(room, at) for at, (room, _) in enumerate(opened) if room >= size]
             _, at = min(fitting, default=(0, len(opened)))
@@ -133,12 +127,9 @@ def scored_dialogues(
     dialogues: Sequence[Dialogue], tokens: int = 4096
 ) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
     """Every dialogue in a row of its own, those of like length together, with their numbers."""
-    order = sorted(range(len(dialogues)), key=lambda n: len(dialogues[n].ids))
-    held: list[int] = []
-    for place, number in enumerate(order):
-        held.append(number)
-        longest = len(dialogues[number].ids) - 1
-        following = len(dialogues[order[min(place + 1, len(order) - 1)]].ids) - 1
-        if place + 1 == len(order) or (len(held) + 1) * following > tokens:
-            yield pack([[dialogues[n]] for n in held], longest), np.asarray(held)
-            held = []
+    sizes = [len(dialogue.ids) - 1 for dialogue in dialogues]
+    order = sorted(range(len(sizes)), key=sizes.__getitem__)
+    while order:
+        held = [n for count, n in enumerate(order, 1) if count == 1 or count * sizes[n] <= tokens]
+        yield pack([[dialogues[n]] for n in held], sizes[held[-1]]), np.asarray(held)
+        order = order[len(held) :]

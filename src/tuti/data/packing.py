@@ -7,6 +7,7 @@ function of the plan: resuming at step n needs no state but n. Each document kee
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -65,32 +66,31 @@ class PackedRows:
         self.tokens, self.context, self.seed = tokens, context, seed
         self.weights = weights
         self.dropout = dropout if dropout is not None and dropout.any() else None
-        self._draw(0)
+        self._drawn = lru_cache(maxsize=1)(self._draw)
 
-    def _draw(self, epoch: int) -> None:
-        """The order of one epoch: every document `weights` times, the fraction left to chance."""
+    def _draw(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        """The order of one epoch: every document `weights` times, the fraction left to chance.
+
+        With the place at which each begins, and the end; and the place of the first row, which is random, so
+        that rows are not cut at the same places in every epoch.
+        """
         chance = np.random.default_rng((self.seed, epoch))
         repeats = np.ones(len(self.tokens), dtype=np.int64)
         if self.weights is not None:
             whole = np.floor(self.weights)
             extra = chance.random(len(repeats)) < self.weights - whole
             repeats = whole.astype(np.int64) + extra
-        order = np.repeat(np.arange(len(self.tokens)), repeats)
-        self._order = chance.permutation(order)
-        lengths = np.diff(self.tokens.starts)[self._order]
-        self._begins: NDArray[np.int64] = np.concatenate([[0], np.cumsum(lengths)])
-        # A random phase, so that rows are not cut at the same places in every epoch.
-        self._phase = int(chance.integers(self.context))
-        self._epoch = epoch
+        order = chance.permutation(np.repeat(np.arange(len(self.tokens)), repeats))
+        begins = np.append(0, np.diff(self.tokens.starts)[order].cumsum())
+        return order, begins, int(chance.integers(self.context))
 
     def row(self, epoch: int, number: int) -> NDArray[np.int64]:
         """[context + 1, 3] of one row: ids, which piece of the row, which document; short epochs wrap."""
-        if epoch != self._epoch:
-            self._draw(epoch)
-        first = self._phase + number * self.context
-        places: NDArray[np.int64] = np.arange(first, first + self.context + 1) % self._begins[-1]
-        which = np.searchsorted(self._begins, places, side="right") - 1
-        offsets, documents = places - self._begins[which], self._order[which]
+        order, begins, phase = self._drawn(epoch)
+        first = phase + number * self.context
+        places: NDArray[np.int64] = np.arange(first, first + self.context + 1) % begins[-1]
+        which = np.searchsorted(begins, places, side="right") - 1
+        offsets, documents = places - begins[which], order[which]
         pieces = np.cumsum(offsets == 0)
         ids = self.tokens.ids[self.tokens.starts[documents] + offsets]
         return np.stack([ids, pieces - pieces[0], documents], axis=1)

@@ -8,12 +8,14 @@ al. 2016, §7), since long answers are less probable than short ones whatever th
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tuti.infer.generate import Model, room
-from tuti.infer.spelling import Spelling
+from tuti.infer.sampling import unspellable
 from tuti.nn import KVCache
 from tuti.run import UserError
 from tuti.text import Tokenizer
@@ -53,28 +55,25 @@ def beam_search(
         raise UserError(f"{width} beams", hint=f"give 1 to {MOST}")
     count = room(model, prompt, max_tokens)
     cache = model.cache(width, len(prompt) + count)
-    spelling = Spelling(tokenizer, model.config.vocab)
+    banned, after = unspellable(tokenizer, model.config.vocab), tokenizer.utf8.after
     beams, found = [_Beam((), 0.0, 0, WHOLE)], list[Answer]()
     logits = _pass(model, cache, beams, [list(prompt)])
     for length in range(1, count + 1):
-        scores = spelling.kept(logits.log_softmax(-1), [beam.place for beam in beams])
+        scores = logits.log_softmax(-1).masked_fill(banned[[beam.place for beam in beams]], -torch.inf)
         scores += torch.tensor([[beam.logprob] for beam in beams])
         best = scores.flatten().topk(min(2 * width, scores.numel()))
-        going: list[tuple[_Beam, int, float]] = []
-        for rank, (at, value) in enumerate(zip(best.indices, best.values, strict=True)):
-            number, token = divmod(int(at), scores.shape[1])
-            beam, score = beams[number], float(value)
-            if token not in ends:
-                going.append((beam, token, score))
-            elif rank < width:  # an end that is no better than the beams that go on is none
-                found.append(Answer(beam.ids, score / length**penalty))
+        pairs = zip(map(int, best.indices), map(float, best.values), strict=True)
+        ranked = [(beams[at // scores.shape[1]], at % scores.shape[1], score) for at, score in pairs]
+        # An end that is no better than the beams that go on is none.
+        ended = [(beam, score) for beam, token, score in ranked[:width] if token in ends]
+        found += [Answer(beam.ids, score / length**penalty) for beam, score in ended]
         found = sorted(found, key=lambda answer: -answer.score)[:width]
-        going = [one for one in going[:width] if one[2] > -torch.inf]
+        going = [one for one in ranked if one[1] not in ends and one[2] > -torch.inf][:width]
         if length == count:
             found += [Answer((*beam.ids, token), score / length**penalty) for beam, token, score in going]
         if not going or (len(found) >= width and found[-1].score >= going[0][2] / length**penalty):
             break
-        beams = _placed(cache, going, spelling)
+        beams = _placed(cache, going, after)
         logits = _pass(model, cache, beams, [beam.ids[-1:] for beam in beams])
     return sorted(found, key=lambda answer: -answer.score)[:width]
 
@@ -86,7 +85,9 @@ def _pass(
     return model.logits(torch.stack([states[-1] for states in hidden])).float().cpu()
 
 
-def _placed(cache: KVCache, going: Sequence[tuple[_Beam, int, float]], spelling: Spelling) -> list[_Beam]:
+def _placed(
+    cache: KVCache, going: Sequence[tuple[_Beam, int, float]], after: NDArray[np.uint8]
+) -> list[_Beam]:
     """The beams that go on. The first of a beam's children stays in its slot, the others get copies."""
     parents = {beam.slot for beam, _, _ in going}
     spare = [slot for slot in range(len(cache.lengths)) if slot not in parents]
@@ -99,5 +100,5 @@ def _placed(cache: KVCache, going: Sequence[tuple[_Beam, int, float]], spelling:
             slot = spare.pop()
             cache.free(slot)
             cache.append(slot, cache.held(beam.slot, 0, cache.lengths[beam.slot]))
-        made.append(_Beam((*beam.ids, token), score, slot, spelling.after(beam.place, token)))
+        made.append(_Beam((*beam.ids, token), score, slot, int(after[beam.place, token])))
     return made

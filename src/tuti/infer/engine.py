@@ -23,18 +23,15 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import accumulate
 
 import torch
 
-from tuti.infer.generate import Model, Token, judged
-from tuti.infer.grammar import constrain
-from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket
-from tuti.infer.sampling import Sampling, sample
+from tuti.infer.generate import Model, draw
+from tuti.infer.requests import Busy, Counters, Event, Finish, Inbox, Request, Ticket, Token, judged
+from tuti.infer.sampling import Sampling, unspellable
 from tuti.infer.slots import PAGE, Slots
 from tuti.infer.speculative import Draft, Text
-from tuti.infer.spelling import Spelling
 from tuti.run import UserError
 from tuti.text import Tokenizer
 
@@ -64,7 +61,7 @@ class Engine:
         self._slots = Slots(model, slots, length, memory)
         self.length = self._slots.length
         self.counters = Counters()
-        self._spelling = Spelling(tokenizer, model.config.vocab)
+        self._banned = unspellable(tokenizer, model.config.vocab)
         self.most_waiting = waiting
         self._queue: deque[Ticket] = deque()
         self._turn = 0  # chunks read
@@ -91,7 +88,8 @@ class Engine:
                 f"token id {bad} is outside the vocabulary of {self.model.config.vocab:,}",
                 hint="is this the model's own tokenizer?",
             )
-        ticket = Ticket(request, self.tokenizer, inbox)
+        most = min(request.sampling.max_tokens, self.length - n + 1)  # the last needs no place in the cache
+        ticket = Ticket(request, self.tokenizer, most, inbox)
         with self._changed:
             assert not self._closed, "the engine is closed"
             if sum(not one.cancelled for one in self._queue) >= self.most_waiting:
@@ -160,8 +158,8 @@ class Engine:
     def _fail(self, waiting: Sequence[Ticket] = ()) -> None:
         for ticket in [*self._slots.live, *waiting]:
             self.counters.failed += 1
-            ticket.done = True
-            self._out.append((ticket, Finish("error")))
+            ticket.finish = Finish("error")
+            self._out.append((ticket, ticket.finish))
         self._slots.clear()
 
     def _step(self) -> None:
@@ -211,7 +209,7 @@ class Engine:
         if self._draft is None or each < 1:
             return
         texts = [
-            Text(t.ids, min(each, self._room(t) - t.made - 1), t.request.sampling, t.source, t.number)
+            Text(t.ids, min(each, t.most - t.made - 1), t.request.sampling, t.source, t.number)
             for t in tickets
         ]
         for ticket, guessed in zip(tickets, self._draft.propose(texts), strict=True):
@@ -239,7 +237,7 @@ class Engine:
             rows = logits[[first + turn for _, first in going]]
             chosen = self._choose([ticket for ticket, _ in going], rows)
             pairs = zip(going, chosen, strict=True)
-            going = [one for one, i in pairs if one[0].guessed[turn : turn + 1] == [i] and not one[0].done]
+            going = [one for one, i in pairs if one[0].guessed[turn : turn + 1] == [i] and not one[0].finish]
             self.counters.right_guesses += len(going)
             turn += 1
         for ticket in tickets:
@@ -269,33 +267,13 @@ class Engine:
 
     def _choose(self, tickets: Sequence[Ticket], logits: torch.Tensor) -> list[int]:
         """Draws a token for each row and says it."""
-        rules = [ticket.request.sampling for ticket in tickets]
-        kept = self._spelling.kept(logits, [ticket.place for ticket in tickets])
-        constrain(kept, [ticket.constraint for ticket in tickets])
-        said = [(ticket.ids, len(ticket.request.prompt)) for ticket in tickets]
-        chosen = sample(kept, rules, [ticket.source for ticket in tickets], said)
-        self.counters.generated_tokens += len(chosen)
-        for row, (ticket, token_id) in enumerate(zip(tickets, chosen, strict=True)):
-            ended = token_id in ticket.request.ends
-            text = "" if ended else ticket.stops.push(ticket.stream.push(token_id))
-            count = ticket.request.sampling.logprobs
-            logprobs = None if count is None else logits[row].log_softmax(-1)
-            ticket.ids.append(token_id)
-            ticket.place = self._spelling.after(ticket.place, token_id)
-            ticket.made += 1
-            over = "" if ended else ticket.goes_on(token_id)
-            self._out.append((ticket, judged(token_id, text, logprobs, count or 0)))
-            if ticket.stops.found is not None:
-                self._finish(ticket, Finish("stop", stop=ticket.stops.found))
-            elif ended or over or ticket.made >= self._room(ticket):
-                reason = over or ("stop" if ended else "length")
-                self._finish(ticket, Finish(reason, ticket.stops.flush()))
-        return chosen
-
-    def _room(self, ticket: Ticket) -> int:
-        """Tokens an answer may have: the last one needs no place in the cache."""
-        fits = self.length - len(ticket.request.prompt) + 1
-        return min(ticket.request.sampling.max_tokens, fits)
+        tokens = draw(tickets, logits, self._banned)
+        self.counters.generated_tokens += len(tokens)
+        for ticket, token in zip(tickets, tokens, strict=True):
+            self._out.append((ticket, token))
+            if ticket.finish is not None:
+                self._finish(ticket, ticket.finish)
+        return [token.id for token in tokens]
 
     def _score(self, ticket: Ticket, logits: torch.Tensor, first: bool) -> None:
         """The prompt's tokens that this chunk's logits foretell (the very first has no forecast)."""
@@ -309,15 +287,15 @@ class Engine:
 
     def _finish(self, ticket: Ticket, finish: Finish) -> None:
         self.counters.finished += 1
-        ticket.done = True
-        self._out.append((ticket, replace(finish, tokens=ticket.made)))
+        ticket.finish = finish
+        self._out.append((ticket, finish))
 
     def _leave(self) -> None:
         """Frees the slots of who is done or has gone."""
         for slot in reversed(range(len(self._slots.live))):
             ticket = self._slots.live[slot]
-            if ticket.done or ticket.cancelled:
-                self.counters.cancelled += not ticket.done
+            if ticket.finish or ticket.cancelled:
+                self.counters.cancelled += not ticket.finish
                 self._slots.remove(slot)
 
     def _deliver(self) -> None:

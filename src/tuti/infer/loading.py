@@ -14,6 +14,7 @@ from tuti.infer.packed import PackedDecoder, laid_out
 from tuti.nn import Decoder, load_decoder, read_packed_gguf, save_decoder
 from tuti.run import Run, UserError, find_artifact
 from tuti.text import ChatTemplate, Tokenizer
+from tuti.text.chat import template_in
 
 Precision = Literal[32, 16, 8, 4]
 """Bits of a weight: fp32, bf16, or blocks of 8 or 4 bits (`nn/quantised.py`)"""
@@ -117,7 +118,7 @@ def _template(folder: Path) -> ChatTemplate | None:
     about = folder / "tuti.json"
     facts = cast(dict[str, Any], json.loads(about.read_text())) if about.is_file() else {}
     wanted = facts.get("template")
-    if not ((folder / "chat_template.jinja").exists() or wanted or _in_config(folder)):
+    if not wanted and template_in(folder) is None:
         return None
     template = ChatTemplate.load(folder)
     if wanted not in (None, template.hash):
@@ -127,11 +128,6 @@ def _template(folder: Path) -> ChatTemplate | None:
             hint="restore chat_template.jinja and tokenizer.json, or teach the model again",
         )
     return template if facts.get("chat", True) else None
-
-
-def _in_config(folder: Path) -> bool:
-    path = folder / "tokenizer_config.json"
-    return path.exists() and '"chat_template"' in path.read_text("utf-8", "replace")
 
 
 def _name(path: Path, folder: Path) -> str:

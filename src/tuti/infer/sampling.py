@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tuti.infer.grammar import Grammar
 from tuti.run import UserError
+from tuti.text import Tokenizer
 
 NUCLEUS = 256  # tokens that are sorted at first; only a flat distribution needs more
 
@@ -68,6 +69,17 @@ class Sampling:
         return random.Random(self.seed)
 
 
+def unspellable(tokenizer: Tokenizer, vocab: int) -> Bool[Tensor, "places vocab"]:
+    """Of a model with so many logits: which token cannot go on from which place inside a character.
+
+    A draw among the others is one from the model's own distribution, given that the next byte is possible.
+    Outputs that no token stands for (vocabularies are padded to round numbers) are never drawn.
+    """
+    allowed = torch.from_numpy(tokenizer.utf8.allowed)
+    missing = max(0, vocab - allowed.shape[1])
+    return torch.nn.functional.pad(~allowed, (0, missing), value=True)[:, :vocab]
+
+
 def sample(
     logits: Float[Tensor, "batch vocab"], samplings: Sequence[Sampling], sources: Sequence[random.Random],
     said: Sequence[tuple[Sequence[int], int]] = (),
@@ -121,9 +133,3 @@ def _invert(probabilities: Float[Tensor, " kept"], u: float) -> int:
     place = torch.searchsorted(cumulated, cumulated[-1] * u, right=True)
     last = torch.searchsorted(cumulated, cumulated[-1])  # beyond it only what has no probability
     return min(int(torch.minimum(place, last)), len(probabilities) - 1)  # of NaN, the last
-
-
-def top_logprobs(logprobs: Float[Tensor, " vocab"], count: int) -> tuple[tuple[int, float], ...]:
-    """The `count` most probable ids with their log-probabilities in nats, best first."""
-    values, ids = logprobs.topk(min(count, logprobs.numel()))
-    return tuple((int(i), float(v)) for i, v in zip(ids, values, strict=True))

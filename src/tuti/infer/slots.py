@@ -117,9 +117,7 @@ class Slots:
         return True
 
     def evict(self) -> Ticket | None:
-        """The youngest, without its slot, if texts have grown beyond the limit (no score: it would be told
-        twice).
-        """
+        """The youngest, without its slot, if texts outgrew the limit (no score: it would be told twice)."""
         slots = [slot for slot, ticket in enumerate(self.live) if not ticket.request.score]
         if self.held <= self.most_tokens or not slots or len(self.live) == 1:
             return None

@@ -7,8 +7,9 @@ from tuti.nn import read_gguf
 from tuti.run import UserError, atomic_folder, find_artifact
 from tuti.run.assets import cache_folder, fetch
 from tuti.run.directory import describe
-from tuti.systems.finetune.methods import write_model
+from tuti.systems.finetune.sft import write_model
 from tuti.text import ChatTemplate, Tokenizer
+from tuti.text.chat import template_in
 
 FILES = ("*.json", "*.safetensors", "*.jinja")
 """All that is ever taken from a hub: no pickle, no code"""
@@ -67,9 +68,7 @@ def _from_hub(name: str) -> Path:
 
 def _with_template(folder: Path, name: str) -> Path:
     """The folder itself, or beside it (by links) one with the plain template that it lacks."""
-    config = folder / "tokenizer_config.json"
-    known = config.exists() and "chat_template" in config.read_text("utf-8")
-    if known or (folder / "chat_template.jinja").exists():
+    if template_in(folder) is not None:
         return folder
     target = cache_folder() / f"hub-{name.replace('/', '--')}"
     with atomic_folder(target) as linked:

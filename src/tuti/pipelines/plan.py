@@ -15,7 +15,7 @@ import torch
 
 from tuti.nn import Decoder, DecoderConfig, LoRA, add_lora, load_decoder, nll
 from tuti.run import UserError
-from tuti.systems.finetune.methods import Lora, optimiser_of
+from tuti.systems.finetune.sft import Lora, optimiser_of
 from tuti.systems.transformer.pretrain import Scratch, decoder_config
 from tuti.train import DTYPES, Muon, Optimiser
 

@@ -20,9 +20,7 @@ from tuti.run import Run, RunOptions, UserError, atomic_link, config_to_json, ex
 from tuti.run.directory import read_config
 from tuti.run.lineage import check_config
 from tuti.run.machine import choose_device
-from tuti.systems.finetune.adapt import Adapt, adapt
-from tuti.systems.finetune.methods import Full, Lora
-from tuti.systems.finetune.sft import Sft, sft
+from tuti.systems.finetune.sft import Adapt, Full, Lora, Sft, adapt, sft
 from tuti.systems.mixtral.train import Experts, Train, train
 from tuti.systems.spark.pack import Pack, pack
 from tuti.systems.spark.prepare import Prepare, prepare

@@ -4,12 +4,12 @@ from tuti.run.card import Card as Card
 from tuti.run.card import Entry as Entry
 from tuti.run.directory import Run as Run
 from tuti.run.directory import RunOptions as RunOptions
+from tuti.run.directory import execute as execute
 from tuti.run.directory import find_artifact as find_artifact
+from tuti.run.directory import finished as finished
 from tuti.run.directory import read_events as read_events
 from tuti.run.errors import UserError as UserError
 from tuti.run.errors import red as red
-from tuti.run.execute import execute as execute
-from tuti.run.execute import finished as finished
 from tuti.run.files import atomic_folder as atomic_folder
 from tuti.run.files import atomic_link as atomic_link
 from tuti.run.files import atomic_write as atomic_write

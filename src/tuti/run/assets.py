@@ -44,12 +44,11 @@ class Asset:
     commercial: bool = True
 
 
-Members = Iterator[tuple[str, Callable[[], bytes]]]
-"""The files of a package: the name of each, and its content when it is asked for."""
+def members(package: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """The files of a wheel or of a Debian package (an `ar` archive that holds data.tar).
 
-
-def members(package: Path) -> Members:
-    """The files of a wheel or of a Debian package (an `ar` archive that holds data.tar)."""
+    Of each its name, and its content when it is asked for.
+    """
     if package.suffix != ".deb":
         with zipfile.ZipFile(package) as wheel:
             for name in wheel.namelist():

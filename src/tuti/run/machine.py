@@ -76,10 +76,5 @@ def peak_memory_bytes() -> int:
 
 def versions() -> dict[str, str]:
     """The packages that decide what is computed."""
-    found = {"python": platform.python_version()}
-    for name in ("tuti", "torch", "numpy", "tokenizers", "safetensors"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+    names = ("tuti", "torch", "numpy", "tokenizers", "safetensors")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}

@@ -64,7 +64,13 @@ class ChatTemplate:
     @classmethod
     def load(cls, folder: str | Path) -> "ChatTemplate":
         """From `chat_template.jinja`, else the template in `tokenizer_config.json`; with its tokenizer."""
-        return cls(Tokenizer.load(folder), _read_source(Path(folder)))
+        tokenizer, source = Tokenizer.load(folder), template_in(Path(folder))
+        if source is None:
+            raise UserError(
+                f"{folder} has no chat template ({FILE}, or chat_template in {CONFIG_FILE})",
+                hint="a base model has none: teach it with sft first",
+            )
+        return cls(tokenizer, source)
 
     def save(self, folder: str | Path) -> None:
         """Writes `chat_template.jinja` and the tokenizer's files."""
@@ -180,7 +186,8 @@ def _any_of(names: Sequence[str] | Mapping[str, int]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
-def _read_source(folder: Path) -> str:
+def template_in(folder: Path) -> str | None:
+    """The source of a folder's chat template, if it has one."""
     path = folder / FILE
     if path.exists():
         try:
@@ -193,9 +200,4 @@ def _read_source(folder: Path) -> str:
     if isinstance(found, list):  # several, by name
         named = [cast(dict[str, Any], one) for one in cast(list[Any], found) if isinstance(one, dict)]
         found = next((one.get("template") for one in named if one.get("name") == "default"), None)
-    if not isinstance(found, str):
-        raise UserError(
-            f"{folder} has no chat template ({FILE}, or chat_template in {CONFIG_FILE})",
-            hint="a base model has none: teach it with sft first",
-        )
-    return found
+    return found if isinstance(found, str) else None

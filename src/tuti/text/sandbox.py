@@ -7,10 +7,11 @@ blow memory up in one operation (string methods and filters that pad or format) 
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from jinja2 import Template, nodes
 from jinja2.exceptions import SecurityError, TemplateError
@@ -36,7 +37,6 @@ PLAIN_FILTERS = (
     " min reject rejectattr reverse round safe select selectattr sort string title trim unique upper"
 ).split()
 
-T = TypeVar("T")
 _left: ContextVar[list[int]] = ContextVar("left")
 
 
@@ -63,7 +63,7 @@ def compile_template(source: str) -> Template:
     names.pop("lipsum", None)
     names["raise_exception"] = _raise
 
-    def compiled() -> Template:
+    with _guarded():
         tree = environment.parse(source)
         for loop in list(tree.find_all(nodes.For)):
             loop.iter = nodes.Filter(loop.iter, "bounded", [], [], None, None)
@@ -75,28 +75,22 @@ def compile_template(source: str) -> Template:
                 raise SecurityError(f"a namespace may not have the attribute {owner.attr!r}")
         return Template.from_code(environment, environment.compile(tree), environment.globals)
 
-    return _guarded(compiled)
-
 
 def render_template(template: Template, context: Mapping[str, Any], size: int) -> str:
     """The text that a template makes of plain JSON values with `size` characters of messages."""
-
-    def render() -> str:
-        parts: list[str] = []
+    parts: list[str] = []
+    with _guarded(BUDGET + PASSES * size):
         for part in template.generate(**context):
             spend(len(part))
             parts.append(part)
-        return "".join(parts)
-
-    return _guarded(render, BUDGET + PASSES * size)
+    return "".join(parts)
 
 
-def _guarded(run: Callable[[], T], budget: int = BUDGET) -> T:
+@contextmanager
+def _guarded(budget: int = BUDGET) -> Generator[None]:
     token = _left.set([budget])
     try:
-        return run()
-    except UserError:
-        raise
+        yield
     except Exception as error:  # whatever a stranger's program raises is the template's fault
         raise UserError(
             f"the chat template failed: {str(error)[:500] or type(error).__name__}",

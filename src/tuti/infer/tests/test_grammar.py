@@ -155,7 +155,7 @@ def test_draws_are_the_models_own_given_the_mask(tokenizer: Tokenizer) -> None:
     wanted[allowed] = p[allowed] / p[allowed].sum()
     kept = logits.clone()
     constrain(kept, [walk])
-    kept[:, tokenizer.vocab_size :] = -torch.inf  # as `Spelling` does
+    kept[:, tokenizer.vocab_size :] = -torch.inf  # as `unspellable` does
     counts = torch.zeros_like(p)
     for k in range(4000):
         source = random.Random()

@@ -43,7 +43,7 @@ class Wild:
 
 def draft(name: str, texts: int = 1) -> Draft:
     if name in ("lookup", "wild"):
-        return Lookup(texts) if name == "lookup" else Wild()
+        return Lookup() if name == "lookup" else Wild()
     small = decoder(0 if name == "itself" else 1, context=50 if name == "a shorter one" else 160)
     return DraftModel(PackedDecoder(small), texts)
 
@@ -129,7 +129,7 @@ def test_right_guesses_save_passes() -> None:
 
 
 def test_lookup_finds_the_last_time_and_never_more_than_was_asked_for() -> None:
-    lookup = Lookup(texts=2, tokens=4)
+    lookup = Lookup(tokens=4)
 
     def after(said: list[int], most: int = 9, number: int = 0) -> list[int]:
         return list(lookup.propose([Text(said, most, Sampling(), random.Random(0), number)])[0])

@@ -26,10 +26,8 @@ from tuti.pipelines.evaluate import (
 )
 from tuti.run import RunOptions, UserError, find_artifact, read_events
 from tuti.run.directory import Run
-from tuti.systems.finetune.adapt import Adapt, adapt
 from tuti.systems.finetune.exercises import make_exercises
-from tuti.systems.finetune.methods import Full
-from tuti.systems.finetune.sft import Sft, sft
+from tuti.systems.finetune.sft import Adapt, Full, Sft, adapt, sft
 from tuti.systems.finetune.tests.small import build, go, rows
 from tuti.text import ChatTemplate
 

@@ -36,6 +36,8 @@ PROMPTS: dict[str, dict[str, list[str]]] = tomllib.loads(
 """Language → kind → wordings; and `numbers`, of the lines to choose from"""
 Row = Mapping[str, str]
 Message = dict[str, str]
+Asked = tuple[str, Sequence[str], dict[str, str]]
+"""An answer, what to choose from, and what a wording is filled with"""
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,14 @@ def make_exercises(documents: Sequence[Row], count: int, seed: int) -> list[Exer
         chance = random.Random(f"{seed}:{n}")
         row = documents[n % len(documents)]
         kind = KINDS[(n + n // len(documents)) % len(KINDS)]
-        found = _ASK[kind](row, by_script[row["script"]], chance) or _continue(row, (), chance)
+        found = _ASK[kind](row, by_script[row["script"]], chance)
+        if found is None:
+            kind, found = "continue", _continue(row, (), chance)
         if found is not None:
-            made.setdefault(found.messages[0]["content"], found)
+            answer, options, parts = found
+            asked = chance.choice(PROMPTS[language(row["text"])][kind]).format(**parts)
+            messages = {"role": "user", "content": asked}, {"role": "assistant", "content": answer}
+            made.setdefault(asked, Exercise(kind, messages, tuple(options)))
     return list(made.values())
 
 
@@ -72,14 +79,6 @@ def make_exercises(documents: Sequence[Row], count: int, seed: int) -> list[Exer
 def language(text: str) -> str:
     """The language in which questions about a document are asked."""
     return "fa" if is_persian(text) else "en"
-
-
-def _exercise(
-    kind: str, row: Row, chance: random.Random, answer: str, options: Sequence[str], **parts: str
-) -> Exercise:
-    wording = chance.choice(PROMPTS[language(row["text"])][kind])
-    asked = {"role": "user", "content": wording.format(**parts)}
-    return Exercise(kind, (asked, {"role": "assistant", "content": answer}), tuple(options))
 
 
 @lru_cache(1024)
@@ -101,14 +100,11 @@ def _shorten(line: str) -> list[str]:
     found: list[str] = []
     start = 0
     while len(line.rstrip()) - start > LONGEST:
-        for pattern in (_SENTENCE, _SPACE):
-            ends = [m.end() for m in pattern.finditer(line, start + LONGEST // 4, start + LONGEST)]
-            if ends:
-                break
-        else:
-            ends = [start + LONGEST]
-        found.append(line[start : ends[-1]])
-        start = ends[-1]
+        window = start + LONGEST // 4, start + LONGEST
+        cuts = ([m.end() for m in pattern.finditer(line, *window)] for pattern in (_SENTENCE, _SPACE))
+        end = next((ends[-1] for ends in cuts if ends), start + LONGEST)
+        found.append(line[start:end])
+        start = end
     return [*found, line[start:]]
 
 
@@ -118,7 +114,7 @@ def _tidy(pieces: Sequence[str], before: str = "\n") -> str:
     return text.strip("\n") if before.endswith("\n") else text.strip()
 
 
-def _continue(row: Row, _: Sequence[Row], chance: random.Random) -> Exercise | None:
+def _continue(row: Row, _: Sequence[Row], chance: random.Random) -> Asked | None:
     pieces = pieces_of(row["text"])
     if len(pieces) < 2:
         return None
@@ -130,10 +126,10 @@ def _continue(row: Row, _: Sequence[Row], chance: random.Random) -> Exercise | N
     answer = _tidy(pieces[middle : middle + wanted], pieces[middle - 1])
     if not (text.strip() and answer.strip()):
         return None
-    return _exercise("continue", row, chance, answer, (), text=text)
+    return answer, (), {"text": text}
 
 
-def _follows(row: Row, others: Sequence[Row], chance: random.Random) -> Exercise | None:
+def _follows(row: Row, others: Sequence[Row], chance: random.Random) -> Asked | None:
     pieces = [piece.strip() for piece in pieces_of(row["text"])]
     places = [i for i in range(len(pieces) - 1) if _says(pieces[i]) and _says(pieces[i + 1])]
     if not places:
@@ -145,11 +141,10 @@ def _follows(row: Row, others: Sequence[Row], chance: random.Random) -> Exercise
     numbers = PROMPTS[language(row["text"])]["numbers"]
     options = [f"{number}) {choice}" for number, choice in zip(numbers, choices, strict=True)]
     answer = options[choices.index(pieces[at + 1])]
-    listed = "\n".join(options)
-    return _exercise("follows", row, chance, answer, options, text=pieces[at], choices=listed)
+    return answer, options, {"text": pieces[at], "choices": "\n".join(options)}
 
 
-def _cloze(row: Row, others: Sequence[Row], chance: random.Random) -> Exercise | None:
+def _cloze(row: Row, others: Sequence[Row], chance: random.Random) -> Asked | None:
     pieces = [piece.strip() for piece in pieces_of(row["text"])]
     size = chance.choice((1, 1, 2))
     places = [i for i in range(len(pieces)) if _end(pieces[i], size)]
@@ -163,7 +158,7 @@ def _cloze(row: Row, others: Sequence[Row], chance: random.Random) -> Exercise |
     stub = pieces[at][: -len(answer)].rstrip()
     # Two lines before: in a couplet's second line, the first of them ends with the rhyme.
     text = "\n".join([*filter(_says, pieces[max(0, at - 2) : at]), stub])
-    return _exercise("cloze", row, chance, answer, options, text=text)
+    return answer, options, {"text": text}
 
 
 def _says(piece: str) -> bool:
@@ -217,7 +212,7 @@ def turns_of(text: str) -> tuple[tuple[str, str, str], ...]:
     return tuple(turns)
 
 
-def _speaker(row: Row, _: Sequence[Row], chance: random.Random) -> Exercise | None:
+def _speaker(row: Row, _: Sequence[Row], chance: random.Random) -> Asked | None:
     turns = turns_of(row["text"])
     places = [i for i in range(1, len(turns)) if turns[i][0] != turns[i - 1][0] and turns[i][2]]
     if not places:
@@ -228,7 +223,7 @@ def _speaker(row: Row, _: Sequence[Row], chance: random.Random) -> Exercise | No
     options = [name, *chance.sample(others, min(CHOICES - 1, len(others)))]
     chance.shuffle(options)
     text = "\n\n".join([*(f"{h}\n{said}" for _, h, said in turns[max(0, at - 2) : at]), turns[at][2]])
-    return _exercise("speaker", row, chance, name, options, text=text)
+    return name, options, {"text": text}
 
 
 _ASK = {"continue": _continue, "follows": _follows, "cloze": _cloze, "speaker": _speaker}

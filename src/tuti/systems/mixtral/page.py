@@ -11,6 +11,7 @@ from tuti.run import UserError
 from tuti.run.directory import read_config
 from tuti.systems.mixtral.routes import Traced, entropy, evenness, informed, kinds, read_model, trace
 from tuti.text import Tokenizer
+from tuti.ui.template import templates
 
 RUNS = 30
 """The newest, to choose from"""
@@ -19,6 +20,7 @@ LONGEST = 4000
 SAMPLE = "The parrot speaks. طوطی سخن می‌گوید. 1, 2, 3!"
 TOLD: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("page.toml").read_text("utf-8"))
 """What the page says, by language"""
+MARKUP = templates(Path(__file__).parent).get_template("page.html")
 
 
 def page(runs: Path, query: Mapping[str, str]) -> list[str]:
@@ -28,18 +30,20 @@ def page(runs: Path, query: Mapping[str, str]) -> list[str]:
     parts: list[str] = [ui.paragraph(told["lead"])]
     if not found:
         return [*parts, ui.paragraph(told["none"])]
-    name = query.get("run") if query.get("run") in found else found[0]
+    name = query["run"] if query.get("run") in found else found[0]
     text = query.get("text", SAMPLE).replace("\r\n", "\n")[:LONGEST]  # as forms send the ends of lines
+    asked = {"lang": query["lang"], "run": name, "text": text, "layer": query.get("layer", "0")}
+    given: dict[str, object] = {"told": told, "asked": asked, "runs": found, "longest": LONGEST}
     try:
-        model, tokenizer = _loaded(runs / str(name), (runs / str(name)).stat().st_mtime_ns)
+        model, tokenizer = _loaded(runs / name, (runs / name).stat().st_mtime_ns)
         traced = trace(model, tokenizer, text)
     except (UserError, OSError) as error:
-        return [*parts, _form(told, query, found, str(name), text, 1), ui.paragraph(error, "bad")]
-    count = len(traced.chosen)
-    asked = query.get("layer", "0")
-    layer = min(int(asked), count - 1) if asked.isdecimal() else 0
-    parts.append(_form(told, query, found, str(name), text, count, layer))
-    parts.append(f"<h2>{told['layer']} {layer}</h2>{_coloured(traced, layer, told)}")
+        return [*parts, MARKUP.render(given, layers=1, pieces=()), ui.paragraph(error, "bad")]
+    layers = len(traced.chosen)
+    layer = min(int(asked["layer"]), layers - 1) if asked["layer"].isdecimal() else 0
+    asked["layer"] = str(layer)
+    pieces = list(zip(traced.pieces, traced.chosen[layer], traced.weights[layer], strict=True))
+    parts.append(MARKUP.render(given, layers=layers, pieces=pieces, experts=traced.experts))
     return [*parts, _loads(traced, told), _tells(traced, told)]
 
 
@@ -58,42 +62,6 @@ def _loaded(path: Path, state: int) -> tuple[Decoder, Tokenizer]:
     return read_model(path)
 
 
-def _form(
-    told: Mapping[str, str], query: Mapping[str, str], runs: list[str], name: str, text: str, layers: int,
-    layer: int = 0,
-) -> str:
-    return (
-        f'<form method="get"><input type="hidden" name="lang" value="{ui.escape(query["lang"])}">'
-        f"<p>{_choice('run', told['run'], runs, name)} "
-        f"{_choice('layer', told['layer'], [str(n) for n in range(layers)], str(layer))}</p>"
-        f'<p><label for="text">{told["text"]}</label><br><textarea id="text" name="text" rows="4" '
-        f'dir="auto" maxlength="{LONGEST}" style="width:100%">{ui.escape(text)}</textarea></p>'
-        f'<p><button type="submit">{told["show"]}</button></p></form>'
-    )
-
-
-def _choice(name: str, label: str, options: list[str], chosen: str) -> str:
-    listed = "".join(
-        f"<option{' selected' if option == chosen else ''}>{ui.escape(option)}</option>" for option in options
-    )
-    return f'<label>{label} <select name="{name}">{listed}</select></label>'
-
-
-def _coloured(traced: Traced, layer: int, told: Mapping[str, str]) -> str:
-    """The text, each token on its first expert's colour; the experts' numbers are in its title."""
-    spans: list[str] = []
-    for piece, row, share in zip(traced.pieces, traced.chosen[layer], traced.weights[layer], strict=True):
-        title = ", ".join(f"{e}: {w:.2f}" for e, w in zip(row, share, strict=True))
-        spans.append(_mark(int(row[0]), traced.experts, ui.escape(piece), f' title="{title}"'))
-    legend = " ".join(_mark(e, traced.experts, f"{told['expert']} {e}") for e in range(traced.experts))
-    return f'<p>{legend}</p><p dir="auto" style="white-space:pre-wrap;line-height:1.9">{"".join(spans)}</p>'
-
-
-def _mark(expert: int, experts: int, inside: str, more: str = "") -> str:
-    hue = 360 * expert // experts
-    return f'<span style="background:hsl({hue} 75% 78%);color:#111"{more}>{inside}</span>'
-
-
 def _loads(traced: Traced, told: Mapping[str, str]) -> str:
     heads = [told["layer"], *map(str, range(traced.experts)), told["even"], told["idle"]]
     rows: list[list[object]] = []
@@ -105,8 +73,8 @@ def _loads(traced: Traced, told: Mapping[str, str]) -> str:
 
 def _tells(traced: Traced, told: Mapping[str, str]) -> str:
     heads = ["", *(f"{told['layer']} {n}" for n in range(len(traced.chosen))), told["of"]]
-    rows: list[list[object]] = []
-    for name, labels in kinds(traced.pieces).items():
-        bits = [round(informed(row, labels), 2) for row in traced.first]
-        rows.append([told[name], *bits, round(entropy(labels), 2)])
+    rows = [
+        [told[name], *(round(informed(row, labels), 2) for row in traced.first), round(entropy(labels), 2)]
+        for name, labels in kinds(traced.pieces).items()
+    ]
     return ui.table(told["tells"], heads, rows)

@@ -1,7 +1,7 @@
 """View `routes`: which expert takes which token. What a router has learnt is seen, and counted in bits."""
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -142,11 +142,11 @@ def evenness(load: NDArray[np.int64]) -> float:
 
 def kinds(pieces: Sequence[str]) -> dict[str, NDArray[np.int64]]:
     """A number for each token's script, kind (of its first character; spaces begin words) and position."""
-    found = {"position": np.arange(len(pieces)) * PARTS // max(1, len(pieces))}
-    for name, label in (("kind", _kind), ("script", script_of)):
-        labels = np.array([label(piece) for piece in pieces])
-        found = {name: np.unique(labels, return_inverse=True)[1].astype(np.int64)} | found
-    return found
+    def numbered(label: Callable[[str], str]) -> NDArray[np.int64]:
+        return np.unique([label(piece) for piece in pieces], return_inverse=True)[1].astype(np.int64)
+
+    position = np.arange(len(pieces)) * PARTS // max(1, len(pieces))
+    return {"script": numbered(script_of), "kind": numbered(_kind), "position": position}
 
 
 def _kind(piece: str) -> str:

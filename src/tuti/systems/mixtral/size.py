@@ -1,7 +1,7 @@
 """View `size`: how many parameters a mixture of experts has, how many work on a token, what it all takes."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,15 +17,9 @@ MIXTRAL_8X7B = DecoderConfig(
     rope_theta=1e6, norm_eps=1e-5, tied=False, experts=8, active=2,
 )
 """Jiang et al. 2024, table 1; the base frequency of the rotation from its config.json"""
-SMALL = DecoderConfig(
-    vocab=32000, width=512, layers=8, heads=8, kv_heads=2, head_dim=64, hidden=1792, context=32768,
-    rope_theta=1e6, tied=False, experts=8,
-)
+SMALL = replace(MIXTRAL_8X7B, width=512, layers=8, heads=8, kv_heads=2, head_dim=64, hidden=1792)
 """An eighth as wide: 214 million parameters, of which 82 million work on a token"""
-TINY = DecoderConfig(
-    vocab=512, width=64, layers=2, heads=4, kv_heads=2, head_dim=16, hidden=224, context=32768,
-    rope_theta=1e6, tied=False, experts=8,
-)
+TINY = replace(SMALL, vocab=512, width=64, layers=2, heads=4, head_dim=16, hidden=224)
 """The same proportions, for tests"""
 SHAPES = {"mixtral-8x7b": MIXTRAL_8X7B, "small": SMALL, "tiny": TINY}
 
@@ -81,26 +75,20 @@ def count(shape: DecoderConfig, bits: int, context: int) -> tuple[dict[str, int]
     At 8 bits a row of weights has a scale of 16 bits, at 4 bits every 32 weights have one.
     """
     c = shape
-    attention = c.layers * c.width * (2 * c.heads + 2 * c.kv_heads) * c.head_dim
-    feed_forward = c.layers * max(1, c.experts) * 3 * c.width * c.hidden
-    routers = c.layers * c.experts * c.width
-    ends = c.vocab * c.width * (1 if c.tied else 2)
-    rest = c.parameters - attention - feed_forward - routers - ends
-    quantised = attention + feed_forward + ends
+    places = {
+        "attention": c.layers * c.width * (2 * c.heads + 2 * c.kv_heads) * c.head_dim,
+        "feed-forward layers": c.layers * max(1, c.experts) * 3 * c.width * c.hidden,
+        "routers": c.layers * c.experts * c.width,
+        "embedding and read-out": c.vocab * c.width * (1 if c.tied else 2),
+    }
+    rest = c.parameters - sum(places.values())
+    quantised = c.parameters - rest - places["routers"]
     scales = {8: quantised // c.width, 4: quantised // 32}.get(bits, 0)
     kept = 4 if bits == 32 else 2
-    places = {
-        "attention": attention,
-        "feed-forward layers": feed_forward,
-        "routers": routers,
-        "embedding and read-out": ends,
-        "norms and biases": rest,
-        "in all": c.parameters,
-        "active for one token": c.active_parameters,
-    }
-    weights = quantised * bits // 8 + scales * 2 + (routers + rest) * kept
+    weights = quantised * bits // 8 + scales * 2 + (c.parameters - quantised) * kept
+    more = {"norms and biases": rest, "in all": c.parameters, "active for one token": c.active_parameters}
     values = 2 * c.layers * c.kv_heads * c.head_dim  # a token's keys and values
-    return places, weights, values * context * kept
+    return places | more, weights, values * context * kept
 
 
 def why(shape: DecoderConfig) -> str:
@@ -108,9 +96,8 @@ def why(shape: DecoderConfig) -> str:
     c = shape
     one = c.parameters - c.layers * (c.experts - 1) * (3 * c.hidden + 1) * c.width
     shared = one - c.layers * (3 * c.hidden + 1) * c.width
-    naive = c.experts * one
     return (
-        f"  With one expert it would have {one:,}; {c.experts} times that is {naive:,}.\n"
+        f"  With one expert it would have {one:,}; {c.experts} times that is {c.experts * one:,}.\n"
         f"  Only the feed-forward layers are there {c.experts} times: the {shared:,} of attention,\n"
         f"  embedding and norms are there once, which saves {c.experts - 1} × {shared:,} = "
         f"{(c.experts - 1) * shared:,}."

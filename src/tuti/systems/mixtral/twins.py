@@ -32,13 +32,12 @@ class Curve:
 def twins(config: Twins) -> None:
     """Prints both curves, and where each one leads."""
     sparse, dense = curve(config.sparse), curve(config.dense)
-    shared = sorted({float(step) for step in sparse.steps} & {float(step) for step in dense.steps})
-    if not shared:
+    shared, ours, theirs = np.intersect1d(sparse.steps, dense.steps, return_indices=True)
+    if not len(shared):
         raise UserError("the runs were never measured at the same update", hint="train both with one --every")
     print("held-out bits per byte, and seconds of updates until then")
     print(f"{'update':>8} {'experts':>9} {'dense':>9} {'':>3}{'s':>7} {'s':>7}")
-    for step in shared:
-        a, b = int(np.searchsorted(sparse.steps, step)), int(np.searchsorted(dense.steps, step))
+    for step, a, b in zip(shared, ours, theirs, strict=True):
         print(
             f"{step:>8.0f} {sparse.bits[a]:>9.3f} {dense.bits[b]:>9.3f} {'':>3}"
             f"{sparse.seconds[a]:>7.0f} {dense.seconds[b]:>7.0f}"
@@ -54,12 +53,11 @@ def curve(path: Path) -> Curve:
     """The glances at held-out text that a run logged; the last measurement is of other documents."""
     if not path.exists():
         raise UserError(f"{path} does not exist", hint="tuti mixtral train TOKENS makes a run")
-    events = [e for e in read_events(path) if e["event"] in ("step", "held_out")]
     clock, rows = 0.0, list[tuple[float, float, float]]()
-    for event in events:
+    for event in read_events(path):
         if event["event"] == "step":
             clock += float(event["seconds"])
-        elif not event["last"]:
+        elif event["event"] == "held_out" and not event["last"]:
             rows.append((float(event["step"]), clock, float(event["bits_per_byte"]["all"])))
     if not rows:
         raise UserError(f"{path} was never measured on the way", hint="--every below --steps")
@@ -72,20 +70,16 @@ def by_clock(sparse: Curve, dense: Curve, points: int = 9) -> tuple[NDArray[np.f
 
     Between two measurements bits are taken to fall along a straight line.
     """
-    first = max(sparse.seconds[0], dense.seconds[0])
-    last = max(first, min(sparse.seconds[-1], dense.seconds[-1]))
-    grid = first + (last - first) * np.arange(points) / (points - 1)
-    behind, ahead = (
-        np.asarray(np.interp(grid, one.seconds, one.bits), np.float64) for one in (dense, sparse)
-    )
-    return grid, behind - ahead
+    first = float(max(sparse.seconds[0], dense.seconds[0]))
+    last = max(first, float(min(sparse.seconds[-1], dense.seconds[-1])))
+    grid = np.linspace(first, last, points)
+    behind = np.interp(grid, dense.seconds, dense.bits) - np.interp(grid, sparse.seconds, sparse.bits)
+    return grid, behind
 
 
 def verdict(grid: NDArray[np.float64], gains: NDArray[np.float64]) -> str:
     """Who leads by the clock at the end, and since when."""
-    ahead = "experts" if gains[-1] > 0 else "the dense twin"
+    leads = "experts lead" if gains[-1] > 0 else "the dense twin leads"
     other = np.flatnonzero(np.sign(gains) != np.sign(gains[-1]))
     since = "all along" if not len(other) else f"since second {grid[other[-1] + 1]:.0f}"
-    return f"at equal seconds {ahead} lead by {abs(gains[-1]):.3f} bits per byte at the end, {since}".replace(
-        "twin lead", "twin leads"
-    )
+    return f"at equal seconds {leads} by {abs(gains[-1]):.3f} bits per byte at the end, {since}"

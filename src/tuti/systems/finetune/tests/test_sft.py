@@ -15,10 +15,8 @@ from tuti.measure import ratio_interval
 from tuti.nn import load_decoder, load_lora, merge_lora, nll
 from tuti.run import Run, RunOptions, UserError, find_artifact, hash_file, read_events
 from tuti.systems.finetune import exercises
-from tuti.systems.finetune.adapt import Adapt, adapt
 from tuti.systems.finetune.held_out import HeldOut, answer, dialogue_nats
-from tuti.systems.finetune.methods import Full, Lora
-from tuti.systems.finetune.sft import Sft, parts, sft, tiny
+from tuti.systems.finetune.sft import Adapt, Full, Lora, Sft, adapt, parts, sft, tiny
 from tuti.systems.finetune.tests.small import go, write_jsonl
 from tuti.text import ChatTemplate, Tokenizer
 from tuti.train import fit
