@@ -6,6 +6,7 @@ A log is JSON, a line an event; one that was cut short is read as far as it goes
 import io
 import json
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from tuti.systems.spark.doctor.trail import Call, made_by, read
 from tuti.systems.spark.query.rewritten import rewritten
 
 Event = dict[str, Any]
-Peaks = dict[tuple[str, str], int]
+Peaks = Counter[tuple[str, str]]
 """(driver or executor, Spark's name of a metric) → the most of it"""
 MB = 2**20
 SIZES = {"b": 1, "k": 2**10, "m": MB, "g": 2**30, "t": 2**40}
@@ -62,8 +63,8 @@ class Log:
     jobs: dict[int, Group] = field(default_factory=dict[int, Group])
     blocks: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """Of each cached block: bytes in memory, bytes on disk"""
-    peaks: dict[int, Peaks] = field(default_factory=dict[int, Peaks])
-    """Of each stage, by driver or executor and metric: the most of it"""
+    peaks: defaultdict[int, Peaks] = field(default_factory=lambda: defaultdict[int, Peaks](Counter))
+    """Of each stage; nothing of processes that no poll caught, whose metrics are 0"""
 
     def take(self, event: Event) -> None:
         """One event; those of other kinds are passed over."""
@@ -106,10 +107,8 @@ class Log:
         self._peaks(event["Stage ID"], event["Executor ID"], event["Executor Metrics"])
 
     def _peaks(self, stage: int, executor: str, metrics: dict[str, int]) -> None:
-        known = self.peaks.setdefault(stage, {})
-        for metric, value in metrics.items():
-            key = ("driver" if executor == "driver" else "executor", metric)
-            known[key] = max(value, known.get(key, 0))
+        who = "driver" if executor == "driver" else "executor"
+        self.peaks[stage] |= Counter({(who, metric): value for metric, value in metrics.items()})
 
     def on_BlockUpdated(self, event: Event) -> None:
         about = event["Block Updated Info"]
@@ -157,20 +156,16 @@ class Log:
             brought = group.call.startswith(("collect", "toPandas", "toArrow"))
             results = self.tasks.get(group.stages[-1], []) if brought else []
             collected = sum(task["Task Metrics"]["Result Size"] for task in results)
-            levels = levels_of_spark(self.settings, self._most(group))
+            peaks = Peaks()
+            for number in group.stages:
+                peaks |= self.peaks[number]
+            levels = levels_of_spark(self.settings, peaks)
             caps = {level.name: level.cap for level in levels}
             yield Facts(
                 f"{group.what} ({group.line})" if group.line else group.what, stages, self.cores or 1,
                 caps["executor: execution"], collected, levels[0].cap, *group.cached, group.broadcast,
                 levels, group.rewritten,
             )
-
-    def _most(self, group: Group) -> Peaks:
-        """The peaks of a group's stages, of processes that a poll caught."""
-        known = [self.peaks.get(number, {}) for number in group.stages]
-        found = {key: max(most.get(key, 0) for most in known) for key in set[tuple[str, str]]().union(*known)}
-        polled = {who for (who, metric), value in found.items() if metric == "JVMHeapMemory" and value}
-        return {key: value for key, value in found.items() if key[0] in polled}
 
     def _stage(self, number: int, group: Group, first: bool) -> Stage:
         """A stage that ran tasks; `first`: no earlier one of the group ended in a shuffle."""
@@ -212,7 +207,7 @@ def levels_of_spark(settings: Mapping[str, str], peaks: Peaks) -> list[Level]:
     workers = bytes_of(settings.get("spark.executor.pyspark.memory", "0"))
 
     def used(who: str, metric: str) -> int:
-        return peaks.get((who, metric), -1)
+        return peaks.get((who, metric), 0 if (who, "JVMHeapMemory") in peaks else -1)
 
     of = "driver and executor" if local else "driver"
     executor = [] if local else [Level("executor: heap", heap, used(where, "JVMHeapMemory"))]

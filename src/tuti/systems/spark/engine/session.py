@@ -10,10 +10,11 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -115,18 +116,20 @@ class Session(AbstractContextManager["Session"]):
         whole, _ = with_exchanges(optimise(node), self.partitions)
         return cut(whole, self.blocks)
 
-    def run(self, node: Node, what: str, scratch: Path, limit: int = -1) -> Job:
-        """The rows of a plan, or as many; once more from the start where a cached partition was lost."""
+    @contextmanager
+    def run(self, node: Node, what: str, limit: int = -1, beside: Path | None = None) -> Generator[Job]:
+        """Rows of a plan, there until the context ends; anew from the start where a cached one was lost."""
         while True:
-            scratch.mkdir(parents=True, exist_ok=True)
-            with Job(self, node, what, scratch, limit) as job:
-                self.report = job.report
+            with TemporaryDirectory(prefix=".tuti-spark-", dir=beside or self.scratch) as scratch:
                 try:
-                    job.run()
-                    self.ended(job)
-                    return job
+                    with Job(self, node, what, Path(scratch), limit) as job:
+                        self.report = job.report
+                        job.run()
+                        self.ended(job)
                 except Replan:
-                    shutil.rmtree(scratch)
+                    continue
+                yield job
+                return
 
 
 def lines_of(path: Path, start: int, block: int) -> Array:

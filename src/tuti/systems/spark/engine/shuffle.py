@@ -1,15 +1,15 @@
 """The shuffle: a map task writes its rows by target partition, a reduce task reads its part of every file.
 
-A task's output is one file of Arrow streams, one for each target and run, and an index written last, by
-renaming: an output without an index does not exist. It lies in the folder of the executor that made it.
+A task's output is a folder of Arrow files, one for each run of rows that memory could hold, with a batch for
+each target. It lies in the folder of the executor that made it, and exists once it has been renamed to
+its place.
 """
 
-import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,61 +27,53 @@ class Lost(Exception):
 
 
 def write(
-    path: Path, batches: Iterable[Batch], places: Callable[[Batch], Places], count: int, schema: Schema,
+    folder: Path, batches: Iterable[Batch], places: Callable[[Batch], Places], count: int, schema: Schema,
     pool: Pool,
 ) -> tuple[int, int]:
     """Writes rows by the target of each, of `count`, in runs of as many as fit in memory; (rows, bytes).
 
     `places`: [rows] the target of each row of a batch.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial, rows = path.with_name(f".{path.name}-{os.getpid()}"), 0
+    partial, rows = folder.with_name(f".{folder.name}"), 0
+    for left in (partial, folder):  # of an output that was lost in part
+        shutil.rmtree(left, ignore_errors=True)
+    partial.mkdir(parents=True)
     held: list[tuple[Batch, Places]] = []
-    runs: list[list[int]] = []
-    with open(partial, "wb") as file, Claim(pool) as claim:
+    with Claim(pool) as claim:
         for batch in batches:
             size = 2 * batch.nbytes  # as much again when they are put in order
             if not claim.grow(size) and held:
-                runs.append(_write_run(file, held, count, schema))
+                _write_run(partial, held, count, schema)
                 held.clear()
                 claim.clear()
                 claim.grow(size)
             held.append((batch, places(batch)))
             rows += batch.num_rows
         if held:
-            runs.append(_write_run(file, held, count, schema))
-        written = file.tell()
-    os.replace(partial, path)
-    partial.write_text(json.dumps(runs))
-    os.replace(partial, path.with_suffix(".json"))
-    return rows, written
+            _write_run(partial, held, count, schema)
+    partial.rename(folder)
+    return rows, sum(run.stat().st_size for run in folder.iterdir())
 
 
-def _write_run(file: BinaryIO, held: list[tuple[Batch, Places]], count: int, schema: Schema) -> list[int]:
-    """Writes the rows held, in the order of their targets; returns where those of each begin, and the end."""
+def _write_run(folder: Path, held: list[tuple[Batch, Places]], count: int, schema: Schema) -> None:
+    """Writes the rows held, in the order of their targets."""
     places = np.concatenate([places for _, places in held])
     order = np.argsort(places, kind="stable")
     rows = one_batch([batch for batch, _ in held], schema).take(pa.array(order))
     ends = np.searchsorted(places[order], np.arange(count + 1))
-    offsets = [file.tell()]
-    for start, end in pairwise(ends):
-        if end > start:
-            with ipc.new_stream(file, schema, options=LIGHTLY) as stream:
-                stream.write_batch(rows.slice(start, end - start))
-        offsets.append(file.tell())
-    return offsets
+    path = folder / f"{len(os.listdir(folder)):06d}"
+    with ipc.new_file(str(path), schema, options=LIGHTLY) as run:
+        for start, end in pairwise(ends):
+            run.write_batch(rows.slice(start, end - start))
 
 
-def read(folders: Sequence[Path], stage: int, target: int) -> Iterator[Batch]:
+def read(folders: Sequence[str], stage: int, target: int) -> Iterator[Batch]:
     """The batches for one target, by map task, as they were written; Lost where an output is missing."""
     for task, folder in enumerate(folders):
         try:
-            runs = json.loads((folder / f"{task}.json").read_text())
-            with pa.OSFile(str(folder / f"{task}.arrows"), "rb") as file:
-                for offsets in runs:
-                    if offsets[target] < offsets[target + 1]:
-                        file.seek(offsets[target])
-                        with ipc.open_stream(file) as stream:
-                            yield from stream
+            for path in sorted(Path(folder).iterdir()):
+                with pa.OSFile(str(path), "rb") as file, ipc.open_file(file) as run:
+                    if len(batch := run.get_batch(target)):
+                        yield batch
         except (OSError, ValueError) as error:
             raise Lost(stage, task) from error

@@ -1,12 +1,10 @@
 """Frames: rows that are described, not computed. Nothing runs until an action asks for them."""
 
 import inspect
-import shutil
 import uuid
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tuti.run import UserError
@@ -156,8 +154,7 @@ class Frame:
 
     def batches(self, limit: int = -1) -> Iterator[Batch]:
         """All rows, or some more than so many, computed now and read from disk as they are asked for."""
-        with TemporaryDirectory(dir=self.session.scratch) as scratch:
-            job = self.session.run(self.node, "collect", Path(scratch), limit)
+        with self.session.run(self.node, "collect", limit) as job:
             for path in filter(Path.exists, map(job.result, range(job.last.tasks))):
                 with pa.OSFile(str(path), "rb") as file, ipc.open_stream(file) as stream:
                     yield from stream
@@ -168,9 +165,8 @@ class Frame:
 
     def count(self) -> int:
         """How many rows there are."""
-        with TemporaryDirectory(dir=self.session.scratch) as scratch:
-            job = self.session.run(self.node, "count", Path(scratch))
-        return sum(done["rows"] for done in job.report if done["what"] == "count")
+        with self.session.run(self.node, "count") as job:
+            return sum(done["rows"] for done in job.report if done["what"] == "count")
 
     def take(self, count: int) -> list[Row]:
         """The first rows; no more partitions are computed than it takes, four times as many each time."""
@@ -180,19 +176,13 @@ class Frame:
         """Parquet files, one for each partition: all of them or, on any failure, none."""
         if folder.exists():
             raise UserError(f"{folder} exists", hint="name another folder, or remove it")
-        partial = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
         try:
-            partial.mkdir(parents=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with self.session.run(self.node, "save", beside=folder.parent) as job:
+                job.results.rename(folder)
         except OSError as refused:
             told = f"cannot write to {folder.parent}: {refused}"
             raise UserError(told, hint="name another folder") from refused
-        try:
-            self.session.run(self.node, "save", partial)
-            for left in [path for path in partial.iterdir() if path.suffix != ".parquet"]:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 @dataclass(frozen=True)

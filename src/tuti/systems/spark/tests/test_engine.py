@@ -342,7 +342,8 @@ def test_the_pool_never_grants_beyond_its_cap(data: st.DataObject) -> None:
             freed += blocks.pop(0)
         return freed
 
-    pool, claims = Pool(100, evict), list[Claim]()
+    pool, claims = Pool(100, 0, {}, Path(), Path()), list[Claim]()
+    pool.evict = evict
     for _ in range(data.draw(st.integers(1, 30))):
         size, execution, storage = data.draw(st.integers(1, 60)), pool.execution, pool.storage
         act = data.draw(st.sampled_from(["compute", "keep", "end"]))
@@ -353,7 +354,7 @@ def test_the_pool_never_grants_beyond_its_cap(data: st.DataObject) -> None:
             assert granted >= (size <= free)
             assert granted <= (size <= free + max(0, storage - REGION * 100))
         elif act == "keep":
-            if granted := pool.take_storage(size):
+            if granted := pool.take(size, storage=True):
                 blocks.append(size)
             assert pool.execution == execution and granted == (size <= 100 - execution)
         elif claims:
