@@ -15,9 +15,8 @@ from typing import Any, cast
 import zstandard
 
 from tuti.run import UserError
-from tuti.systems.spark.doctor.facts import Facts, Level, Stage, Task
+from tuti.systems.spark.doctor.facts import Facts, Level, Stage, Task, rewritten
 from tuti.systems.spark.doctor.trail import Call, made_by, read
-from tuti.systems.spark.query.rewritten import rewritten
 
 Event = dict[str, Any]
 Peaks = Counter[tuple[str, str]]

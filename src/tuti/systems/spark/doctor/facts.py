@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,14 +20,17 @@ from tuti.systems.spark.engine.scheduler import Job
 from tuti.systems.spark.engine.session import FRACTION, RESERVED
 from tuti.systems.spark.query import stages as plan_stages
 from tuti.systems.spark.query.optimise import optimise
-from tuti.systems.spark.query.plan import Exchange, Filter, Map, Node, Partial, Select, Sort, drawn
-from tuti.systems.spark.query.rewritten import rewritten
+from tuti.systems.spark.query.plan import Exchange, Filter, Map, Partial, Select, Sort, drawn
 
 AT_WORK = "job-at-work.json"
 TOLD = ("seconds", "read", "bytes", "spilled", "peak", "read_bytes", "rows")
 """What an executor tells of a task, in the order of the fields of `Task`"""
 PASSING = (Select, Filter, Sort, Partial)
 """Steps that do not care where a row lies"""
+LINES, WIDTH, LONG = 40, 160, 1_000_000
+"""Of lines that differ, at most so many, so wide; and pairs of lines beyond which plans are not compared"""
+NAMES = ("SubqueryAlias", "View", "OverwriteBy", "AppendData", "InsertInto")
+"""Lines of Spark's plans that compute no rows"""
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,7 @@ def levels_of(job: Job) -> list[Level]:
 
 def _stage(job: Job, stage: plan_stages.Stage) -> Stage:
     done = [order for order in job.report if order["stage"] == stage.number]
-    root, steps = stage.root, within(stage.root)
+    root, steps = stage.root, stage.within()
     moved = isinstance(root, Exchange) and all(isinstance(s, (Exchange, *PASSING)) for s in steps)
     return Stage(
         stage.number, stage.steps(), str(root) if isinstance(root, Exchange) else "", root.line,
@@ -162,10 +167,23 @@ def _stage(job: Job, stage: plan_stages.Stage) -> Stage:
     )
 
 
-def within(node: Node) -> list[Node]:
-    """The steps of a stage."""
-    below = [inner for inner in node.inputs if not isinstance(inner, Exchange)]
-    return [*(step for inner in below for step in within(inner)), node]
+def _steps(lines: Sequence[str]) -> list[str]:
+    """The steps of a drawn plan; numbers that Spark gives to columns are taken off."""
+    texts = (re.sub(r"#\d+L?", "", line.lstrip(" :+-")).strip() for line in lines)
+    return [text for text in texts if text and not text.startswith(NAMES)]
+
+
+def rewritten(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """Lines that went (-) and came (+); nothing for a plan that was left as it is."""
+    old, new = _steps(before), _steps(after)
+    if len(old) * len(new) > LONG:
+        return []
+    lines: list[str] = []
+    for what, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if what != "equal":
+            lines += [f"- {text}" for text in old[a:b]] + [f"+ {text}" for text in new[c:d]]
+    more = [f"… {len(lines) - LINES} more lines"] if len(lines) > LINES else []
+    return [line[:WIDTH] for line in (*lines[:LINES], *more)]
 
 
 def facts_in(folder: Path) -> list[Facts]:

@@ -138,7 +138,8 @@ class Frame:
     def repartition(self, *keys: str, count: int = 0) -> "Frame":
         """Rows with equal keys in one partition of `count` (0: the session's number)."""
         self.check_keys(*keys)
-        return self.over(plan.Spread((self.node,), keys, count))
+        layout = plan.Layout(frozenset(keys))
+        return self.over(plan.Exchange((self.node,), layout, count or self.session.partitions, True))
 
     def union(self, *others: "Frame") -> "Frame":
         """The rows of several frames with the same columns."""

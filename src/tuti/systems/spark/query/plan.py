@@ -170,16 +170,6 @@ class Sort(Node):
         return f"sort {'within partitions ' * self.within}by {names}"
 
 
-class Spread(Node):
-    """Rows with equal keys in one partition of `count` (0: the session's number)."""
-
-    keys: tuple[str, ...]
-    count: int = 0
-
-    def __str__(self) -> str:
-        return f"repartition by [{', '.join(self.keys)}]"
-
-
 class Layout(NamedTuple):
     """How rows are spread over partitions: those with equal keys lie in one (no keys: all rows)."""
 
