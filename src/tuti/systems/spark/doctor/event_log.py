@@ -22,7 +22,6 @@ Event = dict[str, Any]
 Peaks = Counter[tuple[str, str]]
 """(driver or executor, Spark's name of a metric) → the most of it"""
 MB = 2**20
-SIZES = {"b": 1, "k": 2**10, "m": MB, "g": 2**30, "t": 2**40}
 PYTHON = {"BatchEvalPython": "Python UDF", "ArrowEvalPython": "Python UDF over Arrow"}
 WRAPPERS = ("WholeStageCodegen", "InputAdapter", "ColumnarToRow", "AdaptiveSparkPlan", "ShuffleQueryStage")
 PASSING = ("Project", "Filter", "Sort", "HashAggregate", "ObjectHashAggregate", "AQEShuffleRead", *WRAPPERS)
@@ -50,7 +49,7 @@ class Group:
 
 @dataclass
 class Log:
-    """What has been read so far. Events of the kind X are read by the method `on_X`."""
+    """What has been read so far. Events of the kind X are read by the method `on_X`, others by none."""
 
     settings: dict[str, str] = field(default_factory=dict[str, str])
     groups: dict[str, Group] = field(default_factory=dict[str, Group])
@@ -66,7 +65,6 @@ class Log:
     """Of each stage; nothing of processes that no poll caught, whose metrics are 0"""
 
     def take(self, event: Event) -> None:
-        """One event; those of other kinds are passed over."""
         kind = str(event.get("Event", "")).rpartition(".")[2].removeprefix("SparkListener")
         if reader := getattr(self, f"on_{kind}", None):
             reader(event)
@@ -185,7 +183,7 @@ class Log:
         needs, planned = about.get("Parent IDs", []), about.get("Number of Tasks", len(tasks))
         wide = (plain(written) or "exchange") if shuffled else ""
         line = made_by(group.trail, written) or group.line
-        return Stage(number, steps, wide, line, tasks, "", functions, moved, needs, planned)
+        return Stage(number, steps, wide, line, tasks, functions, moved, needs, planned)
 
 
 def levels_of_spark(settings: Mapping[str, str], peaks: Peaks) -> list[Level]:
@@ -222,10 +220,8 @@ def levels_of_spark(settings: Mapping[str, str], peaks: Peaks) -> list[Level]:
 
 def bytes_of(text: str) -> int:
     """`1g`, `512mb`, or a number of megabytes, as Spark reads settings of memory."""
-    plain = text.strip().lower()
-    plain = plain[:-1] if plain[-2:-1].isalpha() else plain
-    unit = SIZES[plain[-1]] if plain[-1:].isalpha() else MB
-    return int(plain.rstrip("bkmgt")) * unit
+    [(number, unit)] = re.findall(r"^(\d+)([bkmgt]?)b?$", text.strip().lower())
+    return int(number) * 1024 ** "bkmgt".index(unit or "m")
 
 
 def short(line: str) -> str:

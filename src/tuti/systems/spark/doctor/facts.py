@@ -63,8 +63,6 @@ class Stage:
     line: str
     """FILE:LINE that made it so, where that is known"""
     tasks: list[Task]
-    came_from: str = ""
-    """The shuffles that it reads, with their lines"""
     functions: list[str] = field(default_factory=list[str])
     """Steps that call Python for every row, each with its line"""
     needless: list[str] = field(default_factory=list[str])
@@ -75,7 +73,6 @@ class Stage:
     """Its tasks, also those that have not ended yet"""
 
     def total(self, of: Callable[[Task], float]) -> float:
-        """The sum over the tasks."""
         return sum(map(of, self.tasks))
 
     def skew(self, of: Callable[[Task], float]) -> float:
@@ -119,7 +116,6 @@ class Facts:
     broadcast: int = 0
     """Bytes of the largest table that was sent to every executor"""
     levels: list[Level] = field(default_factory=list[Level])
-    """Memory by level"""
     rewritten: list[str] = field(default_factory=list[str])
     """What the optimiser changed in the plan"""
 
@@ -127,10 +123,10 @@ class Facts:
 def facts_of(job: Job) -> Facts:
     """The facts of a job of our engine."""
     kept = list(job.session.blocks.values())
-    paths = [job.result(task) for task in range(job.last.tasks)] if job.what == "collect" else []
+    brought = job.results.iterdir() if job.what == "collect" else ()
     return Facts(
         job.what, [_stage(job, stage) for stage in job.stages], job.session.executors, job.session.pool,
-        sum(path.stat().st_size for path in paths if path.exists()), cached=sum(block.size for block in kept),
+        sum(path.stat().st_size for path in brought), cached=sum(block.size for block in kept),
         evicted=sum(Path(block.path).stat().st_size for block in kept if not block.size),
         levels=levels_of(job), rewritten=rewritten(drawn(job.asked), drawn(optimise(job.asked))),
     )
@@ -160,7 +156,6 @@ def _stage(job: Job, stage: plan_stages.Stage) -> Stage:
     return Stage(
         stage.number, stage.steps(), str(root) if isinstance(root, Exchange) else "", root.line,
         [Task(*(order.get(key, 0) for key in TOLD)) for order in done],
-        " and ".join(f"{read} ({read.line})" for read in stage.needs),
         [f"{step} ({step.line})" for step in steps if isinstance(step, Map) and step.by_row],
         [f"{read} ({read.line})" for read in stage.needs if read.asked and moved],
         sorted(stage.needs.values()), stage.tasks,
@@ -204,7 +199,6 @@ class Prediction(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Predicted ÷ measured."""
         return self.predicted / max(1, self.measured)
 
 
@@ -222,8 +216,7 @@ def predictions(facts: Facts) -> Iterator[Prediction]:
         first = stage.tasks[0]
         come = sum(written.get(number, 0) for number in stage.needs)
         times = max(1.0, come / first.rows) if come and first.rows else count
-        told = len(stage.tasks) == count
-        total = int(stage.total(lambda task: task.shuffled)) if told else 0
+        total = int(stage.total(lambda task: task.shuffled)) if len(stage.tasks) == count else 0
         yield Prediction(stage.number, int(first.shuffled * times), total)
 
 

@@ -1,7 +1,4 @@
-"""The page `/spark` of Studio: the jobs of a run as pictures, also while they run.
-
-Stages are boxes and shuffles leave them; memory by level is bars; predicted stands beside measured.
-"""
+"""The page `/spark` of Studio: the jobs of a run as pictures, also while they run."""
 
 import statistics
 import time
@@ -21,9 +18,7 @@ from tuti.ui.template import templates
 CHOICE, JOB = map(templates(Path(__file__).parent).get_template, ("runs.html", "job.html"))
 _TABLES = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text("utf-8"))
 PHRASES = {name: (str(both["en"]), str(both["fa"])) for name, both in _TABLES["phrases"].items()}
-"""What the page says, in English and in Persian"""
 NAMES: dict[str, str] = _TABLES["names"]
-"""What the doctor names in English, in Persian"""
 RUNS = 30
 """The newest, to choose from"""
 LOGS = ("local-*", "app-*", "eventlog_v2_*")
@@ -39,14 +34,17 @@ def page(runs: Path, query: Mapping[str, str]) -> list[str]:
     if name not in found:
         return [*parts, ui.paragraph(told("none"))]
     try:
-        jobs, working = _jobs(found[name], _state(found[name])), at_work(found[name] / "scratch")
+        events = found[name] / "events.jsonl"
+        state = (events if events.exists() else found[name]).stat()
+        jobs = _jobs(found[name], state.st_size, state.st_mtime_ns)
+        working = at_work(found[name] / "scratch")
     except (UserError, LookupError, TypeError, ValueError, AttributeError) as error:
         return [*parts, ui.paragraph(error, "bad")]
     parts += [told.job(number, facts) for number, facts in enumerate(jobs, 1)]
     if working is not None:
         facts, when = working
-        state = told("at work", time=time.strftime("%H:%M:%S", time.localtime(when)))
-        parts.append(told.job(len(jobs) + 1, facts, state))
+        since = told("at work", time=time.strftime("%H:%M:%S", time.localtime(when)))
+        parts.append(told.job(len(jobs) + 1, facts, since))
     return parts if len(parts) > 1 else [*parts, ui.paragraph(told("no jobs"))]
 
 
@@ -63,15 +61,9 @@ def _runs(runs: Path) -> dict[str, Path]:
     return {name: path for _, name, path in sorted(found, reverse=True)[:RUNS]}
 
 
-def _state(path: Path) -> tuple[int, int]:
-    events = path / "events.jsonl"
-    found = (events if events.exists() else path).stat()
-    return found.st_size, found.st_mtime_ns
-
-
 @lru_cache(maxsize=8)
-def _jobs(folder: Path, state: object) -> list[Facts]:
-    """The jobs that have ended; read again when its events, or the log, are in another state."""
+def _jobs(folder: Path, size: int, modified: int) -> list[Facts]:
+    """The jobs that have ended; read again when its events, or the log, are of another size or time."""
     return facts_in(folder) if (folder / "config.json").exists() else read_log(folder)
 
 
@@ -91,7 +83,6 @@ class Told:
         return "\u200e" * self.number + size(count)
 
     def job(self, number: int, facts: Facts, state: str = "") -> str:
-        """All about a job, as markup."""
         return JOB.render(
             told=self, number=number, facts=facts, state=state, found=[] if state else advice(facts),
             stages=ui.graph(list(self._boxes(facts)), title=self("stages"), direction=self.direction),

@@ -6,7 +6,6 @@ being sent; what goes through the pipe is which task to do, as JSON, and what be
 
 import itertools
 import json
-import os
 import shutil
 import signal
 import time
@@ -23,7 +22,6 @@ import numpy as np
 from tuti.run import UserError
 from tuti.run.machine import peak_memory_bytes
 from tuti.systems.spark.engine import operators, shuffle
-from tuti.systems.spark.engine.hashing import hash_rows
 from tuti.systems.spark.engine.memory import Pool
 from tuti.systems.spark.engine.operators import Means
 from tuti.systems.spark.query import plan
@@ -133,7 +131,7 @@ class Work:
         if what == "count":
             return {"rows": sum(batch.num_rows for batch in self.rows(root, task))}
         count, path = 0, self.job.result(task)
-        partial = path.with_name(f".{task}-{os.getpid()}")
+        partial = self.folder / path.name
         kind = pq.ParquetWriter if what == "save" else ipc.new_stream
         with kind(str(partial), root.schema) as file:
             for batch in self.rows(root, task):
@@ -157,7 +155,7 @@ class Work:
         def places(batch: Batch) -> shuffle.Places:
             if layout.by:
                 return (operators.ranges_of(batch, bounds, layout.by) + 1) // 2
-            return (hash_rows(batch, list(layout.keys)) % np.uint64(root.count)).astype(np.int64)
+            return (shuffle.hash_rows(batch, list(layout.keys)) % np.uint64(root.count)).astype(np.int64)
 
         batches, folder = pieces(self.rows(root.inputs[0], task)), self.folder / str(number) / str(task)
         rows, size = shuffle.write(folder, batches, places, root.count, root.schema, self.means.pool)

@@ -116,7 +116,6 @@ class Claim(AbstractContextManager["Claim"]):
         return granted
 
     def clear(self) -> None:
-        """Gives all of it back."""
         self.pool.execution -= self.held
         self.held = 0
 

@@ -22,7 +22,6 @@ class Column:
     value: Constant = None
 
     def call(self, kernel: str, *others: "Column | Constant") -> "Column":
-        """The kernel over this and other expressions."""
         return Column(kernel, (self, *(o if isinstance(o, Column) else lit(o) for o in others)))
 
     __add__ = partialmethod(call, "add_checked")
@@ -41,7 +40,6 @@ class Column:
         return self.call("invert")
 
     def is_null(self) -> "Column":
-        """Whether there is no value."""
         return self.call("is_null")
 
     def __bool__(self) -> bool:

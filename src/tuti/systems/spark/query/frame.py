@@ -34,7 +34,6 @@ class Frame:
         return Frame(self.session, replace(node, line=line))
 
     def check_columns(self, *names: str) -> None:
-        """Refuses names that are no columns."""
         known = self.node.schema.names
         if missing := [name for name in names if name not in known]:
             raise UserError(f"there is no column {', '.join(missing)}", hint=f"there are {', '.join(known)}")
@@ -161,11 +160,9 @@ class Frame:
                     yield from stream
 
     def collect(self) -> Table:
-        """All rows, in the driver's memory."""
         return table_of(list(self.batches()), self.node.schema)
 
     def count(self) -> int:
-        """How many rows there are."""
         with self.session.run(self.node, "count") as job:
             return sum(done["rows"] for done in job.report if done["what"] == "count")
 

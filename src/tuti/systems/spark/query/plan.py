@@ -38,7 +38,6 @@ class Node:
 
     @cached_property
     def schema(self) -> Schema:
-        """Names and types of the columns."""
         return self.inputs[0].schema if self.made is None else self.made
 
     def __str__(self) -> str:

@@ -48,8 +48,7 @@ def with_exchanges(node: plan.Node, count: int) -> tuple[plan.Node, plan.Layout 
     if isinstance(node, plan.Union) and layout and not layout.by:
         alike = all(lay == layout for _, lay in below) and len(set(map(partitions, node.inputs))) == 1
         return replace(node, aligned=alike), layout if alike else None
-    all_in_one = layout == plan.Layout(frozenset())
-    still = (plan.Filter, plan.Cache, plan.Sort, *([plan.Map] if all_in_one else []))
+    still = (plan.Filter, plan.Cache, plan.Sort, *([plan.Map] if layout == plan.Layout(frozenset()) else []))
     return node, layout if isinstance(node, still) else None
 
 
