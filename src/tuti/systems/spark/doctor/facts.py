@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from difflib import SequenceMatcher
+from difflib import unified_diff
 from pathlib import Path
 from typing import NamedTuple
 
@@ -173,10 +173,8 @@ def rewritten(before: Sequence[str], after: Sequence[str]) -> list[str]:
     old, new = _steps(before), _steps(after)
     if len(old) * len(new) > LONG:
         return []
-    lines: list[str] = []
-    for what, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if what != "equal":
-            lines += [f"- {text}" for text in old[a:b]] + [f"+ {text}" for text in new[c:d]]
+    changes = list(unified_diff(old, new, n=0, lineterm=""))[2:]  # two lines name what is compared
+    lines = [f"{line[0]} {line[1:]}" for line in changes if not line.startswith("@@")]
     more = [f"… {len(lines) - LINES} more lines"] if len(lines) > LINES else []
     return [line[:WIDTH] for line in (*lines[:LINES], *more)]
 
