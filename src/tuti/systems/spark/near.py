@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from tuti.run import UserError
 from tuti.systems.spark import frames
 from tuti.systems.spark.clean import Cleaning, clean
-from tuti.systems.spark.engine.hashing import BASE, Hashes, hash_column, mixed
+from tuti.systems.spark.engine.shuffle import BASE, Hashes, hash_column, mixed
 from tuti.systems.spark.query.arrow import Batch, pa, pc
 from tuti.systems.spark.readers import Item, read
 from tuti.systems.spark.rows import Row, read_row

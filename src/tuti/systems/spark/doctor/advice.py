@@ -41,7 +41,8 @@ def _skewed(facts: Facts, stage: Stage) -> Iterator[str]:
     alone = slowest > 1.5 * stage.total(lambda task: task.seconds) / min(facts.cores, count)
     uneven = stage.skew(lambda task: task.rows) > skew and most * count > skew * rows / 2
     if count > 2 and uneven and slowest > BOUNDS["slow"] and (alone or most > rows / 2):
-        came = f" (made by {stage.came_from})" if stage.came_from else ""
+        made = " and ".join(f"{s.wide} ({s.line})" for s in facts.stages if s.number in stage.needs)
+        came = f" (made by {made})" if made else ""
         yield SAYS["skewed"].format(stage=stage.number, count=count, share=most / rows, came=came)
 
 

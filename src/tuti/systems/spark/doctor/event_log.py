@@ -6,6 +6,7 @@ A log is JSON, a line an event; one that was cut short is read as far as it goes
 import io
 import json
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +15,13 @@ from typing import Any, cast
 import zstandard
 
 from tuti.run import UserError
-from tuti.systems.spark.doctor.facts import Facts, Level, Stage, Task
+from tuti.systems.spark.doctor.facts import Facts, Level, Stage, Task, rewritten
 from tuti.systems.spark.doctor.trail import Call, made_by, read
-from tuti.systems.spark.query.rewritten import rewritten
 
 Event = dict[str, Any]
-Peaks = dict[tuple[str, str], int]
+Peaks = Counter[tuple[str, str]]
 """(driver or executor, Spark's name of a metric) → the most of it"""
 MB = 2**20
-SIZES = {"b": 1, "k": 2**10, "m": MB, "g": 2**30, "t": 2**40}
 PYTHON = {"BatchEvalPython": "Python UDF", "ArrowEvalPython": "Python UDF over Arrow"}
 WRAPPERS = ("WholeStageCodegen", "InputAdapter", "ColumnarToRow", "AdaptiveSparkPlan", "ShuffleQueryStage")
 PASSING = ("Project", "Filter", "Sort", "HashAggregate", "ObjectHashAggregate", "AQEShuffleRead", *WRAPPERS)
@@ -50,7 +49,7 @@ class Group:
 
 @dataclass
 class Log:
-    """What has been read so far. Events of the kind X are read by the method `on_X`."""
+    """What has been read so far. Events of the kind X are read by the method `on_X`, others by none."""
 
     settings: dict[str, str] = field(default_factory=dict[str, str])
     groups: dict[str, Group] = field(default_factory=dict[str, Group])
@@ -62,11 +61,10 @@ class Log:
     jobs: dict[int, Group] = field(default_factory=dict[int, Group])
     blocks: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """Of each cached block: bytes in memory, bytes on disk"""
-    peaks: dict[int, Peaks] = field(default_factory=dict[int, Peaks])
-    """Of each stage, by driver or executor and metric: the most of it"""
+    peaks: defaultdict[int, Peaks] = field(default_factory=lambda: defaultdict[int, Peaks](Counter))
+    """Of each stage; nothing of processes that no poll caught, whose metrics are 0"""
 
     def take(self, event: Event) -> None:
-        """One event; those of other kinds are passed over."""
         kind = str(event.get("Event", "")).rpartition(".")[2].removeprefix("SparkListener")
         if reader := getattr(self, f"on_{kind}", None):
             reader(event)
@@ -106,10 +104,8 @@ class Log:
         self._peaks(event["Stage ID"], event["Executor ID"], event["Executor Metrics"])
 
     def _peaks(self, stage: int, executor: str, metrics: dict[str, int]) -> None:
-        known = self.peaks.setdefault(stage, {})
-        for metric, value in metrics.items():
-            key = ("driver" if executor == "driver" else "executor", metric)
-            known[key] = max(value, known.get(key, 0))
+        who = "driver" if executor == "driver" else "executor"
+        self.peaks[stage] |= Counter({(who, metric): value for metric, value in metrics.items()})
 
     def on_BlockUpdated(self, event: Event) -> None:
         about = event["Block Updated Info"]
@@ -157,20 +153,16 @@ class Log:
             brought = group.call.startswith(("collect", "toPandas", "toArrow"))
             results = self.tasks.get(group.stages[-1], []) if brought else []
             collected = sum(task["Task Metrics"]["Result Size"] for task in results)
-            levels = levels_of_spark(self.settings, self._most(group))
+            peaks = Peaks()
+            for number in group.stages:
+                peaks |= self.peaks[number]
+            levels = levels_of_spark(self.settings, peaks)
             caps = {level.name: level.cap for level in levels}
             yield Facts(
                 f"{group.what} ({group.line})" if group.line else group.what, stages, self.cores or 1,
                 caps["executor: execution"], collected, levels[0].cap, *group.cached, group.broadcast,
                 levels, group.rewritten,
             )
-
-    def _most(self, group: Group) -> Peaks:
-        """The peaks of a group's stages, of processes that a poll caught."""
-        known = [self.peaks.get(number, {}) for number in group.stages]
-        found = {key: max(most.get(key, 0) for most in known) for key in set[tuple[str, str]]().union(*known)}
-        polled = {who for (who, metric), value in found.items() if metric == "JVMHeapMemory" and value}
-        return {key: value for key, value in found.items() if key[0] in polled}
 
     def _stage(self, number: int, group: Group, first: bool) -> Stage:
         """A stage that ran tasks; `first`: no earlier one of the group ended in a shuffle."""
@@ -191,7 +183,7 @@ class Log:
         needs, planned = about.get("Parent IDs", []), about.get("Number of Tasks", len(tasks))
         wide = (plain(written) or "exchange") if shuffled else ""
         line = made_by(group.trail, written) or group.line
-        return Stage(number, steps, wide, line, tasks, "", functions, moved, needs, planned)
+        return Stage(number, steps, wide, line, tasks, functions, moved, needs, planned)
 
 
 def levels_of_spark(settings: Mapping[str, str], peaks: Peaks) -> list[Level]:
@@ -212,7 +204,7 @@ def levels_of_spark(settings: Mapping[str, str], peaks: Peaks) -> list[Level]:
     workers = bytes_of(settings.get("spark.executor.pyspark.memory", "0"))
 
     def used(who: str, metric: str) -> int:
-        return peaks.get((who, metric), -1)
+        return peaks.get((who, metric), 0 if (who, "JVMHeapMemory") in peaks else -1)
 
     of = "driver and executor" if local else "driver"
     executor = [] if local else [Level("executor: heap", heap, used(where, "JVMHeapMemory"))]
@@ -228,10 +220,8 @@ def levels_of_spark(settings: Mapping[str, str], peaks: Peaks) -> list[Level]:
 
 def bytes_of(text: str) -> int:
     """`1g`, `512mb`, or a number of megabytes, as Spark reads settings of memory."""
-    plain = text.strip().lower()
-    plain = plain[:-1] if plain[-2:-1].isalpha() else plain
-    unit = SIZES[plain[-1]] if plain[-1:].isalpha() else MB
-    return int(plain.rstrip("bkmgt")) * unit
+    [(number, unit)] = re.findall(r"^(\d+)([bkmgt]?)b?$", text.strip().lower())
+    return int(number) * 1024 ** "bkmgt".index(unit or "m")
 
 
 def short(line: str) -> str:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from difflib import unified_diff
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,14 +20,17 @@ from tuti.systems.spark.engine.scheduler import Job
 from tuti.systems.spark.engine.session import FRACTION, RESERVED
 from tuti.systems.spark.query import stages as plan_stages
 from tuti.systems.spark.query.optimise import optimise
-from tuti.systems.spark.query.plan import Exchange, Filter, Map, Node, Partial, Select, Sort, drawn
-from tuti.systems.spark.query.rewritten import rewritten
+from tuti.systems.spark.query.plan import Exchange, Filter, Map, Partial, Select, Sort, drawn
 
 AT_WORK = "job-at-work.json"
 TOLD = ("seconds", "read", "bytes", "spilled", "peak", "read_bytes", "rows")
 """What an executor tells of a task, in the order of the fields of `Task`"""
 PASSING = (Select, Filter, Sort, Partial)
 """Steps that do not care where a row lies"""
+LINES, WIDTH, LONG = 40, 160, 1_000_000
+"""Of lines that differ, at most so many, so wide; and pairs of lines beyond which plans are not compared"""
+NAMES = ("SubqueryAlias", "View", "OverwriteBy", "AppendData", "InsertInto")
+"""Lines of Spark's plans that compute no rows"""
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,6 @@ class Stage:
     line: str
     """FILE:LINE that made it so, where that is known"""
     tasks: list[Task]
-    came_from: str = ""
-    """The shuffles that it reads, with their lines"""
     functions: list[str] = field(default_factory=list[str])
     """Steps that call Python for every row, each with its line"""
     needless: list[str] = field(default_factory=list[str])
@@ -70,7 +73,6 @@ class Stage:
     """Its tasks, also those that have not ended yet"""
 
     def total(self, of: Callable[[Task], float]) -> float:
-        """The sum over the tasks."""
         return sum(map(of, self.tasks))
 
     def skew(self, of: Callable[[Task], float]) -> float:
@@ -114,7 +116,6 @@ class Facts:
     broadcast: int = 0
     """Bytes of the largest table that was sent to every executor"""
     levels: list[Level] = field(default_factory=list[Level])
-    """Memory by level"""
     rewritten: list[str] = field(default_factory=list[str])
     """What the optimiser changed in the plan"""
 
@@ -122,10 +123,10 @@ class Facts:
 def facts_of(job: Job) -> Facts:
     """The facts of a job of our engine."""
     kept = list(job.session.blocks.values())
-    paths = [job.result(task) for task in range(job.last.tasks)] if job.what == "collect" else []
+    brought = job.results.iterdir() if job.what == "collect" else ()
     return Facts(
         job.what, [_stage(job, stage) for stage in job.stages], job.session.executors, job.session.pool,
-        sum(path.stat().st_size for path in paths if path.exists()), cached=sum(block.size for block in kept),
+        sum(path.stat().st_size for path in brought), cached=sum(block.size for block in kept),
         evicted=sum(Path(block.path).stat().st_size for block in kept if not block.size),
         levels=levels_of(job), rewritten=rewritten(drawn(job.asked), drawn(optimise(job.asked))),
     )
@@ -150,22 +151,32 @@ def levels_of(job: Job) -> list[Level]:
 
 def _stage(job: Job, stage: plan_stages.Stage) -> Stage:
     done = [order for order in job.report if order["stage"] == stage.number]
-    root, steps = stage.root, within(stage.root)
+    root, steps = stage.root, stage.within()
     moved = isinstance(root, Exchange) and all(isinstance(s, (Exchange, *PASSING)) for s in steps)
     return Stage(
         stage.number, stage.steps(), str(root) if isinstance(root, Exchange) else "", root.line,
         [Task(*(order.get(key, 0) for key in TOLD)) for order in done],
-        " and ".join(f"{read} ({read.line})" for read in stage.needs),
         [f"{step} ({step.line})" for step in steps if isinstance(step, Map) and step.by_row],
         [f"{read} ({read.line})" for read in stage.needs if read.asked and moved],
         sorted(stage.needs.values()), stage.tasks,
     )
 
 
-def within(node: Node) -> list[Node]:
-    """The steps of a stage."""
-    below = [inner for inner in node.inputs if not isinstance(inner, Exchange)]
-    return [*(step for inner in below for step in within(inner)), node]
+def _steps(lines: Sequence[str]) -> list[str]:
+    """The steps of a drawn plan; numbers that Spark gives to columns are taken off."""
+    texts = (re.sub(r"#\d+L?", "", line.lstrip(" :+-")).strip() for line in lines)
+    return [text for text in texts if text and not text.startswith(NAMES)]
+
+
+def rewritten(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """Lines that went (-) and came (+); nothing for a plan that was left as it is."""
+    old, new = _steps(before), _steps(after)
+    if len(old) * len(new) > LONG:
+        return []
+    changes = list(unified_diff(old, new, n=0, lineterm=""))[2:]  # two lines name what is compared
+    lines = [f"{line[0]} {line[1:]}" for line in changes if not line.startswith("@@")]
+    more = [f"… {len(lines) - LINES} more lines"] if len(lines) > LINES else []
+    return [line[:WIDTH] for line in (*lines[:LINES], *more)]
 
 
 def facts_in(folder: Path) -> list[Facts]:
@@ -186,7 +197,6 @@ class Prediction(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Predicted ÷ measured."""
         return self.predicted / max(1, self.measured)
 
 
@@ -204,8 +214,7 @@ def predictions(facts: Facts) -> Iterator[Prediction]:
         first = stage.tasks[0]
         come = sum(written.get(number, 0) for number in stage.needs)
         times = max(1.0, come / first.rows) if come and first.rows else count
-        told = len(stage.tasks) == count
-        total = int(stage.total(lambda task: task.shuffled)) if told else 0
+        total = int(stage.total(lambda task: task.shuffled)) if len(stage.tasks) == count else 0
         yield Prediction(stage.number, int(first.shuffled * times), total)
 
 

@@ -1,7 +1,4 @@
-"""The page `/spark` of Studio: the jobs of a run as pictures, also while they run.
-
-Stages are boxes and shuffles leave them; memory by level is bars; predicted stands beside measured.
-"""
+"""The page `/spark` of Studio: the jobs of a run as pictures, also while they run."""
 
 import statistics
 import time
@@ -9,20 +6,19 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlencode
 
 from tuti import ui
 from tuti.run import UserError
 from tuti.run.directory import read_config
 from tuti.systems.spark.doctor.advice import advice, size
 from tuti.systems.spark.doctor.event_log import read_log
-from tuti.systems.spark.doctor.facts import Facts, Stage, at_work, facts_in, predictions
+from tuti.systems.spark.doctor.facts import Facts, at_work, facts_in, predictions
+from tuti.ui.template import templates
 
+CHOICE, JOB = map(templates(Path(__file__).parent).get_template, ("runs.html", "job.html"))
 _TABLES = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text("utf-8"))
 PHRASES = {name: (str(both["en"]), str(both["fa"])) for name, both in _TABLES["phrases"].items()}
-"""What the page says, in English and in Persian"""
 NAMES: dict[str, str] = _TABLES["names"]
-"""What the doctor names in English, in Persian"""
 RUNS = 30
 """The newest, to choose from"""
 LOGS = ("local-*", "app-*", "eventlog_v2_*")
@@ -34,20 +30,21 @@ def page(runs: Path, query: Mapping[str, str]) -> list[str]:
     told = Told(query["lang"])
     found = _runs(runs)
     name = query.get("run") or next(iter(found), "")
-    choice = "".join(f"<li>{_link(one, name, query)}</li>" for one in found)
-    head = [ui.paragraph(told("lead")), f'<nav aria-label="{told("runs")}"><ul>{choice}</ul></nav>']
+    parts = [CHOICE.render(told=told, found=found, name=name, lang=query["lang"])]
     if name not in found:
-        return [*head, ui.paragraph(told("none"))]
-    parts = ["\n".join(head)]
+        return [*parts, ui.paragraph(told("none"))]
     try:
-        jobs, working = _jobs(found[name], _state(found[name])), at_work(found[name] / "scratch")
+        events = found[name] / "events.jsonl"
+        state = (events if events.exists() else found[name]).stat()
+        jobs = _jobs(found[name], state.st_size, state.st_mtime_ns)
+        working = at_work(found[name] / "scratch")
     except (UserError, LookupError, TypeError, ValueError, AttributeError) as error:
         return [*parts, ui.paragraph(error, "bad")]
     parts += [told.job(number, facts) for number, facts in enumerate(jobs, 1)]
     if working is not None:
         facts, when = working
-        state = told("at work", time=time.strftime("%H:%M:%S", time.localtime(when)))
-        parts.append(told.job(len(jobs) + 1, facts, state))
+        since = told("at work", time=time.strftime("%H:%M:%S", time.localtime(when)))
+        parts.append(told.job(len(jobs) + 1, facts, since))
     return parts if len(parts) > 1 else [*parts, ui.paragraph(told("no jobs"))]
 
 
@@ -64,22 +61,10 @@ def _runs(runs: Path) -> dict[str, Path]:
     return {name: path for _, name, path in sorted(found, reverse=True)[:RUNS]}
 
 
-def _state(path: Path) -> tuple[int, int]:
-    events = path / "events.jsonl"
-    found = (events if events.exists() else path).stat()
-    return found.st_size, found.st_mtime_ns
-
-
 @lru_cache(maxsize=8)
-def _jobs(folder: Path, state: object) -> list[Facts]:
-    """The jobs that have ended; read again when its events, or the log, are in another state."""
+def _jobs(folder: Path, size: int, modified: int) -> list[Facts]:
+    """The jobs that have ended; read again when its events, or the log, are of another size or time."""
     return facts_in(folder) if (folder / "config.json").exists() else read_log(folder)
-
-
-def _link(name: str, current: str, query: Mapping[str, str]) -> str:
-    here = ' aria-current="page"' if name == current else ""
-    target = ui.escape("?" + urlencode({"run": name, "lang": query["lang"]}))
-    return f'<a href="{target}"{here}>{ui.inline(name)}</a>'
 
 
 class Told:
@@ -98,20 +83,12 @@ class Told:
         return "\u200e" * self.number + size(count)
 
     def job(self, number: int, facts: Facts, state: str = "") -> str:
-        """All about a job, as markup."""
-        title = self("job", number=number, what=facts.what) + (f" · {state}" if state else "")
-        found = advice(facts) if not state else []
-        changed = "\n".join(facts.rewritten)
-        well = "" if found or state else ui.paragraph(self("well"))
-        said = "".join(f"<li>{ui.inline(line)}</li>" for line in found)
-        return "\n".join([
-            f'<h2 dir="auto">{ui.escape(title)}</h2>', '<div class="charts">',
-            ui.graph(list(self._boxes(facts)), title=self("stages"), direction=self.direction),
-            ui.bars(list(self._bars(facts)), title=self("memory"), direction=self.direction), "</div>",
-            f"<h3>{self('advice')}</h3><ul>{said}</ul>" if said else well, self._predicted(facts),
-            ui.folded(self("rewritten"), ui.block(changed, "code")) if changed else "",
-            ui.folded(self("steps"), "".join(map(self._steps, facts.stages))),
-        ])
+        return JOB.render(
+            told=self, number=number, facts=facts, state=state, found=[] if state else advice(facts),
+            stages=ui.graph(list(self._boxes(facts)), title=self("stages"), direction=self.direction),
+            memory=ui.bars(list(self._bars(facts)), title=self("memory"), direction=self.direction),
+            predicted=self._predicted(facts),
+        )
 
     def _boxes(self, facts: Facts) -> Iterator[ui.Box]:
         places = {stage.number: place for place, stage in enumerate(facts.stages)}
@@ -133,11 +110,8 @@ class Told:
 
     def _predicted(self, facts: Facts) -> str:
         rows = [
-            (
-                str(one.stage), size(one.predicted), size(one.measured),
-                f"{one.ratio:.2f}" if one.measured else "–",
-            )
-            for one in predictions(facts)
+            (str(stage), size(predicted), size(measured), f"{predicted / measured:.2f}" if measured else "–")
+            for stage, predicted, measured in predictions(facts)
         ]
         heads = ("stage_", "predicted", "measured", "ratio")
         return ui.table(self("shuffles"), list(map(self, heads)), rows) if rows else ""
@@ -149,8 +123,3 @@ class Told:
             measured = self("of", used=self.size(level.used), cap=cap) + safe
             told = measured if level.used >= 0 else self("not measured", cap=cap)
             yield ui.Bar(self(level.name), told, max(0, level.used), level.cap)
-
-    def _steps(self, stage: Stage) -> str:
-        lines = [*stage.steps, *([f"→ {stage.wide} ({stage.line})"] if stage.wide else [])]
-        shown = ui.block("\n".join(lines), "code")
-        return f"<h3>{self('stage', number=stage.number)}</h3>{shown}"

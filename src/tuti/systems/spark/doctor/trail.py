@@ -13,6 +13,7 @@ import re
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from traceback import walk_stack
 from typing import Any, cast
@@ -53,11 +54,9 @@ def made_by(trail: Sequence[Call], exchange: str) -> str:
 
 def read(details: str) -> list[Call]:
     """The calls in a call site, if they are there."""
-    try:
-        found: list[Call] = json.loads(details) if details.startswith('[["') else []
-    except ValueError:  # somebody else's call site
-        return []
-    return [(name, given, line) for name, given, line in found]
+    with suppress(ValueError):  # somebody else's call site
+        return json.loads(details) if details.startswith('[["') else []
+    return []
 
 
 def _words(texts: Sequence[str]) -> set[str]:

@@ -6,24 +6,23 @@ being sent; what goes through the pipe is which task to do, as JSON, and what be
 
 import itertools
 import json
-import os
 import shutil
 import signal
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tuti.run import UserError
 from tuti.run.machine import peak_memory_bytes
 from tuti.systems.spark.engine import operators, shuffle
-from tuti.systems.spark.engine.hashing import hash_rows
-from tuti.systems.spark.engine.memory import Pool, Store
+from tuti.systems.spark.engine.memory import Pool
 from tuti.systems.spark.engine.operators import Means
 from tuti.systems.spark.query import plan
 from tuti.systems.spark.query.arrow import Batch, ipc, pa, pieces, pq
@@ -31,29 +30,31 @@ from tuti.systems.spark.query.expressions import evaluate
 from tuti.systems.spark.query.grouping import grouping
 from tuti.systems.spark.query.stages import Stage, partitions
 
+if TYPE_CHECKING:
+    from tuti.systems.spark.engine.scheduler import Job
 
-def serve(connection: Connection, stages: list[Stage], store: Store, pool: Pool, folder: Path) -> None:
+
+def serve(connection: Connection, job: "Job", number: int, folder: Path) -> None:
     """Does what it is told until the driver hangs up; its output lies in `folder`, and is lost with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides
-    while True:
-        try:
-            order = json.loads(connection.recv_bytes())
-        except EOFError:
-            return
-        outputs = {int(k): [Path(p) for p in paths] for k, paths in order["outputs"].items()}
-        work = Work(stages[int(order["stage"])], Means(pool, folder / "scratch"), store, outputs, folder)
-        connection.send_bytes(json.dumps(work.obey(order)).encode())
+    session = job.session
+    with suppress(EOFError):
+        while True:
+            order: dict[str, Any] = json.loads(connection.recv_bytes())
+            pool = Pool(session.pool, number, session.blocks, session.shared, session.scratch)
+            work = Work(job, order, job.stages[int(order["stage"])], Means(pool, folder / "scratch"), folder)
+            connection.send_bytes(json.dumps(work.obey()).encode())
 
 
 @dataclass
 class Work:
-    """A task at work: its stage, its means, and where its inputs lie."""
+    """A task at work: its job, its order, its stage and its means."""
 
+    job: "Job"
+    order: dict[str, Any]
+    """`what` is to be done, the number of its `task`, and by stage the folders of `outputs` that it reads"""
     stage: Stage
     means: Means
-    store: Store
-    outputs: dict[int, list[Path]]
-    """Of each stage that is needed: the folder of each map task's output"""
     folder: Path
     """Where its own output goes"""
     read: int = 0
@@ -65,7 +66,7 @@ class Work:
             number = self.stage.needs.get(node)
             if number is None:  # it lies behind a cache that was whole when the job began
                 raise shuffle.Lost(-1, index)
-            return self._counted(shuffle.read(self.outputs[number], number, index))
+            return self._counted(shuffle.read(self.order["outputs"][str(number)], number, index))
         if isinstance(node, plan.Scan):
             return self._counted(node.read(node.items[index], node.schema.names))
         if isinstance(node, plan.Union) and node.aligned:
@@ -74,10 +75,8 @@ class Work:
             places = [(inner, number) for inner in node.inputs for number in range(partitions(inner))]
             return self.rows(*places[index])
         if isinstance(node, plan.Cache):
-            name = f"{node.name}-{index}"
-            return self.store.read(name) or self.store.write(
-                name, self.rows(node.inputs[0], index), node.schema, self.means.pool
-            )
+            name, pool = f"{node.name}-{index}", self.means.pool
+            return pool.read(name) or pool.write(name, self.rows(node.inputs[0], index), node.schema)
         if isinstance(node, plan.Join):
             left, right = (pieces(self.rows(side, index)) for side in node.inputs)
             return operators.join(left, right, node, self.means)
@@ -104,14 +103,12 @@ class Work:
             self.read_bytes += batch.nbytes
             yield batch
 
-    def obey(self, order: dict[str, Any]) -> dict[str, Any]:
-        """One task; the reply tells what it did, or what stood in its way."""
-        pool = self.means.pool
-        pool.peak, pool.held = pool.storage, 0
-        began, known = time.monotonic(), {name: b.path for name, b in self.store.blocks.items()}
-        reply: dict[str, Any] = {"stage": order["stage"], "task": order["task"]}
+    def obey(self) -> dict[str, Any]:
+        """The task; the reply tells what it did, or what stood in its way."""
+        pool, reply = self.means.pool, dict[str, Any]()
+        began, known = time.monotonic(), {name: b.path for name, b in pool.blocks.items()}
         try:
-            reply |= self._do(order)
+            reply = self._do(self.stage.root, self.order["task"], self.order["what"])
         except shuffle.Lost as lost:
             reply["lost"] = lost.args
         except MemoryError:
@@ -122,46 +119,44 @@ class Work:
             reply["error"] = f"{type(error).__name__}: {error}"
             reply["errno"] = getattr(error, "errno", None)
             reply["trace"] = traceback.format_exc()
-        pool.execution = 0
         shutil.rmtree(self.means.scratch, ignore_errors=True)
-        changed = {n: asdict(b) for n, b in self.store.blocks.items() if known.get(n) != b.path}
+        changed = {n: asdict(b) for n, b in pool.blocks.items() if known.get(n) != b.path}
         reply |= {"blocks": changed, "read": self.read, "read_bytes": self.read_bytes}
         reply |= {"spilled": self.means.spilled, "rss": peak_memory_bytes(), "storage": pool.storage}
         return reply | {"seconds": time.monotonic() - began, "peak": pool.peak, "held": pool.held}
 
-    def _do(self, order: dict[str, Any]) -> dict[str, Any]:
-        root, task = self.stage.root, int(order["task"])
-        if order["what"] == "sample":
-            assert isinstance(root, plan.Exchange)
-            found = operators.sample(self.rows(root.inputs[0], task), root.layout.by, 1024, root.schema)
-            with ipc.new_stream(order["to"], found.schema) as stream:
-                stream.write_table(found)
-            return {"rows": len(found)}
+    def _do(self, root: plan.Node, task: int, what: str) -> dict[str, Any]:
         if isinstance(root, plan.Exchange):
-            return self._shuffle(root, task, order)
-        if order["what"] == "count":
+            return self._sample(root, task) if what == "sample" else self._shuffle(root, task)
+        if what == "count":
             return {"rows": sum(batch.num_rows for batch in self.rows(root, task))}
-        count = 0
-        partial = Path(order["to"]).with_name(f".{task}-{os.getpid()}")
-        kind = pq.ParquetWriter if order["what"] == "save" else ipc.new_stream
+        count, path = 0, self.job.result(task)
+        partial = self.folder / path.name
+        kind = pq.ParquetWriter if what == "save" else ipc.new_stream
         with kind(str(partial), root.schema) as file:
             for batch in self.rows(root, task):
                 file.write_batch(batch)
                 count += batch.num_rows
-                if count >= order["limit"] >= 0:
+                if count >= self.job.limit >= 0:
                     break
-        os.replace(partial, order["to"])
+        partial.rename(path)
         return {"rows": count}
 
-    def _shuffle(self, root: plan.Exchange, task: int, order: dict[str, Any]) -> dict[str, Any]:
-        path, layout = self.folder / str(self.stage.number) / f"{task}.arrows", root.layout
-        bounds = ipc.open_stream(order["bounds"]).read_all() if layout.by else None
+    def _sample(self, root: plan.Exchange, task: int) -> dict[str, Any]:
+        found = operators.sample(self.rows(root.inputs[0], task), root.layout.by, 1024, root.schema)
+        with ipc.new_stream(self.job.beside("sample", self.stage.number, task), found.schema) as stream:
+            stream.write_table(found)
+        return {"rows": len(found)}
+
+    def _shuffle(self, root: plan.Exchange, task: int) -> dict[str, Any]:
+        number, layout = self.stage.number, root.layout
+        bounds = ipc.open_stream(self.job.beside("bounds", number)).read_all() if layout.by else None
 
         def places(batch: Batch) -> shuffle.Places:
             if layout.by:
                 return (operators.ranges_of(batch, bounds, layout.by) + 1) // 2
-            return (hash_rows(batch, list(layout.keys)) % np.uint64(root.count)).astype(np.int64)
+            return (shuffle.hash_rows(batch, list(layout.keys)) % np.uint64(root.count)).astype(np.int64)
 
-        batches = pieces(self.rows(root.inputs[0], task))
-        rows, size = shuffle.write(path, batches, places, root.count, root.schema, self.means.pool)
-        return {"rows": rows, "bytes": size, "folder": str(path.parent)}
+        batches, folder = pieces(self.rows(root.inputs[0], task)), self.folder / str(number) / str(task)
+        rows, size = shuffle.write(folder, batches, places, root.count, root.schema, self.means.pool)
+        return {"rows": rows, "bytes": size, "folder": str(folder)}

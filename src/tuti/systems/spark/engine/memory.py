@@ -9,7 +9,7 @@ Cached partitions are Arrow files that every executor maps, in memory while ther
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,63 +19,6 @@ from tuti.systems.spark.query.arrow import Batch, Schema, ipc, pa
 
 REGION = 0.5
 """Share of the pool in which cached blocks are safe from execution"""
-
-
-@dataclass
-class Pool:
-    """The bytes of one executor."""
-
-    cap: int
-    evict: Callable[[int], int] = lambda wanted: 0
-    """Makes room by moving cached blocks to disk, the least recently used first; returns the bytes freed"""
-    execution: int = 0
-    storage: int = 0
-    peak: int = 0
-    held: int = 0
-    """Most bytes of execution alone"""
-
-    def take_execution(self, size: int) -> bool:
-        """Bytes for a hash table, a sort, a buffer; False: spill what you hold."""
-        granted = self._room(size, evictable=self.storage - int(REGION * self.cap))
-        self.execution += size * granted
-        self.held = max(self.held, self.execution)
-        return granted
-
-    def take_storage(self, size: int) -> bool:
-        """Bytes for a cached block; False: keep it on disk."""
-        granted = self._room(size, evictable=self.storage)
-        self.storage += size * granted
-        return granted
-
-    def _room(self, size: int, evictable: int) -> bool:
-        free = self.cap - self.execution - self.storage
-        if free < size <= free + evictable:
-            freed = self.evict(size - free)
-            self.storage, free = self.storage - freed, free + freed
-        self.peak = max(self.peak, self.cap - free + size * (free >= size))
-        return free >= size
-
-
-@dataclass
-class Claim(AbstractContextManager["Claim"]):
-    """What one operator holds of a pool; it lets go of everything when the operator ends."""
-
-    pool: Pool
-    held: int = 0
-
-    def grow(self, size: int) -> bool:
-        """Asks for more; False: spill."""
-        granted = self.pool.take_execution(size)
-        self.held += size * granted
-        return granted
-
-    def clear(self) -> None:
-        """Gives all of it back."""
-        self.pool.execution -= self.held
-        self.held = 0
-
-    def __exit__(self, *_: object) -> None:
-        self.clear()
 
 
 @dataclass
@@ -90,13 +33,35 @@ class Block:
 
 
 @dataclass
-class Store:
-    """The blocks as one executor sees them; it answers for those that it keeps itself."""
+class Pool:
+    """The bytes of one executor amid a task, and the blocks as it sees them: it answers for its own."""
 
+    cap: int
     keeper: int
     blocks: dict[str, Block]
     memory: Path
     disk: Path
+    """Folders of the blocks that are in memory, and of those on disk"""
+    execution: int = 0
+    held: int = 0
+    """Most bytes of execution alone"""
+
+    def __post_init__(self) -> None:
+        self.storage = self.peak = sum(b.size for b in self.blocks.values() if b.keeper == self.keeper)
+
+    def take(self, size: int, *, storage: bool = False) -> bool:
+        """Bytes for a hash table, a sort, a buffer; `storage`: for a cached block. False: use the disk."""
+        evictable = self.storage - int(REGION * self.cap) * (not storage)
+        over = self.execution + self.storage + size - self.cap
+        if 0 < over <= evictable:
+            freed = self.evict(over)
+            self.storage, over = self.storage - freed, over - freed
+        granted = over <= 0
+        self.storage += size * (granted and storage)
+        self.execution += size * (granted and not storage)
+        self.peak = max(self.peak, self.execution + self.storage)
+        self.held = max(self.held, self.execution)
+        return granted
 
     def read(self, name: str) -> Iterator[Batch] | None:
         """A block's batches; None where there is no such block (any longer)."""
@@ -106,16 +71,16 @@ class Store:
         block.used = time.monotonic()
         return _streams(pa.memory_map(block.path))
 
-    def write(self, name: str, batches: Iterable[Batch], schema: Schema, pool: Pool) -> Iterator[Batch]:
-        """Keeps a partition and reads it back: in memory if the pool grants all of it, else on disk."""
+    def write(self, name: str, batches: Iterable[Batch], schema: Schema) -> Iterator[Batch]:
+        """Keeps a partition and reads it back: in memory if all of it is granted, else on disk."""
         folder, taken = self.memory, 0
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".{name}-{os.getpid()}"
         stream = ipc.new_stream(str(partial), schema)
         for batch in batches:
-            if folder == self.memory and not pool.take_storage(batch.nbytes):
+            if folder == self.memory and not self.take(batch.nbytes, storage=True):
                 stream.close()  # the rest goes to disk, after what there is
-                pool.storage, taken, folder = pool.storage - taken, 0, self.disk
+                self.storage, taken, folder = self.storage - taken, 0, self.disk
                 partial = Path(shutil.move(partial, folder / partial.name))
                 stream = ipc.new_stream(pa.OSFile(str(partial), "ab"), schema)
             taken += batch.nbytes * (folder == self.memory)
@@ -135,6 +100,27 @@ class Store:
             block.path = str(shutil.move(block.path, self.disk / Path(block.path).name))
             freed, block.size = freed + block.size, 0
         return freed
+
+
+@dataclass
+class Claim(AbstractContextManager["Claim"]):
+    """What one operator holds of a pool; it lets go of everything when the operator ends."""
+
+    pool: Pool
+    held: int = 0
+
+    def grow(self, size: int) -> bool:
+        """Asks for more; False: spill."""
+        granted = self.pool.take(size)
+        self.held += size * granted
+        return granted
+
+    def clear(self) -> None:
+        self.pool.execution -= self.held
+        self.held = 0
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
 
 
 def _streams(file: Any) -> Iterator[Batch]:

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tuti.systems.spark.engine.hashing import hash_rows
 from tuti.systems.spark.engine.memory import Claim, Pool
-from tuti.systems.spark.engine.shuffle import LIGHTLY, Places
+from tuti.systems.spark.engine.shuffle import LIGHTLY, Places, hash_rows
 from tuti.systems.spark.query.arrow import BYTES, ROWS, Batch, Schema, Table, pa, pc, pieces, table_of
 from tuti.systems.spark.query.grouping import Grouping
 from tuti.systems.spark.query.plan import By, Join

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuti.run import UserError
 from tuti.systems.spark.engine.executor import serve
-from tuti.systems.spark.engine.memory import Block, Pool, Store
+from tuti.systems.spark.engine.memory import Block
 from tuti.systems.spark.engine.operators import bounds_of
 from tuti.systems.spark.query.arrow import ipc, pa
 from tuti.systems.spark.query.plan import Exchange, Node
@@ -67,20 +67,20 @@ class Job(AbstractContextManager["Job"]):
     """What each task that ended did"""
 
     def __post_init__(self) -> None:
-        self.stages = self.session.stages(self.asked)
-        self.outputs: dict[int, list[Path | None]] = {s.number: [None] * s.tasks for s in self.stages}
+        self.stages: list[Stage] = self.session.stages(self.asked)
+        self.outputs: dict[int, list[str | None]] = {s.number: [None] * s.tasks for s in self.stages}
+        """Of each stage's tasks, the folder of what it wrote (None: it is not done)"""
         self.sampled: set[tuple[int, int]] = set()
         self.failures: Counter[tuple[int, int, str]] = Counter()
         self.workers: list[Worker] = []
-        self.last = self.stages[-1]
+        self.last, self.results = self.stages[-1], self.scratch / "results"
+        self.results.mkdir()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for worker in self.workers:
             worker.process.kill()
             worker.process.join()
             worker.connection.close()
-        if error is not None:
-            shutil.rmtree(self.scratch, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in FULL:
             hint = "free some space, or name a folder on another disk (--out; Session(folder=…)); "
             hint += "a run goes on with --resume"
@@ -88,7 +88,11 @@ class Job(AbstractContextManager["Job"]):
 
     def result(self, task: int) -> Path:
         """Where the result stage's task writes."""
-        return self.scratch / f"part-{task:05d}.{'parquet' if self.what == 'save' else 'arrows'}"
+        return self.results / f"part-{task:05d}.{'parquet' if self.what == 'save' else 'arrows'}"
+
+    def beside(self, kind: str, *numbers: int) -> str:
+        """Where a task's sample lies, and a stage's bounds."""
+        return str(self.scratch / "-".join([kind, *map(str, numbers)]))
 
     def run(self) -> None:
         """Has the last stage's tasks done; with a limit as few as it takes, four times as many each time."""
@@ -123,9 +127,6 @@ class Job(AbstractContextManager["Job"]):
     def _fork(self, number: int) -> Worker:
         ours, theirs = multiprocessing.Pipe()
         folder = Path(tempfile.mkdtemp(prefix=f"executor-{number}-", dir=self.scratch))
-        store = Store(number, self.session.blocks, self.session.shared, self.session.scratch)
-        used = sum(b.size for b in store.blocks.values() if b.keeper == number)
-        pool = Pool(self.session.pool, store.evict, storage=used)
         others = [ours, *(worker.connection for worker in self.workers)]
         driver = os.getpid()
 
@@ -138,7 +139,7 @@ class Job(AbstractContextManager["Job"]):
             for connection in others:  # else a driver that dies would not be noticed
                 connection.close()
             pa.set_cpu_count(1)
-            serve(theirs, self.stages, store, pool, folder)
+            serve(theirs, self, number, folder)
 
         process = multiprocessing.get_context("fork").Process(target=main, daemon=True)
         process.start()
@@ -159,27 +160,18 @@ class Job(AbstractContextManager["Job"]):
                 todo, what = self._sampling(stage, root, todo)
             for task in todo:
                 if (number, task, what) not in running:
-                    order: Order = {"stage": number, "task": task, "what": what, "limit": self.limit}
-                    order["to"] = str(self._sample(number, task) if what == "sample" else self.result(task))
-                    order["bounds"] = str(self.scratch / f"bounds-{number}")
-                    order["outputs"] = {need: list(map(str, found)) for need, found in inputs.items()}
-                    yield order
-
-    def _sample(self, stage: int, task: int) -> Path:
-        return self.scratch / f"sample-{stage}-{task}"
+                    yield {"stage": number, "task": task, "what": what, "outputs": inputs}
 
     def _sampling(self, stage: Stage, root: Exchange, todo: list[int]) -> tuple[list[int], str]:
         """A sort's rows can be sent when the bounds of its ranges are known: all partitions are sampled."""
-        number, path = stage.number, self.scratch / f"bounds-{stage.number}"
-        if path.exists():
-            return todo, "shuffle"
-        if unknown := [task for task in range(stage.tasks) if (number, task) not in self.sampled]:
+        number, tasks, path = stage.number, range(stage.tasks), self.beside("bounds", stage.number)
+        if unknown := [task for task in tasks if (number, task) not in self.sampled]:
             return unknown, "sample"
-        paths = [str(self._sample(number, task)) for task in range(stage.tasks)]
-        rows = pa.concat_tables([ipc.open_stream(path).read_all() for path in paths])
-        bounds = bounds_of(rows, root.layout.by, root.count)
-        with ipc.new_stream(str(path), bounds.schema) as stream:
-            stream.write_table(bounds)
+        if not os.path.exists(path):
+            samples = [ipc.open_stream(self.beside("sample", number, task)).read_all() for task in tasks]
+            bounds = bounds_of(pa.concat_tables(samples), root.layout.by, root.count)
+            with ipc.new_stream(path, bounds.schema) as stream:
+                stream.write_table(bounds)
         return todo, "shuffle"
 
     def _note(self, worker: Worker, reply: Order) -> None:
@@ -202,8 +194,8 @@ class Job(AbstractContextManager["Job"]):
         elif what == "sample":
             self.sampled.add((stage, task))
         else:
-            self.outputs[stage][task] = Path(reply.get("folder", self.scratch))
-            self.report.append(reply | {"what": what, "executor": worker.number})
+            self.outputs[stage][task] = reply.get("folder", "")
+            self.report.append(reply | {"stage": stage, "what": what})
             self.session.told(self)
 
     def _again(self, doing: tuple[int, int, str], why: str) -> None:
@@ -221,7 +213,7 @@ class Job(AbstractContextManager["Job"]):
         shutil.rmtree(worker.folder, ignore_errors=True)
         for folders in self.outputs.values():
             for task, folder in enumerate(folders):
-                if folder is not None and worker.folder in folder.parents:
+                if folder and worker.folder in Path(folder).parents:
                     folders[task] = None
         blocks = self.session.blocks
         for name in [name for name, block in blocks.items() if block.keeper == worker.number]:

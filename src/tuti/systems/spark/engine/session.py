@@ -1,26 +1,22 @@
-"""Frames and the session that computes them: nothing runs until rows are asked for.
-
-with Session(executors=2, memory="1g") as session:
-    words = session.text(paths).flat_map(split, schema).group_by("word").agg(n=("count", None))
-    words.filter(col("n") > 9).sort("n", down=True).take(10)
-"""
+"""The session that computes frames: nothing runs until rows are asked for."""
 
 import json
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
 
 from tuti.run import UserError
 from tuti.systems.spark.engine.memory import Block
-from tuti.systems.spark.engine.scheduler import Job, Order, Replan
+from tuti.systems.spark.engine.scheduler import Job, Replan
 from tuti.systems.spark.query.arrow import LINE, Array, Batch, Schema, pa, pc, pieces, pq
 from tuti.systems.spark.query.frame import Frame
 from tuti.systems.spark.query.optimise import optimise
@@ -78,8 +74,6 @@ class Session(AbstractContextManager["Session"]):
         self.shared = _in_memory(executors * self.pool) or self.scratch / "blocks"
         self.blocks: dict[str, Block] = {}
         pa.array([0])  # with the first array Arrow imports pandas: once here, not in every executor
-        self.report: list[Order] = []
-        """What each task of the last action did"""
 
     def __exit__(self, *_: object) -> None:
         for folder in (self.scratch, self.shared):
@@ -115,18 +109,19 @@ class Session(AbstractContextManager["Session"]):
         whole, _ = with_exchanges(optimise(node), self.partitions)
         return cut(whole, self.blocks)
 
-    def run(self, node: Node, what: str, scratch: Path, limit: int = -1) -> Job:
-        """The rows of a plan, or as many; once more from the start where a cached partition was lost."""
+    @contextmanager
+    def run(self, node: Node, what: str, limit: int = -1, beside: Path | None = None) -> Generator[Job]:
+        """Rows of a plan, there until the context ends; anew from the start where a cached one was lost."""
         while True:
-            scratch.mkdir(parents=True, exist_ok=True)
-            with Job(self, node, what, scratch, limit) as job:
-                self.report = job.report
+            with TemporaryDirectory(prefix=".tuti-spark-", dir=beside or self.scratch) as scratch:
                 try:
-                    job.run()
-                    self.ended(job)
-                    return job
+                    with Job(self, node, what, Path(scratch), limit) as job:
+                        job.run()
+                        self.ended(job)
                 except Replan:
-                    shutil.rmtree(scratch)
+                    continue
+                yield job
+                return
 
 
 def lines_of(path: Path, start: int, block: int) -> Array:
@@ -162,12 +157,8 @@ def _in_memory(size: int) -> Path | None:
     if not os.access(shared, os.W_OK):
         return None
     for left in shared.glob("tuti-spark-*-*"):
-        try:
-            os.kill(int(left.name.split("-")[2]), 0)
-        except ProcessLookupError:
+        if not psutil.pid_exists(int(left.name.split("-")[2])):
             shutil.rmtree(left, ignore_errors=True)
-        except PermissionError:  # somebody else's, alive
-            continue
     if shutil.disk_usage(shared).free < size:
         return None
     return shared / f"tuti-spark-{os.getpid()}-{uuid.uuid4().hex}"

@@ -1,25 +1,33 @@
 """The shuffle: a map task writes its rows by target partition, a reduce task reads its part of every file.
 
-A task's output is one file of Arrow streams, one for each target and run, and an index written last, by
-renaming: an output without an index does not exist. It lies in the folder of the executor that made it.
+A task's output is a folder of Arrow files, one for each run of rows that memory could hold, with a batch for
+each target. It lies in the folder of the executor that made it, and exists once it has been renamed to
+its place. Where a row belongs is told by a hash of its keys that is the same in every process, on every
+machine, for ever: by Python's own `hash` of a string two executors would send one key to two places.
 """
 
-import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuti.systems.spark.engine.memory import Claim, Pool
-from tuti.systems.spark.query.arrow import Batch, Schema, ipc, one_batch, pa
+from tuti.systems.spark.query.arrow import Array, Batch, Schema, ipc, one_batch, pa, pc
 
 Places = NDArray[np.int64]
 LIGHTLY = ipc.IpcWriteOptions(compression="lz4")
 """What goes to disk is compressed a little: a shuffle costs bytes more than cycles"""
+Hashes = NDArray[np.uint64]
+BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2^64
+INVERSE = pow(BASE, -1, 2**64)
+NULL = np.uint64(0xA0761D6478BD642F)
+AT_ONCE = 1 << 16
+"""Bytes of strings that are hashed together: 24 bytes of working memory for each"""
 
 
 class Lost(Exception):
@@ -27,61 +35,114 @@ class Lost(Exception):
 
 
 def write(
-    path: Path, batches: Iterable[Batch], places: Callable[[Batch], Places], count: int, schema: Schema,
+    folder: Path, batches: Iterable[Batch], places: Callable[[Batch], Places], count: int, schema: Schema,
     pool: Pool,
 ) -> tuple[int, int]:
     """Writes rows by the target of each, of `count`, in runs of as many as fit in memory; (rows, bytes).
 
     `places`: [rows] the target of each row of a batch.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial, rows = path.with_name(f".{path.name}-{os.getpid()}"), 0
+    partial, rows = folder.with_name(f".{folder.name}"), 0
+    for left in (partial, folder):  # of an output that was lost in part
+        shutil.rmtree(left, ignore_errors=True)
+    partial.mkdir(parents=True)
     held: list[tuple[Batch, Places]] = []
-    runs: list[list[int]] = []
-    with open(partial, "wb") as file, Claim(pool) as claim:
+    with Claim(pool) as claim:
         for batch in batches:
             size = 2 * batch.nbytes  # as much again when they are put in order
             if not claim.grow(size) and held:
-                runs.append(_write_run(file, held, count, schema))
+                _write_run(partial, held, count, schema)
                 held.clear()
                 claim.clear()
                 claim.grow(size)
             held.append((batch, places(batch)))
             rows += batch.num_rows
         if held:
-            runs.append(_write_run(file, held, count, schema))
-        written = file.tell()
-    os.replace(partial, path)
-    partial.write_text(json.dumps(runs))
-    os.replace(partial, path.with_suffix(".json"))
-    return rows, written
+            _write_run(partial, held, count, schema)
+    partial.rename(folder)
+    return rows, sum(run.stat().st_size for run in folder.iterdir())
 
 
-def _write_run(file: BinaryIO, held: list[tuple[Batch, Places]], count: int, schema: Schema) -> list[int]:
-    """Writes the rows held, in the order of their targets; returns where those of each begin, and the end."""
+def _write_run(folder: Path, held: list[tuple[Batch, Places]], count: int, schema: Schema) -> None:
+    """Writes the rows held, in the order of their targets."""
     places = np.concatenate([places for _, places in held])
     order = np.argsort(places, kind="stable")
     rows = one_batch([batch for batch, _ in held], schema).take(pa.array(order))
     ends = np.searchsorted(places[order], np.arange(count + 1))
-    offsets = [file.tell()]
-    for start, end in pairwise(ends):
-        if end > start:
-            with ipc.new_stream(file, schema, options=LIGHTLY) as stream:
-                stream.write_batch(rows.slice(start, end - start))
-        offsets.append(file.tell())
-    return offsets
+    path = folder / f"{len(os.listdir(folder)):06d}"
+    with ipc.new_file(str(path), schema, options=LIGHTLY) as run:
+        for start, end in pairwise(ends):
+            run.write_batch(rows.slice(start, end - start))
 
 
-def read(folders: Sequence[Path], stage: int, target: int) -> Iterator[Batch]:
+def read(folders: Sequence[str], stage: int, target: int) -> Iterator[Batch]:
     """The batches for one target, by map task, as they were written; Lost where an output is missing."""
     for task, folder in enumerate(folders):
         try:
-            runs = json.loads((folder / f"{task}.json").read_text())
-            with pa.OSFile(str(folder / f"{task}.arrows"), "rb") as file:
-                for offsets in runs:
-                    if offsets[target] < offsets[target + 1]:
-                        file.seek(offsets[target])
-                        with ipc.open_stream(file) as stream:
-                            yield from stream
+            for path in sorted(Path(folder).iterdir()):
+                with pa.OSFile(str(path), "rb") as file, ipc.open_file(file) as run:
+                    if len(batch := run.get_batch(target)):
+                        yield batch
         except (OSError, ValueError) as error:
             raise Lost(stage, task) from error
+
+
+def hash_rows(batch: Batch, keys: Sequence[str]) -> Hashes:
+    """[rows] the hash of each row's keys; the order in which keys are named is no matter."""
+    total = np.zeros(batch.num_rows, np.uint64)
+    for key in sorted(keys):
+        total = mixed(total * np.uint64(BASE) + hash_column(batch.column(key)))
+    return total
+
+
+def hash_column(column: Array) -> Hashes:
+    """[rows] equal for equal values: whole numbers of all widths alike, -0.0 as 0.0, every nan as one."""
+    kind, types = column.type, pa.types
+    if types.is_floating(kind):
+        values = pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy(zero_copy_only=False) + 0.0
+        found = np.where(np.isnan(values), np.nan, values).view(np.uint64)
+    elif types.is_boolean(kind) or types.is_integer(kind) or types.is_date(kind) or types.is_timestamp(kind):
+        width = pa.int32() if types.is_date32(kind) else kind if kind == pa.uint64() else pa.int64()
+        whole = pc.fill_null(column.cast(width), pa.scalar(0, width))
+        found = whole.to_numpy(zero_copy_only=False).astype(np.uint64)
+    elif types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind):
+        found = _hash_bytes(column.cast(pa.large_binary()))
+    else:
+        assert types.is_decimal(kind), f"a column of type {kind} cannot be a key"
+        found = _hash_bytes(column.cast(pa.string()).cast(pa.large_binary()))
+    return np.where(column.is_valid().to_numpy(zero_copy_only=False), mixed(found), NULL)
+
+
+def mixed(values: Hashes) -> Hashes:
+    """Every bit of the result depends on every bit (the finaliser of splitmix64)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _hash_bytes(column: Array) -> Hashes:
+    """Polynomials in `BASE` whose coefficients are the bytes, all rows from one running sum.
+
+    Σ byte_i BASE^(i - start) over a row is the difference of two running sums, over BASE^start.
+    """
+    rows, (_, offsets, data) = len(column), column.buffers()
+    if not rows or data is None:
+        return np.zeros(rows, np.uint64)
+    ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + rows + 1]
+    if ends[-1] - ends[0] > AT_ONCE and rows > 1:
+        halves = (column.slice(0, rows // 2), column.slice(rows // 2))
+        return np.concatenate([_hash_bytes(half) for half in halves])
+    content = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]].astype(np.uint64) + np.uint64(1)
+    size = len(content)
+    kept = _powers if size <= AT_ONCE else _powers.__wrapped__  # those of one long row are not
+    powers, inverses = (kept(base, max(size, AT_ONCE)) for base in (BASE, INVERSE))
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(content * powers[:size], dtype=np.uint64)])
+    starts = ends - ends[0]
+    lengths = np.diff(starts).astype(np.uint64)
+    return (sums[starts[1:]] - sums[starts[:-1]]) * inverses[starts[:-1]] + lengths
+
+
+@lru_cache
+def _powers(base: int, size: int) -> Hashes:
+    """base^i for i ≤ size, modulo 2^64."""
+    return np.concatenate([np.ones(1, np.uint64), np.cumprod(np.full(size, base, np.uint64))])

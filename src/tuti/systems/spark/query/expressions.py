@@ -4,21 +4,13 @@ So a filter can be moved to where the rows come from, and columns that nobody re
 Null is unknown, as in SQL: null & False is False. Whole numbers that overflow are an error.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partialmethod
 
 from tuti.systems.spark.query.arrow import Array, ArrowType, Batch, Schema, one_batch, pa, pc
 
 Constant = str | int | float | bool | None
-
-
-def _operator(kernel: str) -> "Callable[[Column, Column | Constant], Column]":
-    """The method that is this kernel over a column and another operand."""
-
-    def method(self: "Column", other: "Column | Constant") -> "Column":
-        return self.call(kernel, other)
-
-    return method
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,26 +22,24 @@ class Column:
     value: Constant = None
 
     def call(self, kernel: str, *others: "Column | Constant") -> "Column":
-        """The kernel over this and other expressions."""
         return Column(kernel, (self, *(o if isinstance(o, Column) else lit(o) for o in others)))
 
-    __add__ = _operator("add_checked")
-    __sub__ = _operator("subtract_checked")
-    __mul__ = _operator("multiply_checked")
-    __lt__ = _operator("less")
-    __gt__ = _operator("greater")
-    __le__ = _operator("less_equal")
-    __ge__ = _operator("greater_equal")
-    __and__ = _operator("and_kleene")
-    __or__ = _operator("or_kleene")
-    __eq__ = _operator("equal")  # type: ignore[assignment]  # an expression, as in SQL
-    __ne__ = _operator("not_equal")  # type: ignore[assignment]
+    __add__ = partialmethod(call, "add_checked")
+    __sub__ = partialmethod(call, "subtract_checked")
+    __mul__ = partialmethod(call, "multiply_checked")
+    __lt__ = partialmethod(call, "less")
+    __gt__ = partialmethod(call, "greater")
+    __le__ = partialmethod(call, "less_equal")
+    __ge__ = partialmethod(call, "greater_equal")
+    __and__ = partialmethod(call, "and_kleene")
+    __or__ = partialmethod(call, "or_kleene")
+    __eq__ = partialmethod(call, "equal")  # type: ignore[assignment]  # an expression, as in SQL
+    __ne__ = partialmethod(call, "not_equal")  # type: ignore[assignment]
 
     def __invert__(self) -> "Column":
         return self.call("invert")
 
     def is_null(self) -> "Column":
-        """Whether there is no value."""
         return self.call("is_null")
 
     def __bool__(self) -> bool:

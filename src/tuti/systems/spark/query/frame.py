@@ -1,12 +1,10 @@
 """Frames: rows that are described, not computed. Nothing runs until an action asks for them."""
 
 import inspect
-import shutil
 import uuid
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tuti.run import UserError
@@ -36,7 +34,6 @@ class Frame:
         return Frame(self.session, replace(node, line=line))
 
     def check_columns(self, *names: str) -> None:
-        """Refuses names that are no columns."""
         known = self.node.schema.names
         if missing := [name for name in names if name not in known]:
             raise UserError(f"there is no column {', '.join(missing)}", hint=f"there are {', '.join(known)}")
@@ -140,7 +137,8 @@ class Frame:
     def repartition(self, *keys: str, count: int = 0) -> "Frame":
         """Rows with equal keys in one partition of `count` (0: the session's number)."""
         self.check_keys(*keys)
-        return self.over(plan.Spread((self.node,), keys, count))
+        layout = plan.Layout(frozenset(keys))
+        return self.over(plan.Exchange((self.node,), layout, count or self.session.partitions, True))
 
     def union(self, *others: "Frame") -> "Frame":
         """The rows of several frames with the same columns."""
@@ -156,21 +154,17 @@ class Frame:
 
     def batches(self, limit: int = -1) -> Iterator[Batch]:
         """All rows, or some more than so many, computed now and read from disk as they are asked for."""
-        with TemporaryDirectory(dir=self.session.scratch) as scratch:
-            job = self.session.run(self.node, "collect", Path(scratch), limit)
+        with self.session.run(self.node, "collect", limit) as job:
             for path in filter(Path.exists, map(job.result, range(job.last.tasks))):
                 with pa.OSFile(str(path), "rb") as file, ipc.open_stream(file) as stream:
                     yield from stream
 
     def collect(self) -> Table:
-        """All rows, in the driver's memory."""
         return table_of(list(self.batches()), self.node.schema)
 
     def count(self) -> int:
-        """How many rows there are."""
-        with TemporaryDirectory(dir=self.session.scratch) as scratch:
-            job = self.session.run(self.node, "count", Path(scratch))
-        return sum(done["rows"] for done in job.report if done["what"] == "count")
+        with self.session.run(self.node, "count") as job:
+            return sum(done["rows"] for done in job.report if done["what"] == "count")
 
     def take(self, count: int) -> list[Row]:
         """The first rows; no more partitions are computed than it takes, four times as many each time."""
@@ -180,19 +174,13 @@ class Frame:
         """Parquet files, one for each partition: all of them or, on any failure, none."""
         if folder.exists():
             raise UserError(f"{folder} exists", hint="name another folder, or remove it")
-        partial = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
         try:
-            partial.mkdir(parents=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with self.session.run(self.node, "save", beside=folder.parent) as job:
+                job.results.rename(folder)
         except OSError as refused:
             told = f"cannot write to {folder.parent}: {refused}"
             raise UserError(told, hint="name another folder") from refused
-        try:
-            self.session.run(self.node, "save", partial)
-            for left in [path for path in partial.iterdir() if path.suffix != ".parquet"]:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 @dataclass(frozen=True)

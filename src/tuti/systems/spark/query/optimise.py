@@ -10,7 +10,7 @@ from functools import reduce
 
 from tuti.systems.spark.query.arrow import pa
 from tuti.systems.spark.query.expressions import Column, col, columns_of, conjuncts, substitute
-from tuti.systems.spark.query.plan import Filter, Group, Join, Node, Scan, Select, Sort, Spread, Union
+from tuti.systems.spark.query.plan import Exchange, Filter, Group, Join, Node, Scan, Select, Sort, Union
 
 Names = frozenset[str]
 
@@ -34,7 +34,7 @@ def filters_down(node: Node, held: Iterable[Column] = ()) -> Node:
     if isinstance(node, Select):
         made = dict(node.columns)
         return over(node, [filters_down(node.inputs[0], [substitute(c, made) for c in conditions])])
-    if isinstance(node, (Sort, Spread, Union)):
+    if isinstance(node, (Sort, Exchange, Union)):
         return over(node, (filters_down(inner, conditions) for inner in node.inputs))
     sides: list[list[Column]] = [[] for _ in node.inputs]
     if isinstance(node, Group):
@@ -70,8 +70,8 @@ def pruned(node: Node, wanted: Names) -> Node:
         return over(node, [pruned(node.inputs[0], wanted | columns_of(node.condition))])
     if isinstance(node, Sort):
         return over(node, [_carried(node.inputs[0], wanted | {name for name, _ in node.by})])
-    if isinstance(node, Spread):
-        return over(node, [_carried(node.inputs[0], wanted | set(node.keys))])
+    if isinstance(node, Exchange):
+        return over(node, [_carried(node.inputs[0], wanted | node.layout.keys)])
     if isinstance(node, Group):
         measures = tuple(m for m in node.measures if m.name in wanted)
         measures = measures or node.measures[: not node.keys]

@@ -38,7 +38,6 @@ class Node:
 
     @cached_property
     def schema(self) -> Schema:
-        """Names and types of the columns."""
         return self.inputs[0].schema if self.made is None else self.made
 
     def __str__(self) -> str:
@@ -168,16 +167,6 @@ class Sort(Node):
     def __str__(self) -> str:
         names = ", ".join(name + " ↓" * down for name, down in self.by)
         return f"sort {'within partitions ' * self.within}by {names}"
-
-
-class Spread(Node):
-    """Rows with equal keys in one partition of `count` (0: the session's number)."""
-
-    keys: tuple[str, ...]
-    count: int = 0
-
-    def __str__(self) -> str:
-        return f"repartition by [{', '.join(self.keys)}]"
 
 
 class Layout(NamedTuple):

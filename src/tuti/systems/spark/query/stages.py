@@ -32,9 +32,8 @@ def with_exchanges(node: plan.Node, count: int) -> tuple[plan.Node, plan.Layout 
         )
         return replace(node, inputs=tuple(sides)), wanted
     node = replace(node, inputs=tuple(inner for inner, _ in below))
-    if isinstance(node, plan.Spread):
-        hashed = plan.Layout(frozenset(node.keys))
-        return plan.Exchange(node.inputs, hashed, node.count or count, True, line=node.line), hashed
+    if isinstance(node, plan.Exchange):
+        return node, node.layout
     if isinstance(node, plan.Sort) and not node.within:
         ranged = plan.Layout(frozenset(name for name, _ in node.by), node.by)
         if layout and (layout.by or not layout.keys) and all(map(eq, layout.by, node.by)):
@@ -49,8 +48,7 @@ def with_exchanges(node: plan.Node, count: int) -> tuple[plan.Node, plan.Layout 
     if isinstance(node, plan.Union) and layout and not layout.by:
         alike = all(lay == layout for _, lay in below) and len(set(map(partitions, node.inputs))) == 1
         return replace(node, aligned=alike), layout if alike else None
-    all_in_one = layout == plan.Layout(frozenset())
-    still = (plan.Filter, plan.Cache, plan.Sort, *([plan.Map] if all_in_one else []))
+    still = (plan.Filter, plan.Cache, plan.Sort, *([plan.Map] if layout == plan.Layout(frozenset()) else []))
     return node, layout if isinstance(node, still) else None
 
 
@@ -74,12 +72,15 @@ class Stage:
     needs: dict[plan.Exchange, int]
     """The exchanges that it reads, and the stages that write them"""
 
-    def steps(self, end: plan.Node | None = None) -> list[str]:
-        """What it does, from its inputs to its end, or to a step of it."""
+    def within(self, end: plan.Node | None = None) -> list[plan.Node]:
+        """Its steps, from the exchanges below to its end, or to a step of it."""
         end = end or self.root
-        if end in self.needs:
-            return [f"read {end}"]
-        return [*(step for inner in end.inputs for step in self.steps(inner)), str(end)]
+        below = () if isinstance(end, plan.Exchange) and end is not self.root else end.inputs
+        return [*(step for inner in below for step in self.within(inner)), end]
+
+    def steps(self) -> list[str]:
+        """The same in words."""
+        return [f"read {step}" if step in self.needs else str(step) for step in self.within()]
 
 
 def cut(root: plan.Node, kept: Container[str]) -> list[Stage]:

@@ -4,8 +4,20 @@ from itertools import pairwise
 
 import pyarrow as pa
 
-from tuti.systems.spark.engine import Frame, Session
+from tuti.systems.spark.engine import Frame, Job, Session
+from tuti.systems.spark.engine.scheduler import Order
 from tuti.systems.spark.query.arrow import pieces
+
+
+def reported(session: Session) -> list[Order]:
+    """What each task of the last action did, once it has ended."""
+    report: list[Order] = []
+
+    def ended(job: Job) -> None:
+        report[:] = job.report
+
+    session.ended = ended
+    return report
 
 
 def frame_of(session: Session, table: pa.Table, partitions: int = 0) -> Frame:

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from tuti.run import UserError
 from tuti.systems.spark.engine import Frame, Session, col
-from tuti.systems.spark.engine.hashing import hash_column, hash_rows
 from tuti.systems.spark.engine.memory import REGION, Claim, Pool
 from tuti.systems.spark.engine.operators import bounds_of, ordered, ranges_of
 from tuti.systems.spark.engine.session import lines_of
-from tuti.systems.spark.tests.frames import frame_of
+from tuti.systems.spark.engine.shuffle import hash_column, hash_rows
+from tuti.systems.spark.tests.frames import frame_of, reported
 
 WORDS = pa.schema([("word", pa.string())])
 
@@ -152,7 +152,7 @@ def test_short_of_memory_it_spills_and_gives_the_same(what: str) -> None:
     """48 MB of rows through pools of 13 MB."""
     rows = 48_000
     with Session(executors=2, memory="520m", partitions=2) as session:
-        frame = big(session, rows)
+        report, frame = reported(session), big(session, rows)
         if what == "group":
             found = frame.group_by("k", "text").agg(n=("count", None)).select("n").collect()
             assert len(found) == rows
@@ -164,8 +164,8 @@ def test_short_of_memory_it_spills_and_gives_the_same(what: str) -> None:
         else:
             found = frame.sort("text", down=True).select("text").collect()["text"].to_pylist()
             assert len(found) == rows and found == sorted(found, reverse=True)
-        assert sum(order["spilled"] for order in session.report) > 10_000_000
-        assert max(order["peak"] for order in session.report) <= session.pool
+        assert sum(order["spilled"] for order in report) > 10_000_000
+        assert max(order["peak"] for order in report) <= session.pool
 
 
 @pytest.mark.parametrize("when", ["while it writes a shuffle", "after it wrote one"])
@@ -342,7 +342,8 @@ def test_the_pool_never_grants_beyond_its_cap(data: st.DataObject) -> None:
             freed += blocks.pop(0)
         return freed
 
-    pool, claims = Pool(100, evict), list[Claim]()
+    pool, claims = Pool(100, 0, {}, Path(), Path()), list[Claim]()
+    pool.evict = evict
     for _ in range(data.draw(st.integers(1, 30))):
         size, execution, storage = data.draw(st.integers(1, 60)), pool.execution, pool.storage
         act = data.draw(st.sampled_from(["compute", "keep", "end"]))
@@ -353,7 +354,7 @@ def test_the_pool_never_grants_beyond_its_cap(data: st.DataObject) -> None:
             assert granted >= (size <= free)
             assert granted <= (size <= free + max(0, storage - REGION * 100))
         elif act == "keep":
-            if granted := pool.take_storage(size):
+            if granted := pool.take(size, storage=True):
                 blocks.append(size)
             assert pool.execution == execution and granted == (size <= 100 - execution)
         elif claims:

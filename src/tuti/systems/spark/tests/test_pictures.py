@@ -12,11 +12,18 @@ import pytest
 
 from tuti.run import Run, RunOptions
 from tuti.systems.spark.doctor.event_log import MB, bytes_of, levels_of_spark, optimised_in
-from tuti.systems.spark.doctor.facts import AT_WORK, Facts, Follower, facts_from, facts_of, predictions
+from tuti.systems.spark.doctor.facts import (
+    AT_WORK,
+    Facts,
+    Follower,
+    facts_from,
+    facts_of,
+    predictions,
+    rewritten,
+)
 from tuti.systems.spark.doctor.picture import NAMES, PHRASES, page
 from tuti.systems.spark.engine import Frame, Job, Session, col
 from tuti.systems.spark.explain import told
-from tuti.systems.spark.query.rewritten import rewritten
 from tuti.systems.spark.tests.corpus import run_of, write_corpus
 from tuti.systems.spark.tests.frames import frame_of
 from tuti.ui.tests.reading import Reader

@@ -10,7 +10,7 @@ import pytest
 from tuti.systems.spark.engine import Frame, Session, col
 from tuti.systems.spark.query.optimise import optimise
 from tuti.systems.spark.query.plan import drawn
-from tuti.systems.spark.tests.frames import frame_of
+from tuti.systems.spark.tests.frames import frame_of, reported
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,9 @@ def test_columns_that_nobody_reads_are_never_read(stored: Frame) -> None:
 def test_grouping_moves_figures_and_not_rows(stored: Frame) -> None:
     """A thousand rows become at most seven for each of the two tasks before the shuffle."""
     frame = stored.group_by("b").agg(n=("count", None))
+    report = reported(stored.session)
     assert frame.count() == 7
-    moved = [order["rows"] for order in stored.session.report if order["what"] == "shuffle"]
+    moved = [order["rows"] for order in report if order["what"] == "shuffle"]
     assert moved == [7, 7]
 
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.systems.spark.engine import Frame, Session, col, operators
-from tuti.systems.spark.tests.frames import frame_of
+from tuti.systems.spark.engine.scheduler import Order
+from tuti.systems.spark.tests.frames import frame_of, reported
 
 ROWS = 24_000
 
@@ -23,6 +24,11 @@ def session() -> Iterator[Session]:
         yield made
 
 
+@pytest.fixture
+def report(session: Session) -> list[Order]:
+    return reported(session)
+
+
 def skewed(session: Session, rows: int = ROWS) -> Frame:
     """A kilobyte a row, so that one key's rows are more than a pool; the key of nine in ten is 0."""
     ids, chance = np.arange(rows), np.random.default_rng(0)
@@ -31,28 +37,28 @@ def skewed(session: Session, rows: int = ROWS) -> Frame:
     return frame_of(session, pa.table({"id": ids, "k": keys, "text": texts}), 4)
 
 
-def spilled(session: Session) -> int:
-    return sum(order["spilled"] for order in session.report)
+def spilled(report: list[Order]) -> int:
+    return sum(order["spilled"] for order in report)
 
 
-def test_a_skewed_key_is_grouped(session: Session) -> None:
+def test_a_skewed_key_is_grouped(session: Session, report: list[Order]) -> None:
     frame = skewed(session)
     found = frame.group_by("k").agg(n=("count", None), least=("min", "id")).sort("k").collect().to_pylist()
     assert found[0] == {"k": 0, "n": ROWS * 9 // 10, "least": 1}
     assert [row["k"] for row in found[1:]] == [1 + n for n in range(0, ROWS, 10)]
     assert {row["n"] for row in found[1:]} == {1}
     two = frame.union(frame).group_by("k", "text").agg(n=("count", None)).filter(col("n") == 2)
-    assert two.count() == ROWS and spilled(session) > 10_000_000
+    assert two.count() == ROWS and spilled(report) > 10_000_000
 
 
-def test_a_skewed_key_is_told_apart(session: Session) -> None:
+def test_a_skewed_key_is_told_apart(session: Session, report: list[Order]) -> None:
     frame = skewed(session)
     assert frame.select("k").distinct().count() == 1 + ROWS // 10
-    assert frame.union(frame).distinct().count() == ROWS and spilled(session) > 10_000_000
+    assert frame.union(frame).distinct().count() == ROWS and spilled(report) > 10_000_000
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_skewed_key_is_joined(session: Session, side: str) -> None:
+def test_a_skewed_key_is_joined(session: Session, report: list[Order], side: str) -> None:
     """On the left it goes past; on the right it is parted again and again, and held in the end."""
     few = frame_of(session, pa.table({"k": [0, 1, 11, 5], "name": ["often", "once", "once", "never"]}))
     frame = skewed(session)
@@ -60,16 +66,18 @@ def test_a_skewed_key_is_joined(session: Session, side: str) -> None:
     found = both.select("id", "name", "text").collect().to_pylist()  # a text that nobody asks for stays away
     wanted = {n: "often" for n in range(ROWS) if n % 10} | {0: "once", 10: "once"}
     assert sorted((row["id"], row["name"]) for row in found) == sorted(wanted.items())
-    assert (spilled(session) > 10_000_000) == (side == "right")
+    assert (spilled(report) > 10_000_000) == (side == "right")
 
 
-def test_a_key_that_is_skewed_on_both_sides_is_joined_a_few_rows_at_a_time(session: Session) -> None:
+def test_a_key_that_is_skewed_on_both_sides_is_joined_a_few_rows_at_a_time(
+    session: Session, report: list[Order]
+) -> None:
     """3.2 million rows of 2 KB come out of 2,000 on each side; no more than some batches are ever there."""
     frame = skewed(session, 2000)
     other = frame.select("k", other=col("id"), words=col("text"))
-    before = frame_of(session, pa.table({"n": [1]})).count() and max(order["rss"] for order in session.report)
+    before = frame_of(session, pa.table({"n": [1]})).count() and max(order["rss"] for order in report)
     assert frame.join(other, "k").count() == 1800 * 1800 + 200
-    assert max(order["rss"] for order in session.report) < before + 150_000_000
+    assert max(order["rss"] for order in report) < before + 150_000_000
 
 
 @settings(deadline=None, max_examples=80)
