@@ -9,7 +9,13 @@ CARD = Card(
     paper="Silver et al. 2016, 2017, 2018; Danihelka et al. 2022; Wu 2019, KataGo",
     stages={
         "train": Entry(f"{_HERE}.train:train", "learn Go from nothing, by games against itself"),
+        "sl": Entry(f"{_HERE}.policy:sl", "2016, first: a policy that moves as experts do"),
+        "rollout": Entry(f"{_HERE}.rollout:rollout", "2016, second: a policy of patterns, for rollouts"),
+        "rl": Entry(f"{_HERE}.reinforce:rl", "2016, third: the policy against its past selves"),
+        "value": Entry(f"{_HERE}.value:value", "2016, fourth: who wins, from one position a game"),
+        "search": Entry(f"{_HERE}.search:search", "2016, fifth: AlphaGo, put together of its parts"),
         "match": Entry(f"{_HERE}.match:duel", "games of two players, with an interval and their records"),
+        "ladder": Entry(f"{_HERE}.ladder:ladder", "everybody against everybody: one scale of Elo"),
     },
     pages={"/": f"{_HERE}.page:page"},
     presets={"train": {"tiny": f"{_HERE}.train:tiny", "small": f"{_HERE}.train:small"}},

@@ -1,0 +1,87 @@
+"""Stage `sl`: the supervised policy, which moves as experts do (Silver et al. 2016, Methods)."""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor
+
+from tuti.measure import binomial_interval
+from tuti.run import Run, UserError
+from tuti.systems.alphago.learner import Learner, turned
+from tuti.systems.alphago.net import Net, save_net
+from tuti.systems.alphago.planes import ALPHAGO
+from tuti.systems.alphago.records import Records, read_records
+from tuti.systems.alphago.sampled import action_of, forecast, positions
+
+MEASURED = 4096
+"""Held-out positions that are looked at, at most"""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Learns from records to move as their players did."""
+
+    records: tyro.conf.Positional[Path]
+    """SGF games: of a run of `tuti alphago match`, or any folder"""
+    size: Annotated[int, Ge(2)] = 9
+    """Points a side"""
+    blocks: Annotated[int, Ge(1)] = 4
+    """Residual blocks"""
+    channels: Annotated[int, Ge(4)] = 32
+    """Channels of each"""
+    iterations: Annotated[int, Ge(1)] = 20
+    """Rounds of updates, a checkpoint after each"""
+    updates: Annotated[int, Ge(1)] = 100
+    """Updates a round"""
+    batch: Annotated[int, Ge(1)] = 256
+    """Positions an update"""
+    rate: Annotated[float, Gt(0)] = 3e-3
+    """Peak learning rate"""
+    held_out: Annotated[float, Gt(0), Lt(1)] = 0.1
+    """Share of the games, the last by name, that only measure"""
+
+
+def experts(records: Records, known: Any, config: Policy, source: np.random.Generator) -> dict[str, Tensor]:
+    """A batch of positions and of the moves that were made there, in one of the board's eight ways."""
+    game, ply = known[source.integers(len(known), size=config.batch)].T
+    planes = positions(records.moves[game], ply, config.size)[:, : ALPHAGO - 1]
+    target = np.zeros((config.batch, config.size**2 + 1), np.float32)
+    target[np.arange(config.batch), action_of(records.moves[game, ply], config.size)] = 1
+    batch = {"planes": torch.from_numpy(planes), "policy": torch.from_numpy(target)}
+    return turned(batch, config.size, int(source.integers(8)))
+
+
+def sl(config: Policy, run: Run) -> None:
+    """Saves the policy, a PolicyValue whose value was not learnt; says how often it finds held-out moves."""
+    c, seed = config, run.options.seed
+    records = read_records(c.records, c.size)
+    places = np.argwhere(records.moves >= 0)  # (game, moves before)
+    held = places[:, 0] >= len(records.moves) - max(1, round(c.held_out * len(records.moves)))
+    known, unknown = places[~held], places[held][:MEASURED]
+    if not len(known):
+        raise UserError(f"{c.records} has one game of size {c.size}", hint="one to learn, one to measure")
+    torch.manual_seed(seed)
+    net = Net(ALPHAGO - 1, c.blocks, c.channels)
+    learner = Learner(net, run, c.rate, c.iterations, c.updates)
+    for iteration in range(learner.start, c.iterations):
+        source = np.random.default_rng((seed, iteration))
+        mean = learner.learn(iteration, c.size, partial(experts, records, known, c, source))
+        learner.save(iteration + 1, **mean)
+    learner.checkpoints.wait()
+    save_net(net.requires_grad_(False), run, size=c.size, komi=records.komi)
+    seen = positions(records.moves[unknown[:, 0]], unknown[:, 1], c.size)
+    hits = forecast(net, seen)[0].argmax(1) == action_of(records.moves[tuple(unknown.T)], c.size)
+    found, began = binomial_interval(int(hits.sum()), len(hits)), time.monotonic()
+    for position in seen[:100, None]:
+        forecast(net, position)
+    took = (time.monotonic() - began) / min(100, len(seen)) * 1e3
+    told = {"share": found.value, "low": found.low, "high": found.high, "moves": found.n, "ms": took}
+    run.log("accuracy", **told)
+    run.show("finds {share:.1%} [{low:.1%}, {high:.1%}] of {moves} moves, {ms:.2f} ms each".format(**told))
