@@ -18,6 +18,10 @@ CARD = Card(
         "ladder": Entry(f"{_HERE}.ladder:ladder", "everybody against everybody: one scale of Elo"),
     },
     pages={"/": f"{_HERE}.page:page"},
-    presets={"train": {"tiny": f"{_HERE}.train:tiny", "small": f"{_HERE}.train:small"}},
+    presets={
+        "train": {"tiny": f"{_HERE}.train:tiny", "small": f"{_HERE}.train:small"},
+        "sl": {"tiny": f"{_HERE}.policy:tiny"}, "rollout": {"tiny": f"{_HERE}.rollout:tiny"},
+        "rl": {"tiny": f"{_HERE}.reinforce:tiny"}, "value": {"tiny": f"{_HERE}.value:tiny"},
+    },
     claims=_HERE,
 )

@@ -124,6 +124,8 @@ class Search:
         shape = (min(simulations, NODES) + 1, size * size + 1)
         self.children, self.figures = np.zeros(shape, np.int32), np.zeros((5, *shape), np.float32)
         self.tree, self.lock, self.made, self.begun = (self.children, *self.figures), Lock(), 0, 0
+        self.value = 0.0
+        """What it thought of its last move, −1 to 1"""
 
     def __call__(self, game: Game, seconds: float) -> int:
         prior, _ = self.networks.ask(*game.arrays)
@@ -133,7 +135,11 @@ class Search:
         self._grow(prior)
         with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             list(pool.map(lambda number: self._work(game, until, number), range(self.workers)))
-        return int(cell_of(int(self.tree[2][0].argmax()), game.size))
+        _, rollouts, won, values, worth = self.figures[:, 0]
+        action, mix = rollouts.argmax(), LETTERS[self.letters]
+        self.value = float(mix * won[action] / rollouts[action])
+        self.value += float((1 - mix) * worth[action] / max(1, values[action]))
+        return int(cell_of(int(action), game.size))
 
     def _grow(self, prior):
         """A node, the next in the tree; its number."""

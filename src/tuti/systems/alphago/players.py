@@ -44,7 +44,7 @@ class Player:
 
 
 def open_player(spec: str, size: int, simulations: int, seed: int) -> Player:
-    """`random`, `playouts:N`, `gnugo:LEVEL` (or levels, 1-8), a run's PolicyValue or AlphaGo; or UserError."""
+    """`random`, `playouts:N`, `gnugo:LEVEL` (or levels, 1-8), a run's network or AlphaGo; or UserError."""
     kind, _, number = spec.partition(":")
     if spec == "random":
         return Player(spec, by_chance(seed))

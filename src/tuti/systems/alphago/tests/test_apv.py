@@ -10,7 +10,8 @@ import torch
 
 from tuti.run import UserError
 from tuti.systems.alphago import apv, board
-from tuti.systems.alphago.apv import EXPLORATION, LETTERS, VIRTUAL, Networks, Search, select, tell
+from tuti.systems.alphago.apv import EXPLORATION as C
+from tuti.systems.alphago.apv import LETTERS, VIRTUAL, Networks, Search, select, tell
 from tuti.systems.alphago.game import Game, cell_of
 from tuti.systems.alphago.ladder import ratings
 from tuti.systems.alphago.net import Net
@@ -40,11 +41,11 @@ def test_the_tree_follows_the_papers_equations(mix: float) -> None:
         node, way = 0, list[tuple[int, int]]()
         while True:
             total = sum(edges[node, a][0] for a in range(actions))
-            scores = []
+            scores = list[float]()
             for a in range(3):
                 n, w, m, v = edges[node, a]
-                q = (1 - mix) * (v / m if m else 0) + mix * (w / n if n else 0)
-                scores.append(q + EXPLORATION * figures[0, node, a] * max(1, total) ** 0.5 / (1 + n))
+                q = (1 - mix) * v / max(m, 1) + mix * w / max(n, 1)  # 0 where there was none
+                scores.append(q + C * figures[0, node, a] * max(1, total) ** 0.5 / (1 + n))
             a = int(np.argmax(scores))
             way.append((node, a))
             edges[node, a] += (VIRTUAL, -VIRTUAL, 0, 0)
