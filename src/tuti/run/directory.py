@@ -35,6 +35,7 @@ MADE_BY = {
     "Tokens": "tuti spark pack DOCUMENTS_RUN TOKENIZER_RUN",
     "LanguageModel": "tuti teach FOLDER",
     "PolicyValue": "tuti alphago train",
+    "RolloutPolicy": "tuti alphago rollout GAMES",
 }
 
 

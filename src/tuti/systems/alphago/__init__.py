@@ -15,7 +15,6 @@ CARD = Card(
         "value": Entry(f"{_HERE}.value:value", "2016, fourth: who wins, from one position a game"),
         "search": Entry(f"{_HERE}.search:search", "2016, fifth: AlphaGo, put together of its parts"),
         "match": Entry(f"{_HERE}.match:duel", "games of two players, with an interval and their records"),
-        "ladder": Entry(f"{_HERE}.ladder:ladder", "everybody against everybody: one scale of Elo"),
     },
     pages={"/": f"{_HERE}.page:page"},
     presets={

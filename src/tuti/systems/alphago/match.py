@@ -63,10 +63,10 @@ def finished(game: Game, black: Player, white: Player, seconds: float) -> str:
     return game.result()
 
 
-def played(config: Match, run: Run, folder: Path) -> dict[str, float]:
-    """Plays the games, a file each, that the folder has not yet; what came of all."""
+def duel(config: Match, run: Run) -> None:
+    """A file a game, and the share of points that the first won, with its interval; draws are half."""
+    folder, seed, names = run.folder / "artifacts" / "games", run.options.seed, (config.first, config.second)
     folder.mkdir(parents=True, exist_ok=True)
-    seed, names = run.options.seed, (config.first, config.second)
 
     def play(number: int) -> None:
         path = folder / f"{number + 1:04d}.sgf"
@@ -89,16 +89,13 @@ def played(config: Match, run: Run, folder: Path) -> dict[str, float]:
     with ThreadPoolExecutor(run.options.threads or 2) as pool:
         list(pool.map(play, range(config.games)))
     told = tally(sorted(folder.iterdir()))
-    run.log("match", first=config.first, second=config.second, **told)
-    said = "{} against {}: {won:g} of {games} points, {share:.1%} [{low:.1%}, {high:.1%}], {void} void"
-    run.show(said.format(*names, **told))
-    return told
-
-
-def duel(config: Match, run: Run) -> None:
-    """A file a game, and the share of points that the first won, with its interval; draws are half."""
-    told = played(config, run, run.folder / "artifacts" / "games")
-    atomic_write(run.folder / "artifacts" / "result.json", json.dumps(told) + "\n")
+    atomic_write(folder.parent / "result.json", json.dumps(told) + "\n")
+    run.log("match", **told)
+    run.show(
+        "{} against {}: {won:g} of {games} points, {share:.1%} [{low:.1%}, {high:.1%}], {void} void".format(
+            *names, **told
+        )
+    )
 
 
 def tally(paths: list[Path]) -> dict[str, float]:

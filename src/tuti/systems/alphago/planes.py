@@ -42,6 +42,12 @@ def cell_of(action, side):
 
 
 @board.loop
+def action_of(p, side):
+    """The action of a cell."""
+    return side * side if p == board.PASS else (p // board.WIDTH - 1) * side + p % board.WIDTH - 1
+
+
+@board.loop
 def may(game, keys, allowed):
     """Which actions make sense: legal ones that fill no eye of one's own, and the pass."""
     side, mover = game[board.SIDE], game[TO_MOVE]
@@ -201,7 +207,7 @@ def ladders(game, keys, allowed, count, out):
         mine = game[STONES + p] == game[TO_MOVE]
         if EMPTY < game[STONES + p] < board.BORDER and game[HEAD + p] == p and count[p] == (1 if mine else 2):
             for move in moves[: ways(own, p, moves)]:
-                i = (move // board.WIDTH - 1) * side + move % board.WIDTH - 1
+                i = action_of(move, side)
                 if allowed[i] and falls(own.copy(), known, p, move, np.array([LADDERS])) != mine:
                     out[int(mine), i] = 1
 

@@ -18,7 +18,7 @@ from tuti.systems.alphago.learner import Learner, turned
 from tuti.systems.alphago.net import Net, save_net
 from tuti.systems.alphago.planes import ALPHAGO
 from tuti.systems.alphago.records import Records, read_records
-from tuti.systems.alphago.sampled import action_of, forecast, positions
+from tuti.systems.alphago.sampled import forecast, positions
 
 MEASURED = 4096
 """Held-out positions that are looked at, at most"""
@@ -51,10 +51,9 @@ class Policy:
 def experts(records: Records, known: Any, config: Policy, source: np.random.Generator) -> dict[str, Tensor]:
     """A batch of positions and of the moves that were made there, in one of the board's eight ways."""
     game, ply = known[source.integers(len(known), size=config.batch)].T
-    planes = positions(records.moves[game], ply, config.size)[:, : ALPHAGO - 1]
-    target = np.zeros((config.batch, config.size**2 + 1), np.float32)
-    target[np.arange(config.batch), action_of(records.moves[game, ply], config.size)] = 1
-    batch = {"planes": torch.from_numpy(planes), "policy": torch.from_numpy(target)}
+    planes, actions = positions(records.moves[game], ply, config.size)
+    target = np.eye(config.size**2 + 1, dtype=np.float32)[actions]
+    batch = {"planes": torch.from_numpy(planes)[:, : ALPHAGO - 1], "policy": torch.from_numpy(target)}
     return turned(batch, config.size, int(source.integers(8)))
 
 
@@ -76,8 +75,8 @@ def sl(config: Policy, run: Run) -> None:
         learner.save(iteration + 1, **mean)
     learner.checkpoints.wait()
     save_net(net.requires_grad_(False), run, size=c.size, komi=records.komi)
-    seen = positions(records.moves[unknown[:, 0]], unknown[:, 1], c.size)
-    hits = forecast(net, seen)[0].argmax(1) == action_of(records.moves[tuple(unknown.T)], c.size)
+    seen, made = positions(records.moves[unknown[:, 0]], unknown[:, 1], c.size)
+    hits = forecast(net, seen)[0].argmax(1) == made
     found, began = binomial_interval(int(hits.sum()), len(hits)), time.monotonic()
     for position in seen[:100, None]:
         forecast(net, position)

@@ -16,7 +16,7 @@ from tuti.nn.files import write_safetensors
 from tuti.run import Run
 from tuti.systems.alphago.learner import Learner
 from tuti.systems.alphago.net import KIND, Net, load_net, read_net, save_net
-from tuti.systems.alphago.sampled import Sampled, action_of, positions, sample
+from tuti.systems.alphago.sampled import Sampled, positions, sample
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,10 @@ def outcomes(played: Sampled, config: Reinforce, size: int, source: np.random.Ge
     known = np.argwhere(played.moves >= 0)
     known = known[whose(config.games)(*known.T) == 0]
     game, ply = known[source.integers(len(known), size=config.batch)].T
-    planes = positions(played.moves[game], ply, size)[:, :-1]
-    target = np.zeros((config.batch, size**2 + 1), np.float32)
+    planes, actions = positions(played.moves[game], ply, size)
     result = played.won[game] * np.where(game < config.games // 2, 1, -1)
-    target[np.arange(config.batch), action_of(played.moves[game, ply], size)] = result
-    return {"planes": torch.from_numpy(planes), "policy": torch.from_numpy(target)}
+    target = np.eye(size**2 + 1)[actions] * result[:, None]
+    return {"planes": torch.from_numpy(planes)[:, :-1], "policy": torch.from_numpy(target).float()}
 
 
 def rl(config: Reinforce, run: Run) -> None:

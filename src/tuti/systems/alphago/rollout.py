@@ -1,4 +1,12 @@
-"""Stage `rollout`: the fast rollout policy, a linear softmax over patterns (Silver et al. 2016, Methods)."""
+"""Stage `rollout`: the fast rollout policy, a linear softmax over patterns (Silver et al. 2016, Methods).
+
+What it sees, by Extended Data Table 4: whether a move answers the last one, that is, has it in the diamond of
+12 points around; the diamond then; which neighbour of the last move it is; whether it saves stones from
+capture; its place among stones just taken; and always the 3 × 3 points around. Points show the border, or
+whose stone it is for whoever is to move, with the chain's liberties as 1, 2 or more: `near` holds them as
+bytes. In a playout they, and each point's odds, are kept from move to move: only what a move changed is
+looked at again. Patterns are slots of one table of weights by hashes that turning and mirroring leave alone.
+"""
 # numba has no types.
 # pyright: basic
 
@@ -11,102 +19,104 @@ import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, Lt
 from numba import njit
+from tyro.conf import Positional
 
 from tuti.measure import binomial_interval
 from tuti.nn.files import open_safetensors, write_safetensors
 from tuti.run import Run, UserError, find_artifact
+from tuti.search import softmax
 from tuti.systems.alphago import board
-from tuti.systems.alphago.board import AROUND, BLACK, BORDER, CELLS, EMPTIES, LAST, NEXT, PASS, PLACE
-from tuti.systems.alphago.board import SIDE, SPACE, STONES, TO_MOVE, WIDTH, dice, is_eye, legal
+from tuti.systems.alphago.board import AROUND, BLACK, BORDER, CELLS, EMPTIES, PASS, SPACE, STONES, WIDTH
+from tuti.systems.alphago.planes import action_of, cell_of, may
 from tuti.systems.alphago.records import read_records, replay
-from tuti.systems.alphago.planes import cell_of, may
 
 KIND = "RolloutPolicy"
 FREE, EDGE = 0, 7
-RING = (-WIDTH, -WIDTH + 1, 1, WIDTH + 1, WIDTH, WIDTH - 1, -1, -WIDTH - 1)
-DIAMOND = (*RING, -2 * WIDTH, 2, 2 * WIDTH, -2)
-NONE, RESPONSE, SAVE, NEIGHBOUR, SLOTS = 0, 1, 2, 3, 1 << 17
-NAKADE, ANSWER, PATTERN, TABLE = range(16, 16 + 4 * SLOTS, SLOTS)
-_chance = np.random.default_rng(2016)
-_base = _chance.integers(2**64, size=(2, 8, 8), dtype=np.uint64)
-_swap = np.array([0, 4, 5, 6, 1, 2, 3, 7])
-HASH = np.stack((_base, _base[:, _swap][:, :, _swap])).reshape(2, 2, 64)
+"""In `near`: an empty point; the border. Between them Black's stones with 1, 2, 3 liberties, then White's"""
+RING = (-WIDTH, 1 - WIDTH, 1, WIDTH + 1, WIDTH, WIDTH - 1, -1, -WIDTH - 1)
+DIAMOND, BLOCK, CROSS = (*RING, -2 * WIDTH, 2, 2 * WIDTH, -2), (0, *RING), (0, *AROUND)
+BITS, NAKADES = 17, 6
+NONE, RESPONSE, SAVE, NEIGHBOUR = range(4)
+NAKADE, ANSWER, PATTERN, TABLE = range(16, 16 + 4 * 2**BITS, 2**BITS)
+"""Where the table of weights has what: NONE is always 0; then single ones, and three kinds of hashed ones"""
+_chance, _exchanged = np.random.default_rng(20160128), np.array([0, 4, 5, 6, 1, 2, 3, 7])
+_seen = _chance.integers(2**64, size=(2, 8, 8), dtype=np.uint64)
+SEEN = np.stack((_seen, _seen[:, _exchanged][:, :, _exchanged])).reshape(2, 2, 64)
+"""What is added for a point: by who is to move, whether it is at a corner, the point beyond it, and itself"""
 APART = _chance.integers(2**64, size=1024, dtype=np.uint64)
-SHIFT = np.uint64(64 - 17)
+"""… and for two stones, by their distance's square"""
 
 _inner: Any = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 
 
 @board.loop
 def mark(game, near, stale, p):
+    """Writes a stone's liberties, and its chain's if they were others; what is around becomes stale."""
     if not 0 < game[STONES + p] < BORDER:
         return
-    one, two, stone, count = 0, 0, p, 0
-    while True:
+    head, stone, one, two = game[board.HEAD + p], p, 0, 0
+    count = 3 if game[board.LIBERTIES + head] > 8 else 0  # a liberty has at most four of the chain's stones
+    while count < 3:
         for d in AROUND:
             q = stone + d
             if game[STONES + q] == board.EMPTY and q != one and q != two:
                 one, two, count = q, one, count + 1
-        stone = game[NEXT + stone]
-        if stone == p or count >= 3:
-            break
-    kind = 3 * (game[STONES + p] - BLACK) + min(count, 3)
-    if near[p] == kind:
-        return
-    stone = p
-    while True:
-        if near[stone] != kind:
-            near[stone] = kind
-            for d in RING:
-                stale[stone + d] = 3
-        stone = game[NEXT + stone]
+        stone = game[board.NEXT + stone]
         if stone == p:
             break
+    kind, stone = 3 * (game[STONES + p] - BLACK) + min(count, 3), p
+    for _ in range(0 if near[p] == kind else 1 if near[p] == FREE else game[board.SIZE + head]):
+        if near[stone] != kind:
+            near[stone] = kind
+            for d in BLOCK:
+                stale[stone + d] = 3
+        stone = game[board.NEXT + stone]
 
 
 @board.loop
 def look(game, near, stale):
-    for p in range(CELLS):
-        near[p], stale[p] = (EDGE if game[STONES + p] == BORDER else FREE), 3
+    """All of a position."""
+    near[:], stale[:] = EDGE * (game[STONES : STONES + CELLS] == BORDER), 3
     for p in range(CELLS):
         mark(game, near, stale, p)
 
 
 @board.loop
-def update(game, near, stale, taken):
-    last = game[LAST]
-    if last == PASS:
-        return
-    for i in range(game[EMPTIES] - taken, game[EMPTIES]):
-        p = game[SPACE + i]
-        near[p], stale[p] = FREE, 3
-        for d in RING:
+def follow(game, near, stale, taken):
+    """What the last move, no pass, changed; it took so many stones."""
+    end = game[EMPTIES]
+    for p in game[SPACE + end - taken : SPACE + end]:
+        near[p] = FREE
+        for d in BLOCK:
             stale[p + d] = 3
-    mark(game, near, stale, last)
-    for d in AROUND:
-        mark(game, near, stale, last + d)
-    for i in range(game[EMPTIES] - taken, game[EMPTIES]):
-        for d in AROUND:
-            mark(game, near, stale, game[SPACE + i] + d)
+    for i in range(end - taken, end + 1):
+        p = game[SPACE + i] if i < end else game[board.LAST]
+        for d in CROSS:
+            mark(game, near, stale, p + d)
 
 
 @_inner
-def _hash(near, p, mover, tips):
+def pattern(near, p, mover, beyond):
+    """The hash of the ring of eight points, with the four beyond or without: cubes of sums of three."""
     total = a = b = np.uint64(0)
     for k in range(10):
-        kind, tip = near[p + RING[k & 7]], 0
-        if tips and k & 1 == 0:
-            tip = EDGE if kind == EDGE else near[p + 2 * RING[k & 7]]
-        c = HASH[mover - 1, k & 1, 8 * tip + kind]
+        d, far = RING[k & 7], FREE
+        if beyond and k & 1 == 0:
+            far = EDGE if near[p + d] == EDGE else near[p + 2 * d]
+        c = SEEN[mover - BLACK, k & 1, 8 * far + near[p + d]]
         if k > 1:
-            x = a + b + c
-            total += x * x * x
+            total += (a + b + c) * (a + b + c) * (a + b + c)
         a, b = b, c
-    return int(total >> SHIFT)
+    return int(total >> np.uint64(64 - BITS))
 
 
 @_inner
-def _local(game, near, p, mover):
+def local(game, near, p, mover):
+    """What does not depend on the last move: a pattern's slot, SAVE or NONE, whether it is sensible at all.
+
+    A stone has room: points beside it, empty or captured, and other liberties of its chains (one that two
+    share counts twice). Without any it is suicide; with two it saves chains in atari.
+    """
     room, atari, mine = 0, False, 3 * (mover - BLACK)
     for d in AROUND:
         kind = near[p + d]
@@ -115,77 +125,195 @@ def _local(game, near, p, mover):
         elif mine < kind <= mine + 3:
             room += kind - mine - 1
             atari = atari or kind == mine + 1
-    return room > 0, SAVE if atari and room > 1 else NONE
+    sensible = (room > 0 or game[board.SUICIDE] > 0) and not board.is_eye(game, p, mover)
+    return PATTERN + pattern(near, p, mover, False), SAVE if atari and room > 1 else NONE, sensible
 
 
 @board.loop
-def _nakade(game, taken, p):
-    total = np.uint64(0)
-    for i in range(game[EMPTIES] - taken, game[EMPTIES]):
-        for j in range(game[EMPTIES] - taken, game[EMPTIES]):
-            a, b = game[SPACE + i], game[SPACE + j]
+def nakade(game, taken, p):
+    """The hash of stones just taken and the place of one, by all their distances."""
+    total, stones = np.uint64(0), game[SPACE + game[EMPTIES] - taken : SPACE + game[EMPTIES]]
+    for a in stones:
+        for b in stones:
             x, y = a % WIDTH - b % WIDTH, a // WIDTH - b // WIDTH
             total += APART[x * x + y * y] * np.uint64(3 if a == p else 1)
-    return NAKADE + int(total >> SHIFT)
+    return int(total >> np.uint64(64 - BITS))
 
 
 @board.loop
 def answers(game, near, taken, rows):
-    last, mover, count = game[LAST], game[TO_MOVE], 0
+    """What depends on the last move, which took so many stones: rows of a cell and three slots; how many."""
+    last, mover, end, count = game[board.LAST], game[board.TO_MOVE], game[EMPTIES], 0
     for k in range(12 if last != PASS else 0):
         p = last + DIAMOND[k]
-        if k >= 8 and near[last + DIAMOND[k] // 2] == EDGE or near[p] != FREE:
+        if near[last + DIAMOND[k] // (1 + k // 8)] == EDGE or near[p] != FREE:
             continue
         rows[count, 0], rows[count, 1], rows[count, 2] = p, RESPONSE, NEIGHBOUR + k if k < 8 else NONE
-        rows[count, 3] = ANSWER + _hash(near, p, mover, True)
+        rows[count, 3] = ANSWER + pattern(near, p, mover, True)
         count += 1
-    for i in range(game[EMPTIES] - taken if 0 < taken <= 6 else game[EMPTIES], game[EMPTIES]):
-        rows[count, 0], rows[count, 1] = game[SPACE + i], _nakade(game, taken, game[SPACE + i])
-        rows[count, 2], rows[count, 3] = NONE, NONE
+    for p in game[SPACE + end - taken : SPACE + end] if taken <= NAKADES else game[:0]:
+        rows[count, 0], rows[count, 1] = p, NAKADE + nakade(game, taken, p)
+        rows[count, 2:] = NONE
         count += 1
     return count
 
 
 @board.loop
-def drawn(game, keys, odds):
+def weigh(game, keys, taken, weights, logits):
+    """Logits of actions, −inf where not sensible, a pass only where nothing else is; their (action, slot).
+
+    taken: how many stones the last move took.
+    """
+    side, mover, count = game[board.SIDE], game[board.TO_MOVE], 0
+    near, stale, rows = np.empty(CELLS, np.uint8), np.empty(CELLS, np.uint8), np.empty((18, 4), np.int32)
+    allowed, pairs = np.empty(side * side + 1, np.bool_), np.empty((2 * side * side + 54, 2), np.int32)
+    look(game, near, stale)
+    may(game, keys, allowed)
+    for a in range(side * side):
+        logits[a] = 0 if allowed[a] else -np.inf
+        if allowed[a]:
+            pairs[count : count + 2, 0] = a
+            pairs[count, 1], pairs[count + 1, 1], _ = local(game, near, cell_of(a, side), mover)
+            count += 2
+    logits[side * side] = 0 if count == 0 else -np.inf
+    for row in rows[: answers(game, near, taken, rows)]:
+        if allowed[action_of(row[0], side)]:
+            pairs[count : count + 3, 0], pairs[count : count + 3, 1] = action_of(row[0], side), row[1:]
+            count += 3
+    for i in range(count):
+        logits[pairs[i, 0]] += weights[pairs[i, 1]]
+    return pairs[:count]
+
+
+@_inner
+def drawn(game, keys, odds, total):
+    """A legal cell as likely as the odds of the row of empty cells say, which sum to `total`; or a pass."""
     while True:
-        total, chosen = 0.0, -1
-        for i in range(game[EMPTIES]):
-            total += odds[i]
-        left = total * dice(keys, 1 << 31) / (1 << 31)
+        left, chosen = total * board.dice(keys, 1 << 31) / (1 << 31), -1
         for i in range(game[EMPTIES]):
             if odds[i] > 0:
-                chosen = i
-                left -= odds[i]
+                chosen, left = i, left - odds[i]
                 if left < 0:
                     break
-        if chosen < 0:
-            return PASS
-        p = game[SPACE + chosen]
-        if legal(game, keys, p, game[TO_MOVE]):
-            return p
+        if chosen < 0 or board.legal(game, keys, game[SPACE + chosen], game[board.TO_MOVE]):
+            return PASS if chosen < 0 else game[SPACE + chosen]
+        total -= odds[chosen]
         odds[chosen] = 0
 
 
 @board.loop
 def policy_playout(game, keys, owner, weights):
-    near, stale = np.empty(CELLS, np.uint8), np.empty(CELLS, np.uint8)
-    cache, odds, rows = np.empty((3, CELLS), np.float32), np.empty(CELLS, np.float32), np.empty((18, 4), np.int32)
+    """Plays by the policy to the end; Black's points less White's, before komi. (No nakade at first.)"""
+    near, stale, taken = np.empty(CELLS, np.uint8), np.empty(CELLS, np.uint8), 0
+    kept, odds = np.empty((3, CELLS), np.float32), np.empty(CELLS, np.float32)
+    rows = np.empty((18, 4), np.int32)
     look(game, near, stale)
-    taken = 0
     while not board.over(game):
-        mover = game[TO_MOVE]
+        mover, total = game[board.TO_MOVE], 0.0
         for i in range(game[EMPTIES]):
             p = game[SPACE + i]
             if stale[p] & mover:
                 stale[p] -= mover
-                alive, save = _local(game, near, p, mover)
-                cache[mover, p] = 0
-                if (alive or game[board.SUICIDE]) and not is_eye(game, p, mover):
-                    cache[mover, p] = np.exp(weights[PATTERN + _hash(near, p, mover, False)] + weights[save])
-            odds[i] = cache[mover, p]
+                slot, save, sensible = local(game, near, p, mover)
+                kept[mover, p] = np.exp(weights[slot] + weights[save]) if sensible else 0
+            odds[i] = kept[mover, p]
+            total += odds[i]
         for i in range(answers(game, near, taken, rows)):
-            odds[game[PLACE + rows[i, 0]]] *= np.exp(weights[rows[i, 1]] + weights[rows[i, 2]] + weights[rows[i, 3]])
-        taken = board.play(game, keys, drawn(game, keys, odds), mover)
-        update(game, near, stale, taken)
+            at, more = game[board.PLACE + rows[i, 0]], weights[rows[i, 1]] + weights[rows[i, 2]]
+            before = odds[at]
+            odds[at] *= np.exp(more + weights[rows[i, 3]])
+            total += odds[at] - before
+        p = drawn(game, keys, odds, total)
+        taken = board.play(game, keys, p, mover)
+        if p != PASS:
+            follow(game, near, stale, taken)
     return board.owners(game, owner)
+
+
+@board.loop
+def learn(game, keys, moves, positions, weights, rate):
+    """Ascends the log-likelihood, move (game, ply) by move: sums of nats, hits, those of chance; how many."""
+    own, known, nats, hits, chance, count = game.copy(), keys.copy(), 0.0, 0, 0.0, 0
+    side = game[board.SIDE]
+    logits, policy = np.empty((2, side * side + 1), np.float32)
+    for n in range(len(positions)):
+        board.assume(own, known, game, keys)
+        row = moves[positions[n, 0]]
+        pairs = weigh(own, known, replay(own, known, row, positions[n, 1]), weights, logits)
+        played = action_of(row[positions[n, 1]], side)
+        if logits[played] == -np.inf:
+            continue
+        softmax(logits, policy)
+        nats -= np.log(policy[played])
+        hits += logits.argmax() == played
+        chance += 1 / (logits > -np.inf).sum()
+        count += 1
+        policy[played] -= 1
+        for i in range(len(pairs)):
+            weights[pairs[i, 1]] -= rate * policy[pairs[i, 0]]
+        weights[NONE] = 0
+    return nats, hits, chance, count
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Learns which moves people or programs play, by patterns around them."""
+
+    records: Positional[Path]
+    """A folder of SGF files, at any depth: a run of `tuti alphago match`, or people's games"""
+    size: Annotated[int, Ge(2), Le(19)] = 9
+    """Points a side; games on other boards are left out"""
+    epochs: Annotated[int, Ge(1)] = 10
+    """Passes over all moves"""
+    rate: Annotated[float, Gt(0)] = 0.1
+    """Learning rate at first; it falls to nothing in a straight line"""
+    held_out: Annotated[float, Gt(0), Lt(1)] = 0.1
+    """Share of the games, the last by name, that only measure"""
+
+
+def rollout(config: Rollout, run: Run) -> None:
+    """Saves the weights, a RolloutPolicy. A run that was killed starts over: the same seed, the same bits."""
+    c, source = config, np.random.default_rng(run.options.seed)
+    moves = read_records(c.records, c.size).moves
+    first = len(moves) - max(1, round(c.held_out * len(moves)))
+    if first < 1:
+        raise UserError(f"{c.records} has one game of size {c.size}", hint="one to learn, one to measure")
+    positions = np.argwhere(moves > PASS)
+    measured = positions[:, 0] >= first
+    blank, weights = board.new(c.size), np.zeros(TABLE, np.float32)
+    for epoch in range(c.epochs):
+        order, rate = source.permutation(positions[~measured]), np.float32(c.rate * (1 - epoch / c.epochs))
+        nats, hits, _, count = learn(*blank, moves, order, weights, rate)
+        if not np.isfinite(nats):
+            raise UserError(f"a move costs {nats} nats in epoch {epoch + 1}", hint="lower --rate")
+        run.log("epoch", step=epoch + 1, steps=c.epochs, nats=nats / count, accuracy=hits / count)
+        run.show(f"epoch {epoch + 1}/{c.epochs}  {nats / count:.3f} nats a move", passing=True)
+    nats, hits, chance, count = learn(*blank, moves, positions[measured], weights, np.float32(0))
+    found, began, played, owner = binomial_interval(hits, count), 0.0, 0, np.empty(CELLS, np.int8)
+    for number in range(201):
+        began = began if number > 1 else time.thread_time()  # the first may compile
+        game, keys = (array.copy() for array in blank)
+        keys[board.DICE] = board.chance(number)
+        policy_playout(game, keys, owner, weights)
+        played += int(game[board.MOVES]) if number else 0
+    micros = (time.thread_time() - began) / played * 1e6
+    told = {"accuracy": found.value, "low": found.low, "high": found.high, "chance": chance / count}
+    run.log("held out", **told, nats=nats / count, moves=count, games=len(moves) - first, micros=micros)
+    run.show(
+        "held out: {accuracy:.1%} [{low:.1%}, {high:.1%}] of moves, {chance:.1%} by chance; ".format(**told)
+        + f"{nats / count:.3f} nats a move; a playout takes {micros:.2f} µs a move"
+    )
+    with run.save("model", KIND, size=c.size) as folder:
+        write_safetensors(folder / "model.safetensors", {"weights": torch.from_numpy(weights)})
+
+
+def load_rollout(path: Path | str) -> Any:
+    """The table of weights, from a run or its artifact."""
+    with open_safetensors(find_artifact(Path(path), KIND) / "model.safetensors") as tensors:
+        tensors.check("weights", (TABLE,))
+        return tensors.read("weights").float().numpy()
+
+
+def tiny() -> Rollout:
+    """Beats chance on a few games of a small board."""
+    return Rollout(records=Path("games"), size=5, epochs=5, held_out=0.2)

@@ -10,7 +10,7 @@ import torch
 
 from tuti.systems.alphago import board
 from tuti.systems.alphago.net import Net
-from tuti.systems.alphago.planes import ALPHAGO, alphago_planes, may
+from tuti.systems.alphago.planes import ALPHAGO, action_of, alphago_planes, may
 from tuti.systems.alphago.records import replay
 from tuti.systems.alphago.selfplay import settle, to_the_end
 
@@ -36,26 +36,22 @@ def look(games, keys, allowed, planes):
 
 
 @board.loop
-def _recall(moves, plies, fresh, fresh_keys, planes):
+def _recall(moves, plies, fresh, fresh_keys, planes, actions):
     allowed = np.empty(planes.shape[2] + 1, np.bool_)
     for b in range(len(plies)):
         game, keys = fresh.copy(), fresh_keys.copy()
         replay(game, keys, moves[b], plies[b])
         may(game, keys, allowed)
         alphago_planes(game, keys, allowed, planes[b])
+        ended = plies[b] == moves.shape[1] or moves[b, plies[b]] < 0
+        actions[b] = -1 if ended else action_of(moves[b, plies[b]], game[board.SIDE])
 
 
-def positions(moves: Any, plies: Any, side: int) -> Any:
-    """Planes [batch, ALPHAGO, points] of records [batch, most] after so many moves."""
-    planes = np.empty((len(moves), ALPHAGO, side * side), np.float32)
-    _recall(moves, plies, *board.new(side), planes)
-    return planes
-
-
-def action_of(cells: Any, side: int) -> Any:
-    """The actions, points row by row and then the pass, that cells stand for."""
-    points = (cells // board.WIDTH - 1) * side + cells % board.WIDTH - 1
-    return np.where(cells == board.PASS, side * side, points)
+def positions(moves: Any, plies: Any, side: int) -> tuple[Any, Any]:
+    """Planes [batch, ALPHAGO, points] of records [batch, most] after so many moves; what was played, or −1."""
+    planes, actions = np.empty((len(moves), ALPHAGO, side * side), np.float32), np.empty(len(moves), np.int64)
+    _recall(moves, plies, *board.new(side), planes, actions)
+    return planes, actions
 
 
 @torch.inference_mode()

@@ -96,8 +96,8 @@ def judged(games: Games, known: Any, side: int, source: Any, batch: int) -> dict
     """A batch of positions and of what their game's result was for whoever is to move."""
     game, ply = known[source.integers(len(known), size=batch)].T
     target = games["won"][game] * np.where(ply % 2 == 0, 1, -1).astype(np.float32)
-    planes = torch.from_numpy(positions(games["moves"][game], ply, side))
-    return {"planes": planes, "value": torch.from_numpy(target)}
+    planes, _ = positions(games["moves"][game], ply, side)
+    return {"planes": torch.from_numpy(planes), "value": torch.from_numpy(target)}
 
 
 def value(config: Value, run: Run) -> None:

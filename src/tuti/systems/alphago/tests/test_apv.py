@@ -1,7 +1,8 @@
-"""AlphaGo's search against its equations written out, its threads, its variants; the ladder's ratings."""
+"""AlphaGo's search against its equations written out, its threads, its variants."""
 
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from tuti.systems.alphago import apv, board
 from tuti.systems.alphago.apv import EXPLORATION as C
 from tuti.systems.alphago.apv import LETTERS, VIRTUAL, Networks, Search, select, tell
 from tuti.systems.alphago.game import Game, cell_of
-from tuti.systems.alphago.ladder import ratings
 from tuti.systems.alphago.net import Net
 from tuti.systems.alphago.planes import ALPHAGO
 from tuti.systems.alphago.rollout import TABLE
@@ -64,11 +64,9 @@ def test_the_tree_follows_the_papers_equations(mix: float) -> None:
         path, want = pending.pop(0)
         result, value = rng.choice([-1.0, 1.0]), rng.uniform(-1, 1) if rng.random() < 0.5 else np.nan
         tell(tree, path, len(path), result, value)
-        for i, edge in enumerate(reversed(want)):
-            sign = -1 if i % 2 == 0 else 1
-            edges[edge] += (1 - VIRTUAL, VIRTUAL + sign * result, 0, 0)
-            if value == value:
-                edges[edge] += (0, 0, 1, sign * value)
+        for sign, edge in zip(cycle((-1, 1)), reversed(want)):  # noqa: B905 (as many as there are edges)
+            told = (0, 0) if np.isnan(value) else (1, sign * value)
+            edges[edge] += (1 - VIRTUAL, VIRTUAL + sign * result, *told)
         if made < nodes and want[-1] not in below:
             below[want[-1]] = children[want[-1]] = made
             made += 1
@@ -156,28 +154,3 @@ def test_an_unknown_variant_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(UserError, match="no variant 'x'") as caught:
         Search(nets(), 3, 10, "x")
     assert "rvp" in str(caught.value.hint)
-
-
-def test_two_players_ratings_are_those_of_their_odds() -> None:
-    points = np.array([[0, 30.0], [10.0, 0]])
-    elo, half = ratings(points, points + points.T)
-    assert elo[0] == 0 and abs(elo[1] - 400 * np.log10(10.5 / 30.5)) < 1e-6
-    p = 30.5 / 41
-    assert abs(half[1] - 1.96 * 400 / np.log(10) / (41 * p * (1 - p)) ** 0.5) < 1e-6 and half[0] == 0
-
-
-def test_ratings_are_found_again_and_their_intervals_hold() -> None:
-    truth, rng, inside = np.array([0.0, 150.0, 320.0, 500.0]), np.random.default_rng(5), 0
-    chances = 1 / (1 + 10 ** ((truth[None] - truth[:, None]) / 400))
-    games = 200 * (1 - np.eye(4))
-    for _ in range(100):
-        won = np.triu(rng.binomial(200, chances), 1).astype(float)
-        points = won + np.tril((200 - won.T), -1)
-        elo, half = ratings(points, games)
-        inside += int((np.abs(elo - truth)[1:] <= half[1:]).sum())
-    assert 0.90 <= inside / 300 <= 0.995
-
-
-def test_who_always_wins_is_not_infinitely_good() -> None:
-    elo, half = ratings(np.array([[0, 0.0], [20.0, 0]]), np.array([[0, 20.0], [20.0, 0]]))
-    assert 500 < elo[1] < 900 and half[1] > 200

@@ -14,11 +14,11 @@ from tuti.systems.alphago.game import Game
 from tuti.systems.alphago.learner import Learner, losses
 from tuti.systems.alphago.match import Match, duel
 from tuti.systems.alphago.net import Forecast, Net, load_net
-from tuti.systems.alphago.planes import ALPHAGO, alphago_planes, may
+from tuti.systems.alphago.planes import ALPHAGO, action_of, alphago_planes, cell_of, may
 from tuti.systems.alphago.policy import Policy, sl
 from tuti.systems.alphago.records import read_records
 from tuti.systems.alphago.reinforce import Reinforce, outcomes, rl, whose
-from tuti.systems.alphago.sampled import Sampled, action_of, forecast, positions, sample
+from tuti.systems.alphago.sampled import Sampled, forecast, positions, sample
 from tuti.systems.alphago.value import Value, chosen, judged, value
 from tuti.systems.transformer.tests.small import go
 
@@ -68,8 +68,9 @@ class Rigid:
 def test_positions_of_records_are_those_of_the_games(made: Path) -> None:
     records = read_records(made / "games", SIDE)
     known = np.argwhere(records.moves >= 0)
-    planes = positions(records.moves[known[:, 0]], known[:, 1], SIDE)
-    for (row, ply), seen in list(zip(known, planes, strict=True))[::7]:
+    planes, actions = positions(records.moves[known[:, 0]], known[:, 1], SIDE)
+    for (row, ply), seen, action in list(zip(known, planes, actions, strict=True))[::7]:
+        assert cell_of(action, SIDE) == records.moves[row, ply]
         game = Game(SIDE, KOMI)
         for cell in records.moves[row, :ply]:
             game.play(game.to_move, int(cell))
@@ -80,8 +81,12 @@ def test_positions_of_records_are_those_of_the_games(made: Path) -> None:
 
 
 def test_actions_are_numbered_row_by_row_with_the_pass_last() -> None:
-    cells = np.array([*board.points(5), board.PASS], np.int16)
-    assert (action_of(cells, 5) == np.arange(26)).all()
+    cells = [*board.points(5), board.PASS]
+    assert [action_of(cell, 5) for cell in cells] == list(range(26))
+    assert [cell_of(action, 5) for action in range(26)] == cells
+    moves = np.array([[cells[3], board.PASS], [cells[7], -1]], np.int16)
+    assert positions(moves, np.array([1, 1]), 5)[1].tolist() == [25, -1]
+    assert positions(moves, np.array([2, 0]), 5)[1].tolist() == [-1, 7]
 
 
 def test_whoever_is_named_moves() -> None:
@@ -92,7 +97,7 @@ def test_whoever_is_named_moves() -> None:
     for row, moves in enumerate(played.moves):
         assert moves[0] == (first, second)[row % 2] and moves[1] == (second, first)[row % 2]
     chance = sample(nets, lambda game, ply: np.full(len(game), 2), 3, 0.5, np.random.default_rng(0), 200)
-    counts = np.bincount(action_of(chance.moves[:, 0], 3), minlength=10)
+    counts = np.bincount([action_of(cell, 3) for cell in chance.moves[:, 0]], minlength=10)
     assert counts[9] == 0 and counts[:9].min() > 5  # anything but the pass
     for moves, won in zip(chance.moves, chance.won, strict=True):
         game = Game(3, 0.5)
@@ -197,7 +202,7 @@ def test_a_stage_that_was_ended_goes_on_to_the_same_bits(
 
 def test_forecasts_do_not_depend_on_how_many_there_are(made: Path) -> None:
     net, records = load_net(made / "sl")[0], read_records(made / "games", SIDE)
-    planes = positions(records.moves[:6], np.arange(6) % 3, SIDE)
+    planes, _ = positions(records.moves[:6], np.arange(6) % 3, SIDE)
     together = forecast(net, planes)[0]
     alone = np.concatenate([forecast(net, one[None])[0] for one in planes])
     assert np.allclose(together, alone, atol=1e-5)
