@@ -55,8 +55,8 @@ def main() -> None:
         counts[i, j] = counts[j, i] = told["games"]
     elo, half = ratings(points, counts)
     table = [
-        {"player": players[i], "elo": round(elo[i]), "plus_minus": round(half[i]), "games": int(counts[i].sum())}
-        for i in np.argsort(-elo)
+        {"player": players[i], "elo": round(elo[i]), "plus_minus": round(half[i]), "games": int(sum(row))}
+        for i, row in ((i, counts[i]) for i in np.argsort(-elo))
     ]
     (Path(folder) / "ratings.json").write_text(json.dumps(table, indent=1) + "\n")
     for row in table:

@@ -13,7 +13,7 @@ CARD = Card(
         "rollout": Entry(f"{_HERE}.rollout:rollout", "2016, second: a policy of patterns, for rollouts"),
         "rl": Entry(f"{_HERE}.reinforce:rl", "2016, third: the policy against its past selves"),
         "value": Entry(f"{_HERE}.value:value", "2016, fourth: who wins, from one position a game"),
-        "search": Entry(f"{_HERE}.search:search", "2016, fifth: AlphaGo, put together of its parts"),
+        "search": Entry(f"{_HERE}.apv:search", "2016, fifth: AlphaGo, put together of its parts"),
         "match": Entry(f"{_HERE}.match:duel", "games of two players, with an interval and their records"),
     },
     pages={"/": f"{_HERE}.page:page"},

@@ -1,4 +1,4 @@
-"""AlphaGo's search: policy, value network and rollouts in one tree (Silver et al. 2016, Methods).
+"""AlphaGo's search, and stage `search`: policy, value network and rollouts in one tree (Silver et al. 2016).
 
 Several threads go down one tree of arrays. An edge keeps apart what rollouts and what the value network said
 of it; a simulation on its way counts as VIRTUAL rollouts that were lost, so that the next thread goes another
@@ -8,22 +8,31 @@ all threads that are waiting together.
 # numba has no types.
 # pyright: basic
 
+import shutil
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
+import tyro
 
-from tuti.run import UserError
+from tuti.run import Run, UserError, find_artifact, read_json
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, DICE, SIDE, TO_MOVE, loop
 from tuti.systems.alphago.game import Game
+from tuti.systems.alphago.net import KIND as NET
+from tuti.systems.alphago.net import load_net
 from tuti.systems.alphago.planes import ALPHAGO, alphago_planes, cell_of, may
-from tuti.systems.alphago.rollout import policy_playout
+from tuti.systems.alphago.rollout import KIND as ROLLOUT
+from tuti.systems.alphago.rollout import load_rollout, policy_playout
 from tuti.systems.alphago.sampled import forecast
 
+KIND = "AlphaGo"
 EXPLORATION, VIRTUAL, SHARPNESS = 5.0, 3.0, 0.67
 """c of PUCT, the virtual loss and the exponent of the policy (Extended Data Table 5)"""
 THRESHOLD = 2
@@ -178,3 +187,35 @@ class Search:
                 tell(self.tree, path, depth, result, value)
                 if prior is not None:
                     self.children[node, action] = self._grow(prior)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A policy, a rollout policy and a value network make a player; `RUN@rp` plays without the last."""
+
+    policy: tyro.conf.Positional[Path]
+    """A run of `tuti alphago sl` (the paper's choice) or `rl`"""
+    rollout: tyro.conf.Positional[Path]
+    """A run of `tuti alphago rollout`"""
+    value: tyro.conf.Positional[Path]
+    """A run of `tuti alphago value`"""
+
+
+def search(config: Parts, run: Run) -> None:
+    """Saves copies of the parts as one artifact AlphaGo, if they were learnt for the same board."""
+    kinds = {"policy": NET, "rollout": ROLLOUT, "value": NET}
+    found = {name: run.load(getattr(config, name), kind) for name, kind in kinds.items()}
+    facts = {name: read_json(folder / "tuti.json") for name, folder in found.items()}
+    sizes = {name: about.get("size") for name, about in facts.items()}
+    if len(set(sizes.values())) > 1:
+        raise UserError(f"the parts know boards of {sizes}", hint="learn all of them with one --size")
+    with run.save("player", KIND, size=sizes["policy"], komi=facts["policy"]["komi"]) as folder:
+        for name, source in found.items():
+            shutil.copytree(source, folder / name)
+
+
+def load_alphago(path: Path) -> tuple[tuple[Any, Any, Any], dict[str, Any]]:
+    """(policy, value network, rollout policy's weights) of a run or its artifact, and its facts."""
+    folder = find_artifact(path, KIND)
+    parts = load_net(folder / "policy")[0], load_net(folder / "value")[0], load_rollout(folder / "rollout")
+    return parts, read_json(folder / "tuti.json")

@@ -17,12 +17,11 @@ import numpy as np
 from tuti.run import UserError
 from tuti.search import PUCT, Trees, descend, grow
 from tuti.systems.alphago import board
-from tuti.systems.alphago.apv import Search
+from tuti.systems.alphago.apv import Search, load_alphago
 from tuti.systems.alphago.game import Game, cell_of, name_of
 from tuti.systems.alphago.net import load_net
 from tuti.systems.alphago.planes import cell_of as cell_of_action
 from tuti.systems.alphago.planes import may
-from tuti.systems.alphago.search import load_alphago
 from tuti.systems.alphago.think import Thinker
 
 Choose = Callable[[Game, float], int | None]

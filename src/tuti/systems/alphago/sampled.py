@@ -48,7 +48,7 @@ def _recall(moves, plies, fresh, fresh_keys, planes, actions):
 
 
 def positions(moves: Any, plies: Any, side: int) -> tuple[Any, Any]:
-    """Planes [batch, ALPHAGO, points] of records [batch, most] after so many moves; what was played, or −1."""
+    """Planes [batch, ALPHAGO, points] of records [batch, most] after so many moves; the next action or −1."""
     planes, actions = np.empty((len(moves), ALPHAGO, side * side), np.float32), np.empty(len(moves), np.int64)
     _recall(moves, plies, *board.new(side), planes, actions)
     return planes, actions
