@@ -18,8 +18,9 @@ from tuti.search import PUCT, Trees, descend, grow
 from tuti.systems.alphago import board
 from tuti.systems.alphago.game import Game, cell_of, name_of
 from tuti.systems.alphago.net import load_net
-from tuti.systems.alphago.think import Thinker, may
-from tuti.systems.alphago.think import cell_of as cell_of_action
+from tuti.systems.alphago.planes import cell_of as cell_of_action
+from tuti.systems.alphago.planes import may
+from tuti.systems.alphago.think import Thinker
 
 Choose = Callable[[Game, float], int | None]
 """(game, seconds) → a cell, PASS, or None to resign"""

@@ -10,69 +10,7 @@ import torch
 
 from tuti.search import GUMBEL, Trees, descend, first_choice, grow, halving, improved
 from tuti.systems.alphago import board
-from tuti.systems.alphago.net import LEAD
-
-PLANES = 9
-"""Mine, theirs; stones of chains with 1, 2, 3 liberties; where I may play; the last move; komi for me; 1"""
-
-
-@board.loop
-def cell_of(action, side):
-    """The cell of an action: the points row by row, then the pass."""
-    return board.PASS if action == side * side else (action // side + 1) * board.WIDTH + action % side + 1
-
-
-@board.loop
-def may(game, keys, allowed):
-    """Which actions make sense: legal ones that fill no eye of one's own, and the pass."""
-    side, mover = game[board.SIDE], game[board.TO_MOVE]
-    for a in range(side * side):
-        p = cell_of(a, side)
-        allowed[a] = board.legal(game, keys, p, mover) and not board.is_eye(game, p, mover)
-    allowed[side * side] = True
-
-
-@board.loop
-def liberties(game, most, out):
-    """Each stone's chain's liberties, counted up to `most`."""
-    seen = np.zeros(board.CELLS, np.int16)
-    for p in range(board.WIDTH + 1, board.CELLS - board.WIDTH):
-        if not board.EMPTY < game[board.STONES + p] < 3 or game[board.HEAD + p] != p:
-            continue
-        count, stone = 0, p
-        while True:
-            for d in board.AROUND:
-                if game[board.STONES + stone + d] == board.EMPTY and seen[stone + d] != p:
-                    seen[stone + d] = p
-                    count += 1
-            stone = game[board.NEXT + stone]
-            if stone == p or count >= most:
-                break
-        stone = p
-        while True:
-            out[stone] = min(count, most)
-            stone = game[board.NEXT + stone]
-            if stone == p:
-                break
-
-
-@board.loop
-def draw(game, allowed, komi, out):
-    """The planes [PLANES, points] of a position."""
-    side, me, count = game[board.SIDE], game[board.TO_MOVE], np.zeros(board.CELLS, np.int16)
-    liberties(game, 4, count)
-    out[:] = 0
-    for i in range(side * side):
-        p = cell_of(i, side)
-        kind = game[board.STONES + p]
-        if kind != board.EMPTY:
-            out[0 if kind == me else 1, i] = 1
-            if count[p] < 4:
-                out[1 + count[p], i] = 1
-        out[5, i] = allowed[i]
-        out[6, i] = p == game[board.LAST]
-        out[7, i] = (-komi if me == board.BLACK else komi) / LEAD
-        out[8, i] = 1
+from tuti.systems.alphago.planes import PLANES, cell_of, draw, may
 
 
 @board.loop

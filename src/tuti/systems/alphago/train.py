@@ -15,8 +15,8 @@ from torch import Tensor
 from tuti.nn.files import write_safetensors
 from tuti.run import Run, UserError
 from tuti.systems.alphago.net import Net, save_net
+from tuti.systems.alphago.planes import PLANES
 from tuti.systems.alphago.selfplay import FIELDS, together
-from tuti.systems.alphago.think import PLANES
 from tuti.train import AdamW, Checkpoints, Optimiser, Trapezoid, load_checkpoint
 
 OWNER, MARGIN = 1.0, 0.1

@@ -7,8 +7,8 @@ import torch
 
 from tuti.measure import binomial_interval
 from tuti.systems.alphago.net import Net, load_net
+from tuti.systems.alphago.planes import PLANES
 from tuti.systems.alphago.tests.side_by_side import points
-from tuti.systems.alphago.think import PLANES
 from tuti.systems.alphago.train import tiny, train
 from tuti.systems.transformer.tests.small import go
 

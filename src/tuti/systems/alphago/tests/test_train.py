@@ -15,8 +15,8 @@ import torch
 from tuti.run import UserError, hash_file, read_events
 from tuti.systems.alphago import board
 from tuti.systems.alphago.net import Net, load_net
+from tuti.systems.alphago.planes import PLANES
 from tuti.systems.alphago.selfplay import FIELDS, self_play, together
-from tuti.systems.alphago.think import PLANES
 from tuti.systems.alphago.train import Train, keep, losses, train, turned
 from tuti.systems.transformer.tests.small import go
 
