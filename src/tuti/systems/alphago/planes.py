@@ -1,8 +1,8 @@
 """What a network sees: planes of a position, one number a point.
 
-`draw` makes the few of this room's own network, `alphago_planes` those of AlphaGo (Silver et al. 2016, Extended
-Data Table 2). Each chain's liberties are found once, and a move's new chain is told from those of the chains that
-it joins, so that the work grows with the board's points alone, but for ladders, which are read move by move.
+`draw` makes the few of this room's own network, `alphago_planes` those of AlphaGo (Silver et al. 2016,
+Extended Data Table 2). Each chain's liberties are found once, and what a move's chain will have is told from
+those of the chains that it joins, so that the work grows as the board's points do; ladders are read out.
 """
 # numba has no types.
 # pyright: basic
@@ -10,29 +10,17 @@ it joins, so that the work grows with the board's points alone, but for ladders,
 import numpy as np
 
 from tuti.systems.alphago import board
-from tuti.systems.alphago.board import (
-    AROUND,
-    BLACK,
-    CELLS,
-    EMPTY,
-    HEAD,
-    MOVES,
-    NEXT,
-    SIZE,
-    STONES,
-    TO_MOVE,
-    WHITE,
-)
+from tuti.systems.alphago.board import AROUND, BLACK, CELLS, EMPTY, HEAD, MOVES, NEXT, SIZE, STONES, TO_MOVE
 from tuti.systems.alphago.net import LEAD
 
 PLANES = 9
 """Mine, theirs; stones of chains with 1, 2, 3 liberties; where I may play; the last move; komi for me; 1"""
 ALPHAGO = 49
 """AlphaGo's 48, and one more for its value network: whether Black is to move"""
-ONES, TURNS, LIBERTIES, CAPTURE, SELF_ATARI, AFTER, LADDER, SENSIBLE, COLOUR = 3, 4, 12, 20, 28, 36, 44, 46, 48
+ONES, TURNS, LIBERTIES, TAKES, SELF_ATARI, AFTER, LADDER, SENSIBLE, COLOUR = 3, 4, 12, 20, 28, 36, 44, 46, 48
 """Where each feature's planes begin, after mine, theirs and empty; 47 is of zeros"""
-LADDERS = 1000
-"""Positions that are looked at to see whether a move works in a ladder"""
+READ = 1000
+"""Positions at most that are looked at to see what one move does in a ladder"""
 
 
 @board.loop
@@ -58,7 +46,7 @@ def may(game, keys, allowed):
 
 
 @board.loop
-def new(cell, cells, count):
+def unseen(cell, cells, count):
     """Whether a cell is not among the first so many."""
     for i in range(count):
         if cells[i] == cell:
@@ -72,7 +60,7 @@ def liberties_of(game, p, most, out):
     count, stone = 0, p
     while True:
         for d in AROUND:
-            if game[STONES + stone + d] == EMPTY and new(stone + d, out, count):
+            if game[STONES + stone + d] == EMPTY and unseen(stone + d, out, count):
                 out[count] = stone + d
                 count += 1
                 if count == most:
@@ -123,10 +111,10 @@ def draw(game, allowed, komi, out):
 def alphago_planes(game, keys, allowed, out):
     """AlphaGo's planes [ALPHAGO, points] of a position; `allowed` as `may` tells it.
 
-    Of eight planes one is 1: for 1, 2, … 8 or more; of CAPTURE for 0, 1, … 7 or more. TURNS: the last move's
-    stone is one turn old, a pass is a turn, stones that were set came before the first. What a move would do
-    (CAPTURE to LADDER + 1) is drawn for sensible moves only. SELF_ATARI is the size of the move's own chain where
-    it keeps one liberty at most (none: a suicide, if the rules allow it); others of one's own cannot lose any.
+    Of a feature's eight planes one is 1: for 1, 2, … 8 or more; of TAKES for 0, 1, … 7 or more. TURNS: the
+    last move's stone is one turn old, a pass is a turn, stones were set before the first. What a move would
+    do, from TAKES to SENSIBLE, is told of sensible moves only. SELF_ATARI: the stones of the move's chain, if
+    that is left one liberty, or none (a suicide that the rules allow); one's other chains lose none.
     """
     side, me, mark = game[board.SIDE], game[TO_MOVE], np.zeros(CELLS, np.int16)
     count, which = np.empty(CELLS, np.int16), np.empty((CELLS, 9), np.int16)  # a move takes one: 8 are left
@@ -143,7 +131,7 @@ def alphago_planes(game, keys, allowed, out):
         out[2, i], out[SENSIBLE, i] = 1, allowed[i]
         if allowed[i]:
             taken, size, free = after(game, p, count, which, mark)
-            out[CAPTURE + min(taken, 7), i] = 1
+            out[TAKES + min(taken, 7), i] = 1
             if free < 2:
                 out[SELF_ATARI - 1 + min(size, 8), i] = 1
             if free > 0:
@@ -155,9 +143,9 @@ def alphago_planes(game, keys, allowed, out):
 def after(game, p, count, which, mark):
     """Of a move: the stones that it takes; of the chain that it makes, stones and liberties (8: or more).
 
-    mark: what is counted has p there.
+    mark: has p where something was counted.
     """
-    me, taken, size, free = game[TO_MOVE], 0, 1, 0
+    me, enemy, taken, size, free = game[TO_MOVE], BLACK + board.WHITE - game[TO_MOVE], 0, 1, 0
     mark[p] = p
     for d in AROUND:
         head = game[HEAD + p + d]
@@ -172,7 +160,7 @@ def after(game, p, count, which, mark):
                 mark[which[head, i]] = p
     for d in AROUND:
         head = game[HEAD + p + d]
-        if game[STONES + p + d] == BLACK + WHITE - me and count[head] == 1 and mark[head] != p:
+        if game[STONES + p + d] == enemy and count[head] == 1 and mark[head] != p:
             mark[head] = p
             taken += game[SIZE + head]
             free += freed(game, p, head, mark)
@@ -198,7 +186,7 @@ def freed(game, p, head, mark):
 def ladders(game, keys, allowed, count, out):
     """Moves that catch a chain of two liberties in a ladder, and those that save one in atari from it.
 
-    Read without superko and suicide; a move that is not settled after LADDERS positions saves.
+    Neither superko nor suicide is read; a chain of which READ positions do not tell is free.
     """
     own, known, side = game.copy(), keys[: board.SEEN].copy(), game[board.SIDE]
     own[board.RULE], own[board.SUICIDE], own[MOVES] = board.SIMPLE, 0, 0
@@ -208,41 +196,45 @@ def ladders(game, keys, allowed, count, out):
         if EMPTY < game[STONES + p] < board.BORDER and game[HEAD + p] == p and count[p] == (1 if mine else 2):
             for move in moves[: ways(own, p, moves)]:
                 i = action_of(move, side)
-                if allowed[i] and falls(own.copy(), known, p, move, np.array([LADDERS])) != mine:
+                if allowed[i] and falls(own.copy(), known, p, int(move), np.array([READ])) != mine:
                     out[int(mine), i] = 1
 
 
 @board.loop
 def ways(game, p, out):
-    """What may be tried in a ladder of the chain at p: its liberties, to it also what it can take; how many."""
-    count, stone, mark = liberties_of(game, p, 3, out), p, np.zeros(CELLS, np.bool_)
-    while game[STONES + p] == game[TO_MOVE]:
+    """What may be tried for or against the chain at p: its liberties; for it, also to take one beside it."""
+    count, stone, enemy = liberties_of(game, p, 3, out), p, BLACK + board.WHITE - game[TO_MOVE]
+    if game[STONES + p] == enemy:
+        return count
+    mark = np.zeros(CELLS, np.bool_)
+    while True:
         for d in AROUND:
             head = game[HEAD + stone + d]
-            if game[STONES + stone + d] == BLACK + WHITE - game[TO_MOVE] and not mark[head]:
+            if game[STONES + stone + d] == enemy and not mark[head]:
                 mark[head] = True
-                if liberties_of(game, head, 2, out[count:]) == 1 and new(out[count], out, count):
+                if liberties_of(game, head, 2, out[count:]) == 1 and unseen(out[count], out, count):
                     count += 1
         stone = game[NEXT + stone]
         if stone == p:
-            break
-    return count
+            return count
 
 
 @board.loop
 def falls(game, keys, p, move, left):
-    """Plays a move; whether the chain at p falls then: it is in atari and no answer saves it, or the enemy has
-    an answer that puts it in atari, or takes it, and it falls. With three liberties it is free.
+    """Plays a move; whether the chain at p falls then: its owner to move, in atari, when no way saves it; its
+    enemy to move, when that takes it, or has a way, of two, after which it falls. With three it is free.
     """
     left[0] -= 1
     board.play(game, keys, move, game[TO_MOVE])
+    if game[STONES + p] == EMPTY:  # by suicide, if the rules allow that
+        return True
     moves, mover = np.empty(CELLS, np.int16), game[TO_MOVE]
     count, hunts = ways(game, p, moves), mover != game[STONES + p]
     if left[0] <= 0 or (hunts and count != 2):
         return hunts and count == 1 and board.legal(game, keys, moves[0], mover)
-    for i in range(count):
+    for i in range(count):  # int: numba crashes where a function calls itself with other types
         if board.legal(game, keys, moves[i], mover):
-            own = game.copy() if i + 1 < count else game
-            if falls(own, keys, p, moves[i], left) == hunts:
+            own = game.copy() if i + 1 < count else game  # the last way needs no other board
+            if falls(own, keys, p, int(moves[i]), left) == hunts:
                 return hunts
     return not hunts

@@ -12,7 +12,8 @@ import torch
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, CELLS, MOVES, TO_MOVE, loop, over, owners, play
 from tuti.systems.alphago.net import LEAD, Net
-from tuti.systems.alphago.think import Thinker, cell_of
+from tuti.systems.alphago.planes import cell_of
+from tuti.systems.alphago.think import Thinker
 
 FIELDS = ("planes", "policy", "value", "owner", "lead")
 """Planes; the improved policy; who won, whose each point was, by how much / LEAD: all for who is to move"""
