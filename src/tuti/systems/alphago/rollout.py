@@ -5,7 +5,8 @@ What it sees, by Extended Data Table 4: whether a move answers the last one, tha
 capture; its place among stones just taken; and always the 3 × 3 points around. Points show the border, or
 whose stone it is for whoever is to move, with the chain's liberties as 1, 2 or more: `near` holds them as
 bytes. In a playout they, and each point's odds, are kept from move to move: only what a move changed is
-looked at again. Patterns are slots of one table of weights by hashes that turning and mirroring leave alone.
+looked at again. Patterns are slots of one table of weights by hashes that turning and mirroring leave alone
+(17 ns a 3 × 3 pattern, where the least of eight turned codes took 21; a table of all codes would fill 64 MB).
 """
 # numba has no types.
 # pyright: basic
@@ -282,6 +283,8 @@ def rollout(config: Rollout, run: Run) -> None:
     """Saves the weights, a RolloutPolicy. A run that was killed starts over: the same seed, the same bits."""
     c, source = config, np.random.default_rng(run.options.seed)
     moves = read_records(c.records, c.size).moves
+    _, once = np.unique(moves, axis=0, return_index=True)  # programs may play a game again
+    moves = moves[np.sort(once)]
     first = len(moves) - max(1, round(c.held_out * len(moves)))
     if first < 1:
         raise UserError(f"{c.records} has one game of size {c.size}", hint="one to learn, one to measure")
