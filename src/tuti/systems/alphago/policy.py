@@ -13,11 +13,11 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 from tuti.measure import binomial_interval
-from tuti.run import Run, UserError
+from tuti.run import Run
 from tuti.systems.alphago.learner import Learner, turned
 from tuti.systems.alphago.net import Net, save_net
 from tuti.systems.alphago.planes import ALPHAGO
-from tuti.systems.alphago.records import Records, read_records
+from tuti.systems.alphago.records import Records, read_records, split
 from tuti.systems.alphago.sampled import forecast, positions
 
 MEASURED = 4096
@@ -61,11 +61,8 @@ def sl(config: Policy, run: Run) -> None:
     """Saves the policy, a PolicyValue whose value was not learnt; says how often it finds held-out moves."""
     c, seed = config, run.options.seed
     records = read_records(c.records, c.size)
-    places = np.argwhere(records.moves >= 0)  # (game, moves before)
-    held = places[:, 0] >= len(records.moves) - max(1, round(c.held_out * len(records.moves)))
-    known, unknown = places[~held], places[held][:MEASURED]
-    if not len(known):
-        raise UserError(f"{c.records} has one game of size {c.size}", hint="one to learn, one to measure")
+    known, unknown = split(records, c.held_out)
+    unknown = unknown[:MEASURED]
     torch.manual_seed(seed)
     net = Net(ALPHAGO - 1, c.blocks, c.channels)
     learner = Learner(net, run, c.rate, c.iterations, c.updates)

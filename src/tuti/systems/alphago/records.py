@@ -26,7 +26,7 @@ class Records(NamedTuple):
 
 
 def read_records(folder: Path, size: int) -> Records:
-    """All .sgf files below a folder, by name, but those that do not fit; UserError if none is left."""
+    """All .sgf files below a folder, by name, each game once; UserError if none fits the size."""
     found = [_read(path, size) for path in sorted(folder.rglob("*.sgf"))]
     games = [one for one in found if not isinstance(one, str)]
     if not games:
@@ -36,7 +36,18 @@ def read_records(folder: Path, size: int) -> Records:
     for row, (game, _) in zip(moves, games, strict=True):
         row[: len(game.moves)] = [cell for _, cell in game.moves]
     komi = Counter(game.komi for game, _ in games).most_common(1)[0][0]
-    return Records(moves, np.array([won for _, won in games], np.float32), size, komi)
+    _, once = np.unique(moves, axis=0, return_index=True)  # programs may play a game again
+    once.sort()
+    return Records(moves[once], np.array([won for _, won in games], np.float32)[once], size, komi)
+
+
+def split(records: Records, share: float) -> tuple[Any, Any]:
+    """(game, moves before) of the positions to learn from; of those that only measure, of the last games."""
+    places, games = np.argwhere(records.moves >= 0), len(records.moves)
+    first = games - max(1, round(share * games))
+    if first < 1:
+        raise UserError(f"there is one game of size {records.size}", hint="one to learn, one to measure")
+    return places[places[:, 0] < first], places[places[:, 0] >= first]
 
 
 def _read(path: Path, size: int) -> tuple[Game, float] | str:

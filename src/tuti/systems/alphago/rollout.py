@@ -29,7 +29,7 @@ from tuti.search import softmax
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import AROUND, BLACK, BORDER, CELLS, EMPTIES, PASS, SPACE, STONES, WIDTH
 from tuti.systems.alphago.planes import action_of, cell_of, may
-from tuti.systems.alphago.records import read_records, replay
+from tuti.systems.alphago.records import read_records, replay, split
 
 KIND = "RolloutPolicy"
 FREE, EDGE = 0, 7
@@ -276,23 +276,17 @@ class Rollout:
 def rollout(config: Rollout, run: Run) -> None:
     """Saves the weights, a RolloutPolicy. A run that was killed starts over: the same seed, the same bits."""
     c, source = config, np.random.default_rng(run.options.seed)
-    moves = read_records(c.records, c.size).moves
-    _, once = np.unique(moves, axis=0, return_index=True)  # programs may play a game again
-    moves = moves[np.sort(once)]
-    first = len(moves) - max(1, round(c.held_out * len(moves)))
-    if first < 1:
-        raise UserError(f"{c.records} has one game of size {c.size}", hint="one to learn, one to measure")
-    positions = np.argwhere(moves > PASS)
-    measured = positions[:, 0] >= first
+    records = read_records(c.records, c.size)
+    moves, (known, unknown) = records.moves, split(records, c.held_out)
     blank, weights = board.new(c.size), np.zeros(TABLE, np.float32)
     for epoch in range(c.epochs):
-        order, rate = source.permutation(positions[~measured]), np.float32(c.rate * (1 - epoch / c.epochs))
+        order, rate = source.permutation(known), np.float32(c.rate * (1 - epoch / c.epochs))
         nats, hits, _, count = learn(*blank, moves, order, weights, rate)
         if not np.isfinite(nats):
             raise UserError(f"a move costs {nats} nats in epoch {epoch + 1}", hint="lower --rate")
         run.log("epoch", step=epoch + 1, steps=c.epochs, nats=nats / count, accuracy=hits / count)
         run.show(f"epoch {epoch + 1}/{c.epochs}  {nats / count:.3f} nats a move", passing=True)
-    nats, hits, chance, count = learn(*blank, moves, positions[measured], weights, np.float32(0))
+    nats, hits, chance, count = learn(*blank, moves, unknown, weights, np.float32(0))
     found, began, played, owner = binomial_interval(hits, count), 0.0, 0, np.empty(CELLS, np.int8)
     for number in range(201):
         began = began if number > 1 else time.thread_time()  # the first may compile
@@ -302,7 +296,7 @@ def rollout(config: Rollout, run: Run) -> None:
         played += int(game[board.MOVES]) if number else 0
     micros = (time.thread_time() - began) / played * 1e6
     told = {"accuracy": found.value, "low": found.low, "high": found.high, "chance": chance / count}
-    run.log("held out", **told, nats=nats / count, moves=count, games=len(moves) - first, micros=micros)
+    run.log("held out", **told, nats=nats / count, moves=count, games=len(set(unknown[:, 0])), micros=micros)
     run.show(
         "held out: {accuracy:.1%} [{low:.1%}, {high:.1%}] of moves, {chance:.1%} by chance; ".format(**told)
         + f"{nats / count:.3f} nats a move; a playout takes {micros:.2f} µs a move"
