@@ -35,7 +35,6 @@ MADE_BY = {
     "Tokens": "tuti spark pack DOCUMENTS_RUN TOKENIZER_RUN",
     "LanguageModel": "tuti teach FOLDER",
     "PolicyValue": "tuti alphago train",
-    "RolloutPolicy": "tuti alphago rollout GAMES",
 }
 
 

@@ -9,18 +9,13 @@ CARD = Card(
     paper="Silver et al. 2016, 2017, 2018; Danihelka et al. 2022; Wu 2019, KataGo",
     stages={
         "train": Entry(f"{_HERE}.train:train", "learn Go from nothing, by games against itself"),
-        "sl": Entry(f"{_HERE}.policy:sl", "2016, first: a policy that moves as experts do"),
-        "rollout": Entry(f"{_HERE}.rollout:rollout", "2016, second: a policy of patterns, for rollouts"),
-        "rl": Entry(f"{_HERE}.reinforce:rl", "2016, third: the policy against its past selves"),
-        "value": Entry(f"{_HERE}.value:value", "2016, fourth: who wins, from one position a game"),
-        "search": Entry(f"{_HERE}.apv:search", "2016, fifth: AlphaGo, put together of its parts"),
+        "sl": Entry(f"{_HERE}.policy:sl", "2016: a policy that moves as experts do"),
+        "rl": Entry(f"{_HERE}.reinforce:rl", "2016: the policy against its past selves"),
+        "value": Entry(f"{_HERE}.value:value", "2016: who wins, from one position a game"),
+        "search": Entry(f"{_HERE}.apv:search", "2016: AlphaGo, put together of its parts"),
         "match": Entry(f"{_HERE}.match:duel", "games of two players, with an interval and their records"),
     },
     pages={"/": f"{_HERE}.page:page"},
-    presets={
-        "train": {"tiny": f"{_HERE}.train:tiny", "small": f"{_HERE}.train:small"},
-        "sl": {"tiny": f"{_HERE}.policy:tiny"}, "rollout": {"tiny": f"{_HERE}.rollout:tiny"},
-        "rl": {"tiny": f"{_HERE}.reinforce:tiny"}, "value": {"tiny": f"{_HERE}.value:tiny"},
-    },
+    presets={"train": {"tiny": f"{_HERE}.train:tiny", "small": f"{_HERE}.train:small"}},
     claims=_HERE,
 )

@@ -1,5 +1,7 @@
 """AlphaGo's search, and stage `search`: policy, value network and rollouts in one tree (Silver et al. 2016).
 
+Rollouts are random games so far, since the paper's rollout policy is not here yet.
+
 Several threads go down one tree of arrays. An edge keeps apart what rollouts and what the value network said
 of it; a simulation on its way counts as VIRTUAL rollouts that were lost, so that the next thread goes another
 way. An edge that was passed THRESHOLD times gets a node, and its position goes to the networks, which answer
@@ -26,10 +28,8 @@ from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, DICE, SIDE, TO_MOVE, loop
 from tuti.systems.alphago.game import Game
 from tuti.systems.alphago.net import KIND as NET
-from tuti.systems.alphago.net import load_net
+from tuti.systems.alphago.net import Net, load_net
 from tuti.systems.alphago.planes import ALPHAGO, alphago_planes, cell_of, may
-from tuti.systems.alphago.rollout import KIND as ROLLOUT
-from tuti.systems.alphago.rollout import load_rollout, policy_playout
 from tuti.systems.alphago.sampled import forecast
 
 KIND = "AlphaGo"
@@ -127,7 +127,7 @@ class Search:
     def __init__(self, parts, size, simulations, letters="rvp", workers=WORKERS, seed=0):
         if letters not in LETTERS:
             raise UserError(f"no variant {letters!r} of AlphaGo", hint=f"there are {', '.join(LETTERS)}")
-        policy, value, self.weights = parts
+        policy, value = parts
         self.networks = Networks("p" in letters and policy, "v" in letters and value)
         self.letters, self.most, self.workers, self.seed = letters, simulations, workers, seed
         shape = (min(simulations, NODES) + 1, size * size + 1)
@@ -181,7 +181,7 @@ class Search:
                 if prior is not None:
                     prior, value = self.networks.ask(own, known)
                 mover = 1 if own[TO_MOVE] == BLACK else -1
-                lead = policy_playout(own, known, owner, self.weights) - game.komi if rolls else 0.0
+                lead = board.playout(own, known, owner) - game.komi if rolls else 0.0
                 result = mover * np.sign(lead)
             with self.lock:
                 tell(self.tree, path, depth, result, value)
@@ -191,31 +191,27 @@ class Search:
 
 @dataclass(frozen=True)
 class Parts:
-    """A policy, a rollout policy and a value network make a player; `RUN@rp` plays without the last."""
+    """A policy and a value network make a player; `RUN@rp` plays without the last."""
 
     policy: tyro.conf.Positional[Path]
     """A run of `tuti alphago sl` (the paper's choice) or `rl`"""
-    rollout: tyro.conf.Positional[Path]
-    """A run of `tuti alphago rollout`"""
     value: tyro.conf.Positional[Path]
     """A run of `tuti alphago value`"""
 
 
 def search(config: Parts, run: Run) -> None:
     """Saves copies of the parts as one artifact AlphaGo, if they were learnt for the same board."""
-    kinds = {"policy": NET, "rollout": ROLLOUT, "value": NET}
-    found = {name: run.load(getattr(config, name), kind) for name, kind in kinds.items()}
-    facts = {name: read_json(folder / "tuti.json") for name, folder in found.items()}
-    sizes = {name: about.get("size") for name, about in facts.items()}
-    if len(set(sizes.values())) > 1:
-        raise UserError(f"the parts know boards of {sizes}", hint="learn all of them with one --size")
-    with run.save("player", KIND, size=sizes["policy"], komi=facts["policy"]["komi"]) as folder:
-        for name, source in found.items():
-            shutil.copytree(source, folder / name)
+    policy, value = run.load(config.policy, NET), run.load(config.value, NET)
+    facts, other = (read_json(folder / "tuti.json") for folder in (policy, value))
+    if facts["size"] != other["size"]:
+        known = f"boards of {facts['size']} and {other['size']}"
+        raise UserError(f"policy and value know {known}", hint="learn both with one --size")
+    with run.save("player", KIND, size=facts["size"], komi=facts["komi"]) as folder:
+        shutil.copytree(policy, folder / "policy")
+        shutil.copytree(value, folder / "value")
 
 
-def load_alphago(path: Path) -> tuple[tuple[Any, Any, Any], dict[str, Any]]:
-    """(policy, value network, rollout policy's weights) of a run or its artifact, and its facts."""
+def load_alphago(path: Path) -> tuple[tuple[Net, Net], dict[str, Any]]:
+    """(policy, value network) of a run or its artifact, and its facts."""
     folder = find_artifact(path, KIND)
-    parts = load_net(folder / "policy")[0], load_net(folder / "value")[0], load_rollout(folder / "rollout")
-    return parts, read_json(folder / "tuti.json")
+    return (load_net(folder / "policy")[0], load_net(folder / "value")[0]), read_json(folder / "tuti.json")

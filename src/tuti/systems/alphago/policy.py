@@ -81,8 +81,3 @@ def sl(config: Policy, run: Run) -> None:
     told = {"share": found.value, "low": found.low, "high": found.high, "moves": found.n, "ms": took}
     run.log("accuracy", **told)
     run.show("finds {share:.1%} [{low:.1%}, {high:.1%}] of {moves} moves, {ms:.2f} ms each".format(**told))
-
-
-def tiny() -> Policy:
-    """Finds moves of games on 5 × 5 within a minute on two cores."""
-    return Policy(Path("games"), size=5, blocks=2, channels=24, iterations=6, updates=50)

@@ -79,8 +79,3 @@ def rl(config: Reinforce, run: Run) -> None:
     learner.checkpoints.wait()
     save_net(net.requires_grad_(False), run, size=size, komi=komi)
     shutil.rmtree(pool)
-
-
-def tiny() -> Reinforce:
-    """Beats the policy that it began as, within a minute."""
-    return Reinforce(Path("sl"), iterations=30, games=64, batch=512, joins=5)

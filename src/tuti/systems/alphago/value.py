@@ -126,8 +126,3 @@ def value(config: Value, run: Run) -> None:
     run.log("error", positions=len(known), **told)
     run.show("mean square: {known:.3f} on positions learnt from, {held_out:.3f} on others".format(**told))
     shutil.rmtree(run.folder / "games")
-
-
-def tiny() -> Value:
-    """Judges positions of 5 × 5 better than it began, within a minute."""
-    return Value(Path("sl"), Path("rl"), games=1024, blocks=2, channels=24, iterations=6)

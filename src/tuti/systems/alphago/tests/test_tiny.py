@@ -1,6 +1,5 @@
-"""The tiny presets learn on 5 × 5: each beats what it began as, the whole interval above one half."""
+"""Every stage learns on 5 × 5: each beats what it began as, the whole interval above one half."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,13 @@ import pytest
 import torch
 
 from tuti.measure import binomial_interval
-from tuti.systems.alphago import board, policy, reinforce, rollout, train, value
+from tuti.systems.alphago import board, policy, reinforce, train, value
 from tuti.systems.alphago.apv import Search
 from tuti.systems.alphago.game import Game
 from tuti.systems.alphago.match import Match, duel, finished
 from tuti.systems.alphago.net import Net, load_net
 from tuti.systems.alphago.planes import ALPHAGO, PLANES, alphago_planes, cell_of, may
 from tuti.systems.alphago.players import Choose, Player, by_chance
-from tuti.systems.alphago.rollout import TABLE, load_rollout, weigh
 from tuti.systems.alphago.sampled import forecast, sample
 from tuti.systems.alphago.tests.side_by_side import points
 from tuti.systems.transformer.tests.small import go
@@ -46,15 +44,16 @@ def between(first: Choose, second: Choose, games: int = GAMES) -> list[float]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The stages of 2016, one from the other, as their tiny presets have them."""
+    """The stages of 2016, one from the other, on 5 × 5."""
     folder = tmp_path_factory.mktemp("tiny")
     records = Match("playouts:300", "playouts:300", games=300, size=SIDE, komi=KOMI, opening=3)
     go(folder / "games", duel, records, threads=2)
-    go(folder / "sl", policy.sl, replace(policy.tiny(), records=folder / "games"), threads=2)
-    go(folder / "rollout", rollout.rollout, replace(rollout.tiny(), records=folder / "games"), threads=2)
-    go(folder / "rl", reinforce.rl, replace(reinforce.tiny(), policy=folder / "sl"), threads=2)
-    own = replace(value.tiny(), sl=folder / "sl", rl=folder / "rl")
-    go(folder / "value", value.value, own, threads=2)
+    small: dict[str, Any] = {"blocks": 2, "channels": 24, "iterations": 6}
+    go(folder / "sl", policy.sl, policy.Policy(folder / "games", SIDE, updates=50, **small), threads=2)
+    against = reinforce.Reinforce(folder / "sl", iterations=30, games=64, batch=512, joins=5)
+    go(folder / "rl", reinforce.rl, against, threads=2)
+    judge = value.Value(folder / "sl", folder / "rl", games=1024, **small)
+    go(folder / "value", value.value, judge, threads=2)
     return folder
 
 
@@ -76,23 +75,6 @@ def test_the_supervised_policy_beats_its_own_start(made: Path) -> None:
 
 def test_reinforcement_beats_the_policy_that_it_began_as(made: Path) -> None:
     beats(sampled(load_net(made / "rl")[0], load_net(made / "sl")[0]))
-
-
-def by_patterns(weights: Any, seed: int) -> Choose:
-    """The rollout policy as a player."""
-    source = np.random.default_rng(seed)
-
-    def choose(game: Game, seconds: float) -> int:
-        logits = np.empty(SIDE**2 + 1, np.float32)
-        weigh(*game.arrays, 0, weights, logits)
-        return int(cell_of(int((logits + source.gumbel(size=logits.shape)).argmax()), SIDE))
-
-    return choose
-
-
-def test_the_rollout_policy_beats_its_own_start(made: Path) -> None:
-    start = by_patterns(np.zeros(TABLE, np.float32), 1)
-    beats(between(by_patterns(load_rollout(made / "rollout"), 0), start))
 
 
 def by_value(net: Net) -> Choose:
@@ -119,7 +101,7 @@ def test_the_value_network_beats_its_own_start(made: Path) -> None:
 
 
 def test_the_search_beats_its_policy_alone(made: Path) -> None:
-    parts = load_net(made / "sl")[0], load_net(made / "value")[0], load_rollout(made / "rollout")
+    parts = load_net(made / "sl")[0], load_net(made / "value")[0]
     whole, alone = (Search(parts, SIDE, 60, letters, workers=2) for letters in ("rvp", "p"))
     beats(between(whole, alone, 100))
 
