@@ -32,6 +32,7 @@ BARS = {
     "quant": ("perplexity in 8 bits ÷ fp32, SmolLM2, held-out English", 1.01, False),
     "load": ("64 clients, ten minutes, nothing lost: growth of the server's memory ÷ 3 %", 1.0, False),
     "go-playouts": ("random 9 × 9 games of Go a second, one core, ÷ `open_spiel` from Python", 15.0, True),
+    "go-planes": ("AlphaGo's 49 planes of positions a second, one core, ÷ the same in numpy", 50.0, True),
     "minutes": ("`--minutes` 3, 10, 30: actual ÷ asked", 1.15, False),
 }
 

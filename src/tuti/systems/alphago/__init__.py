@@ -9,6 +9,10 @@ CARD = Card(
     paper="Silver et al. 2016, 2017, 2018; Danihelka et al. 2022; Wu 2019, KataGo",
     stages={
         "train": Entry(f"{_HERE}.train:train", "learn Go from nothing, by games against itself"),
+        "sl": Entry(f"{_HERE}.policy:sl", "2016: a policy that moves as experts do"),
+        "rl": Entry(f"{_HERE}.reinforce:rl", "2016: the policy against its past selves"),
+        "value": Entry(f"{_HERE}.value:value", "2016: who wins, from one position a game"),
+        "search": Entry(f"{_HERE}.apv:search", "2016: AlphaGo, put together of its parts"),
         "match": Entry(f"{_HERE}.match:duel", "games of two players, with an interval and their records"),
     },
     pages={"/": f"{_HERE}.page:page"},

@@ -91,8 +91,13 @@ def load_net(path: Path | str) -> tuple[Net, dict[str, Any]]:
     facts = read_json(folder / "tuti.json")
     with damaged(f"{folder / 'tuti.json'} is", "train it again", KeyError, TypeError, RuntimeError):
         net, _ = Net(*facts["shape"]), int(facts["size"])
-    tensors = Tensors(folder / "model.safetensors")
+    read_net(net, folder / "model.safetensors")
+    return net.eval().requires_grad_(False), facts
+
+
+def read_net(net: Net, path: Path) -> None:
+    """Puts weights of a file into a network."""
+    tensors = Tensors(path)
     for name, weight in net.state_dict().items():
         tensors.check(name, tuple(weight.shape))
         weight.copy_(tensors.read(name))
-    return net.eval().requires_grad_(False), facts

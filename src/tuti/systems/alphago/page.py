@@ -16,7 +16,7 @@ from tuti.run.directory import read_config
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, PASS, WHITE
 from tuti.systems.alphago.game import COLUMNS, Game, cell_of, name_of
-from tuti.systems.alphago.players import Network, Player, open_player
+from tuti.systems.alphago.players import Player, open_player
 from tuti.systems.alphago.sgf import write_game
 from tuti.ui.template import templates
 
@@ -50,10 +50,11 @@ def page(runs: Path, query: Mapping[str, str]) -> list[str]:
 
 
 def _networks(runs: Path) -> Networks:
-    """Finished runs of `alphago train`, the newest first, with the size and komi that they know."""
+    """Finished runs of `alphago train` and `search`, the newest first, with the size and komi they know."""
     found: list[tuple[float, str, str, float]] = []
-    for path in runs.glob("*/artifacts/model/tuti.json"):
-        if read_config(path.parents[2], or_nothing=True).get("room") == "alphago":
+    for path in runs.glob("*/artifacts/*/tuti.json"):
+        made = read_config(path.parents[2], or_nothing=True)
+        if made.get("room") == "alphago" and made.get("stage") in ("train", "search"):
             facts, name = read_json(path), path.parents[2].name
             found.append((path.stat().st_mtime, name, str(facts.get("size")), float(facts.get("komi", KOMI))))
     return {name: (size, komi) for _, name, size, komi in sorted(found, reverse=True)}
@@ -78,7 +79,7 @@ def _answer(spec: str, state: int, size: int, komi: float, moves: Moves) -> tupl
         player = _player(spec, state, size)
         cell = player.choose(_replayed(size, komi, moves), SECONDS)
         assert cell is not None
-        return cell, player.choose.value if isinstance(player.choose, Network) else None
+        return cell, getattr(player.choose, "value", None)
 
 
 def _said(told: Mapping[str, str], game: Game, you: str, value: float | None) -> str:

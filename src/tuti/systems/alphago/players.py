@@ -10,16 +10,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tuti.run import UserError
 from tuti.search import PUCT, Trees, descend, grow
 from tuti.systems.alphago import board
+from tuti.systems.alphago.apv import Search, load_alphago
 from tuti.systems.alphago.game import Game, cell_of, name_of
 from tuti.systems.alphago.net import load_net
-from tuti.systems.alphago.think import Thinker, may
-from tuti.systems.alphago.think import cell_of as cell_of_action
+from tuti.systems.alphago.planes import cell_of as cell_of_action
+from tuti.systems.alphago.planes import may
+from tuti.systems.alphago.think import Thinker
 
 Choose = Callable[[Game, float], int | None]
 """(game, seconds) → a cell, PASS, or None to resign"""
@@ -40,15 +43,21 @@ class Player:
 
 
 def open_player(spec: str, size: int, simulations: int, seed: int) -> Player:
-    """`random`, `playouts:N`, `gnugo:LEVEL`, or a run's PolicyValue; UserError for others."""
+    """`random`, `playouts:N`, `gnugo:LEVEL` (or levels, 1-8), a run's network or AlphaGo; or UserError."""
     kind, _, number = spec.partition(":")
     if spec == "random":
         return Player(spec, by_chance(seed))
     if kind == "playouts" and number.isdigit() and 0 < int(number) <= 100_000:
         return Player(spec, by_playouts(size, int(number), seed))
-    if kind == "gnugo" and number.isdigit() and 0 <= int(number) <= 10:
-        program = GnuGo(int(number), seed)
+    low, _, high = number.partition("-")
+    if kind == "gnugo" and low.isdigit() and (high or low).isdigit() and int(low) <= int(high or low) <= 10:
+        program = GnuGo(int(low) + seed % (int(high or low) - int(low) + 1), seed)
         return Player(spec, program, program.close)
+    path, _, letters = spec.partition("@")
+    if any((Path(path) / place).exists() for place in ("policy", "artifacts/player")):
+        parts, facts = load_alphago(Path(path))
+        fits(path, facts, size)
+        return Player(Path(spec).name, Search(parts, size, simulations, letters or "rvp", seed=seed))
     if Path(spec).exists():
         return Player(Path(spec).name, Network(Path(spec), size, simulations))
     raise UserError(
@@ -68,16 +77,19 @@ def by_chance(seed: int) -> Choose:
     return choose
 
 
+def fits(path: Path | str, facts: dict[str, Any], size: int) -> None:
+    """UserError for a network of another board."""
+    if size != facts["size"]:
+        told = f"{path} was trained on a board of {facts['size']}, this is one of {size}"
+        raise UserError(told, hint=f"--size {facts['size']}")
+
+
 class Network:
     """Gumbel's search with a network, no noise: as many simulations as the time allows."""
 
     def __init__(self, path: Path, size: int, simulations: int):
         net, facts = load_net(path)
-        if size != facts["size"]:
-            raise UserError(
-                f"{path} was trained on a board of {facts['size']}, this is one of {size}",
-                hint=f"--size {facts['size']}",
-            )
+        fits(path, facts, size)
         self.thinker, self.most, self.speed = Thinker(net, size, 1, simulations), simulations, math.inf
         self.value = 0.0
         """What it thought of its last move, −1 to 1"""

@@ -2,6 +2,7 @@
 # numba has no types.
 # pyright: basic
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, CELLS, MOVES, TO_MOVE, loop, over, owners, play
 from tuti.systems.alphago.net import LEAD, Net
-from tuti.systems.alphago.think import Thinker, cell_of
+from tuti.systems.alphago.planes import cell_of
+from tuti.systems.alphago.think import Thinker
 
 FIELDS = ("planes", "policy", "value", "owner", "lead")
 """Planes; the improved policy; who won, whose each point was, by how much / LEAD: all for who is to move"""
@@ -36,23 +38,31 @@ def settle(games, komi, owner, lead):
             owner[b, i] = cells[cell_of(i, side)]
 
 
+def to_the_end(made: list[Any], choose: Callable[[Any, Any, Any], Any]) -> Any:
+    """Plays games side by side by what `choose` gives for (which are not over, their games, their keys)."""
+    games, keys = (np.stack(rows) for rows in zip(*made, strict=True))
+    alive, done, finals = np.arange(len(games)), np.zeros(len(games), bool), np.empty_like(games)
+    while len(alive):
+        out = done[: len(alive)]
+        advance(games, keys, choose(alive, games, keys), out)
+        finals[alive[out]] = games[out]
+        alive, games, keys = alive[~out], games[~out], keys[~out]
+    return finals
+
+
 def self_play(net: Net, side: int, komi: float, seeds: Any, *search: int) -> dict[str, Any]:
     """A game a seed, side by side: their positions, as FIELDS; moves and winners. search: as of Thinker."""
     made = [board.new(side, seed=int(seed)) for seed in seeds]
-    games, keys = np.stack([game for game, _ in made]), np.stack([known for _, known in made])
     sources = [np.random.default_rng(int(seed)) for seed in seeds]
-    thinker = Thinker(net, side, len(games), *search)
-    alive, done = np.arange(len(games)), np.zeros(len(games), bool)
-    told: list[tuple[Any, ...]] = []
-    finals, actions = np.empty_like(games), side * side + 1
-    while len(alive):
-        gumbels = np.stack([sources[game].gumbel(size=actions) for game in alive]).astype(np.float32)
-        thoughts = thinker.think(games, keys, komi, gumbels)
+    thinker, told = Thinker(net, side, len(made), *search), list[tuple[Any, ...]]()
+
+    def choose(alive: Any, games: Any, keys: Any) -> Any:
+        chance = [sources[game].gumbel(size=side * side + 1) for game in alive]
+        thoughts = thinker.think(games, keys, komi, np.stack(chance).astype(np.float32))
         told.append((alive, games[:, TO_MOVE].copy(), thoughts.planes.astype(np.float16), thoughts.policy))
-        out = done[: len(alive)]
-        advance(games, keys, thoughts.actions, out)
-        finals[alive[out]] = games[out]
-        alive, games, keys = alive[~out], games[~out], keys[~out]
+        return thoughts.actions
+
+    finals = to_the_end(made, choose)
     owner = np.empty((len(finals), side * side), np.int8)
     lead = np.empty(len(finals), np.float32)
     settle(finals, komi, owner, lead)

@@ -10,69 +10,7 @@ import torch
 
 from tuti.search import GUMBEL, Trees, descend, first_choice, grow, halving, improved
 from tuti.systems.alphago import board
-from tuti.systems.alphago.net import LEAD
-
-PLANES = 9
-"""Mine, theirs; stones of chains with 1, 2, 3 liberties; where I may play; the last move; komi for me; 1"""
-
-
-@board.loop
-def cell_of(action, side):
-    """The cell of an action: the points row by row, then the pass."""
-    return board.PASS if action == side * side else (action // side + 1) * board.WIDTH + action % side + 1
-
-
-@board.loop
-def may(game, keys, allowed):
-    """Which actions make sense: legal ones that fill no eye of one's own, and the pass."""
-    side, mover = game[board.SIDE], game[board.TO_MOVE]
-    for a in range(side * side):
-        p = cell_of(a, side)
-        allowed[a] = board.legal(game, keys, p, mover) and not board.is_eye(game, p, mover)
-    allowed[side * side] = True
-
-
-@board.loop
-def liberties(game, most, out):
-    """Each stone's chain's liberties, counted up to `most`."""
-    seen = np.zeros(board.CELLS, np.int16)
-    for p in range(board.WIDTH + 1, board.CELLS - board.WIDTH):
-        if not board.EMPTY < game[board.STONES + p] < 3 or game[board.HEAD + p] != p:
-            continue
-        count, stone = 0, p
-        while True:
-            for d in board.AROUND:
-                if game[board.STONES + stone + d] == board.EMPTY and seen[stone + d] != p:
-                    seen[stone + d] = p
-                    count += 1
-            stone = game[board.NEXT + stone]
-            if stone == p or count >= most:
-                break
-        stone = p
-        while True:
-            out[stone] = min(count, most)
-            stone = game[board.NEXT + stone]
-            if stone == p:
-                break
-
-
-@board.loop
-def draw(game, allowed, komi, out):
-    """The planes [PLANES, points] of a position."""
-    side, me, count = game[board.SIDE], game[board.TO_MOVE], np.zeros(board.CELLS, np.int16)
-    liberties(game, 4, count)
-    out[:] = 0
-    for i in range(side * side):
-        p = cell_of(i, side)
-        kind = game[board.STONES + p]
-        if kind != board.EMPTY:
-            out[0 if kind == me else 1, i] = 1
-            if count[p] < 4:
-                out[1 + count[p], i] = 1
-        out[5, i] = allowed[i]
-        out[6, i] = p == game[board.LAST]
-        out[7, i] = (-komi if me == board.BLACK else komi) / LEAD
-        out[8, i] = 1
+from tuti.systems.alphago.planes import ALPHAGO, PLANES, cell_of, may, see
 
 
 @board.loop
@@ -95,7 +33,7 @@ def reach(trees, games, keys, komi, first, leaves, leaf_keys, planes, allowed, r
             lead = board.owners(game, owner) - komi
             result[b] = np.sign(lead) if game[board.TO_MOVE] == board.BLACK else -np.sign(lead)
         may(game, known, allowed[b])
-        draw(game, allowed[b], komi, planes[b])
+        see(game, known, allowed[b], komi, planes[b])
 
 
 @board.loop
@@ -138,6 +76,7 @@ class Thinker:
 
     def __init__(self, net, side, games, simulations, considered=16):
         self.net, self.simulations, self.considered = net, simulations, considered
+        self.planes = PLANES if net.shape[0] == PLANES else ALPHAGO
         self.trees, self.side = Trees(games, simulations + 1, side * side + 1), side
 
     @torch.inference_mode()
@@ -147,7 +86,7 @@ class Thinker:
         self.trees.clear()
         trees = (*(array[:n] for array in self.trees.arrays()), self.trees.made[:n], self.trees.depth[:n])
         leaves, leaf_keys = np.empty_like(games), np.empty_like(keys)
-        planes = np.empty((n, PLANES, self.side**2), np.float32)
+        planes = np.empty((n, self.planes, self.side**2), np.float32)
         first, result = np.empty(n, np.int32), np.empty(n, np.float32)
         allowed, policy, roots = np.empty((n, actions), np.bool_), np.empty((n, actions), np.float32), planes
         for sought in (None, *halving(min(self.considered, count, actions), count)):
@@ -155,7 +94,8 @@ class Thinker:
                 judge(trees, gumbels, sought, first, policy)
             reach(trees, games, keys, komi, first, leaves, leaf_keys, planes, allowed, result)
             roots = planes.copy() if sought is None else roots
-            forecast = self.net(torch.from_numpy(planes).unflatten(-1, (self.side, self.side)))
+            seen = torch.from_numpy(planes[:, : self.net.shape[0]])
+            forecast = self.net(seen.unflatten(-1, (self.side, self.side)))
             tell(trees, forecast.policy.numpy(), forecast.value.numpy(), allowed, result)
         judge(trees, gumbels, -1.0, first, policy)
         visits, totals = (array[np.arange(n), 0, first] for array in trees[2:4])

@@ -2,25 +2,22 @@
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from tuti.nn.files import write_safetensors
-from tuti.run import Run, UserError
+from tuti.run import Run
+from tuti.systems.alphago.learner import Learner, turned
 from tuti.systems.alphago.net import Net, save_net
+from tuti.systems.alphago.planes import PLANES
 from tuti.systems.alphago.selfplay import FIELDS, together
-from tuti.systems.alphago.think import PLANES
-from tuti.train import AdamW, Checkpoints, Optimiser, Trapezoid, load_checkpoint
-
-OWNER, MARGIN = 1.0, 0.1
-"""Weights of the foretold owners and lead beside policy and value (Wu 2019, 3.4)"""
 
 
 @dataclass(frozen=True)
@@ -53,28 +50,6 @@ class Train:
     """Peak learning rate"""
 
 
-def turned(batch: dict[str, Tensor], side: int, symmetry: int) -> dict[str, Tensor]:
-    """A batch turned and mirrored in one of the board's eight ways."""
-
-    def turn(x: Tensor) -> Tensor:
-        x = torch.rot90(x.view(*x.shape[:-1], side, side), symmetry % 4, (-2, -1))
-        return (x.flip(-1) if symmetry >= 4 else x).flatten(-2)
-
-    policy = torch.cat((turn(batch["policy"][:, :-1]), batch["policy"][:, -1:]), 1)
-    return batch | {"planes": turn(batch["planes"]), "policy": policy, "owner": turn(batch["owner"])}
-
-
-def losses(net: Net, batch: dict[str, Tensor], side: int) -> dict[str, Tensor]:
-    """Cross-entropy in nats of the policy; mean squares of value and owners; Huber's loss of the lead."""
-    found = net(batch["planes"].unflatten(-1, (side, side)))
-    return {
-        "policy": -(batch["policy"] * found.policy.log_softmax(-1)).sum(-1).mean(),
-        "value": F.mse_loss(found.value, batch["value"]),
-        "owner": OWNER * F.mse_loss(found.owner.flatten(1), batch["owner"]),
-        "lead": MARGIN * F.smooth_l1_loss(found.lead, batch["lead"]),
-    }
-
-
 def keep(folder: Path, iteration: int, window: int, games: dict[str, Any]) -> dict[str, Tensor]:
     """Puts an iteration's games into a file of their own, so that none counts twice; gives all recent ones.
 
@@ -89,39 +64,28 @@ def keep(folder: Path, iteration: int, window: int, games: dict[str, Any]) -> di
     return {name: torch.cat([part[name] for part in parts]) for name in FIELDS}
 
 
+def some(recent: dict[str, Tensor], config: Train, source: np.random.Generator) -> dict[str, Tensor]:
+    """A batch of positions, in one of the board's eight ways."""
+    rows = torch.from_numpy(source.integers(len(recent["value"]), size=config.batch))
+    batch = {name: column[rows].float() for name, column in recent.items()}
+    return turned(batch, config.size, int(source.integers(8)))
+
+
 def train(config: Train, run: Run) -> None:
     """Saves the network, a PolicyValue; every iteration is a checkpoint."""
     c, seed = config, run.options.seed
     torch.manual_seed(seed)
     net = Net(PLANES, c.blocks, c.channels)
-    optimiser, checkpoints = Optimiser(net, AdamW(lr=c.rate)), Checkpoints(run)
-    schedule, start = Trapezoid(c.iterations * c.updates), 0
-    if (found := run.resume()) is not None:
-        start, state = load_checkpoint(found)
-        optimiser.restore(state)
-    for iteration in range(start, c.iterations):
+    learner = Learner(net, run, c.rate, c.iterations, c.updates)
+    for iteration in range(learner.start, c.iterations):
         source = np.random.default_rng((seed, iteration))
         seeds = source.integers(2**62, size=c.games)
         games = together(net.eval(), c.size, c.komi, seeds, c.simulations, c.considered)
         recent = keep(run.folder / "replay", iteration, c.window, games)
-        net.train()
-        mean: dict[str, float] = {}
-        for update in range(c.updates):
-            rows = torch.from_numpy(source.integers(len(recent["value"]), size=c.batch))
-            batch = {name: column[rows].float() for name, column in recent.items()}
-            parts = losses(net, turned(batch, c.size, int(source.integers(8))), c.size)
-            sum(parts.values(), torch.zeros(())).backward()
-            optimiser.step(schedule(iteration * c.updates + update))
-            mean = {name: mean.get(name, 0.0) + value.item() / c.updates for name, value in parts.items()}
-        if not np.isfinite(list(mean.values())).all():
-            raise UserError(f"the loss became {mean} in iteration {iteration + 1}", hint="lower --rate")
+        mean = learner.learn(iteration, c.size, partial(some, recent, c, source))
         moves, black = float(games["moves"].mean()), float((games["won"] > 0).mean())
-        run.log("iteration", step=iteration + 1, steps=c.iterations, moves=moves, black=black, **mean)
-        told = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
-        told = f"{moves:.0f} moves, Black wins {black:.0%}  {told}"
-        run.show(f"iteration {iteration + 1}/{c.iterations}  {told}", passing=True)
-        checkpoints.save(iteration + 1, optimiser.state())
-    checkpoints.wait()
+        learner.save(iteration + 1, moves=moves, black=black, **mean)
+    learner.checkpoints.wait()
     save_net(net, run, size=c.size, komi=c.komi)
     shutil.rmtree(run.folder / "replay")
 

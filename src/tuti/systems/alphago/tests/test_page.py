@@ -9,8 +9,8 @@ import pytest
 from tuti.run import Run, RunOptions
 from tuti.systems.alphago.net import Net, save_net
 from tuti.systems.alphago.page import page
+from tuti.systems.alphago.planes import PLANES
 from tuti.systems.alphago.sgf import read_game
-from tuti.systems.alphago.think import PLANES
 from tuti.systems.alphago.train import Train
 
 

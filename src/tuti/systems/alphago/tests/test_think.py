@@ -9,7 +9,8 @@ import torch
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, STONES
 from tuti.systems.alphago.net import LEAD, Net
-from tuti.systems.alphago.think import PLANES, Thinker, cell_of, draw, may
+from tuti.systems.alphago.planes import PLANES, cell_of, draw, may
+from tuti.systems.alphago.think import Thinker
 
 
 def random_game(size: int, moves: int, seed: int) -> tuple[Any, Any]:

@@ -1,26 +1,116 @@
-"""The tiny preset learns: from nothing, it beats what it began as."""
+"""Every stage learns on 5 × 5: each beats what it began as, the whole interval above one half."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tuti.measure import binomial_interval
+from tuti.systems.alphago import board, policy, reinforce, train, value
+from tuti.systems.alphago.apv import Search
+from tuti.systems.alphago.game import Game
+from tuti.systems.alphago.match import Match, duel, finished
 from tuti.systems.alphago.net import Net, load_net
+from tuti.systems.alphago.planes import ALPHAGO, PLANES, alphago_planes, cell_of, may
+from tuti.systems.alphago.players import Choose, Player, by_chance
+from tuti.systems.alphago.sampled import forecast, sample
 from tuti.systems.alphago.tests.side_by_side import points
-from tuti.systems.alphago.think import PLANES
-from tuti.systems.alphago.train import tiny, train
 from tuti.systems.transformer.tests.small import go
 
+SIDE, KOMI, GAMES = 5, 0.5, 200
+pytestmark = pytest.mark.tiny
 
-@pytest.mark.tiny
-def test_the_tiny_preset_beats_its_own_start(tmp_path: Path) -> None:
-    config = tiny()
-    run = go(tmp_path / "run", train, config, threads=2)
+
+def beats(won: Any) -> None:
+    """The share of points won lies above one half with its whole interval; half points are rounded down."""
+    found = binomial_interval(int(np.sum(won)), len(won))
+    assert found.low > 0.5, found
+
+
+def between(first: Choose, second: Choose, games: int = GAMES) -> list[float]:
+    """The first's points, with the colours exchanged after each game, from openings of two random moves."""
+    won = list[float]()
+    for number in range(games):
+        game = Game(SIDE, KOMI)
+        for _ in range(2):
+            game.play(game.to_move, by_chance(number // 2)(game, 0.0) or board.PASS)
+        players = [Player("first", first), Player("second", second)][:: 1 if number % 2 == 0 else -1]
+        result = finished(game, *players, 1e9)
+        won.append(0.5 if result == "0" else float(players["BW".index(result[0])].name == "first"))
+    return won
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stages of 2016, one from the other, on 5 × 5."""
+    folder = tmp_path_factory.mktemp("tiny")
+    records = Match("playouts:300", "playouts:300", games=300, size=SIDE, komi=KOMI, opening=3)
+    go(folder / "games", duel, records, threads=2)
+    small: dict[str, Any] = {"blocks": 2, "channels": 24, "iterations": 6}
+    go(folder / "sl", policy.sl, policy.Policy(folder / "games", SIDE, updates=50, **small), threads=2)
+    against = reinforce.Reinforce(folder / "sl", iterations=30, games=64, batch=512, joins=5)
+    go(folder / "rl", reinforce.rl, against, threads=2)
+    judge = value.Value(folder / "sl", folder / "rl", games=1024, **small)
+    go(folder / "value", value.value, judge, threads=2)
+    return folder
+
+
+def sampled(first: Net, second: Net) -> Any:
+    """The points of the first of two policies that play without search."""
+    half, source = GAMES // 2, np.random.default_rng(0)
+    won = sample((first, second), reinforce.whose(GAMES), SIDE, KOMI, source, GAMES).won
+    return (np.concatenate((won[:half], -won[half:])) + 1) / 2
+
+
+def fresh(planes: int) -> Net:
+    torch.manual_seed(0)
+    return Net(planes, 2, 24).eval().requires_grad_(False)
+
+
+def test_the_supervised_policy_beats_its_own_start(made: Path) -> None:
+    beats(sampled(load_net(made / "sl")[0], fresh(ALPHAGO - 1)))
+
+
+def test_reinforcement_beats_the_policy_that_it_began_as(made: Path) -> None:
+    beats(sampled(load_net(made / "rl")[0], load_net(made / "sl")[0]))
+
+
+def by_value(net: Net) -> Choose:
+    """The move after which a value network likes one's chances best."""
+
+    def choose(game: Game, seconds: float) -> int:
+        allowed = np.empty(SIDE**2 + 1, np.bool_)
+        may(*game.arrays, allowed)
+        actions = np.flatnonzero(allowed)
+        actions = actions[:-1] if len(actions) > 1 else actions
+        seen = np.empty((len(actions), ALPHAGO, SIDE**2), np.float32)
+        for planes, action in zip(seen, actions, strict=True):
+            own, keys = (array.copy() for array in game.arrays)
+            board.play(own, keys, cell_of(int(action), SIDE), own[board.TO_MOVE])
+            may(own, keys, allowed)
+            alphago_planes(own, keys, allowed, planes)
+        return int(cell_of(int(actions[forecast(net, seen)[1].argmin()]), SIDE))
+
+    return choose
+
+
+def test_the_value_network_beats_its_own_start(made: Path) -> None:
+    beats(between(by_value(load_net(made / "value")[0]), by_value(fresh(ALPHAGO))))
+
+
+def test_the_search_beats_its_policy_alone(made: Path) -> None:
+    parts = load_net(made / "sl")[0], load_net(made / "value")[0]
+    whole, alone = (Search(parts, SIDE, 60, letters, workers=2) for letters in ("rvp", "p"))
+    beats(between(whole, alone, 100))
+
+
+def test_zero_beats_its_own_start(tmp_path: Path) -> None:
+    config = train.tiny()
+    run = go(tmp_path / "run", train.train, config, threads=2)
     net, facts = load_net(run.folder)
     torch.manual_seed(run.options.seed)
     start = Net(PLANES, config.blocks, config.channels).eval().requires_grad_(False)
     assert facts["size"] == config.size
-    won = points(net, start, config.size, config.komi, 120)
-    found = binomial_interval(int(won.sum()), len(won))
-    assert found.low > 0.5, found
+    beats(points(net, start, config.size, config.komi, 120))

@@ -14,10 +14,11 @@ import torch
 
 from tuti.run import UserError, hash_file, read_events
 from tuti.systems.alphago import board
+from tuti.systems.alphago.learner import losses, turned
 from tuti.systems.alphago.net import Net, load_net
+from tuti.systems.alphago.planes import PLANES
 from tuti.systems.alphago.selfplay import FIELDS, self_play, together
-from tuti.systems.alphago.think import PLANES
-from tuti.systems.alphago.train import Train, keep, losses, train, turned
+from tuti.systems.alphago.train import Train, keep, train
 from tuti.systems.transformer.tests.small import go
 
 SMALL = Train(
@@ -140,7 +141,7 @@ def test_killed_and_resumed_gives_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuti.systems.alphago.train.OWNER", float("nan"))
+    monkeypatch.setattr("tuti.systems.alphago.learner.OWNER", float("nan"))
     with pytest.raises(UserError, match="in iteration 1") as caught:
         go(tmp_path / "run", train, SMALL)
     assert caught.value.hint == "lower --rate"

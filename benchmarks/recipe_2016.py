@@ -1,0 +1,83 @@
+"""AlphaGo's five stages from nothing in an hour on two cores, and then games against GNU Go.
+
+    make bench NAME=recipe_2016      # GAMES=100 against each level, SECONDS=1 a move; FOLDER=… keeps all runs
+
+The bars: more than 80 % of the points against GNU Go 1 and more than 40 % against GNU Go 10, 100 games each,
+after 60 minutes at most. The ratio is the worse of the two shares ÷ its bar; the interval is exact. All games
+are kept beside the figures, compressed.
+"""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+import harness
+
+RECIPE = (
+    ("games", "match gnugo:1-8 gnugo:1-8 --games 600 --opening 5 --seed 1"),
+    ("sl", "sl games --updates 150"),
+    ("rollout", "rollout games"),
+    ("rl", "rl sl --iterations 60"),
+    ("value", "value sl rl --games 10240 --updates 80"),
+    ("alphago", "search sl rollout value"),
+)
+"""Each run and the words after `tuti alphago` that make it"""
+BARS = {"gnugo:1": 0.8, "gnugo:10": 0.4}
+MINUTES = 60.0
+
+
+def made(folder: Path, name: str, words: str) -> float:
+    """Makes one run in the folder; the minutes that it took."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "tuti", "alphago", *words.split(), "--out", name]
+    subprocess.run(command, cwd=folder, check=True)
+    return (time.monotonic() - began) / 60
+
+
+def kept(folder: Path, names: list[str]) -> None:
+    """The games of some matches in one small file beside the results."""
+    with tarfile.open(harness.RESULTS / "recipe-2016-games.tar.xz", "w:xz") as archive:
+        for name in names:
+            for path in sorted((folder / name / "artifacts" / "games").iterdir()):
+                about, data = tarfile.TarInfo(f"{name}/{path.name}"), path.read_bytes()
+                about.size = len(data)
+                archive.addfile(about, io.BytesIO(data))
+
+
+def measured(folder: Path) -> None:
+    """The recipe, the matches, the result."""
+    games, seconds = os.environ.get("GAMES", "100"), os.environ.get("SECONDS", "1")
+    minutes = {name: made(folder, name, words) for name, words in RECIPE}
+    told: dict[str, dict[str, float]] = {}
+    for opponent in BARS:
+        name = "against-" + opponent.replace(":", "-")
+        limits = f"--games {games} --seconds {seconds} --simulations 100000 --seed 7 --threads 1"
+        made(folder, name, f"match alphago {opponent} {limits}")
+        told[opponent] = json.loads((folder / name / "artifacts" / "result.json").read_text())
+    kept(folder, ["against-" + opponent.replace(":", "-") for opponent in BARS])
+    worst = min(BARS, key=lambda opponent: told[opponent]["share"] / BARS[opponent])
+    harness.write(
+        "recipe-2016", ours=told[worst]["share"], peer=None, unit=f"points against {worst}",
+        ratio=told[worst]["share"] / BARS[worst], n=int(games),
+        spread=(told[worst]["low"] / BARS[worst], told[worst]["high"] / BARS[worst]),
+        minutes=minutes, within=sum(minutes.values()) <= MINUTES, each=told,
+    )  # fmt: skip
+
+
+def main() -> None:
+    if folder := os.environ.get("FOLDER"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        measured(Path(folder))
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            measured(Path(scratch))
+
+
+if __name__ == "__main__":
+    main()

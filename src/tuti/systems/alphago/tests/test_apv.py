@@ -1,0 +1,155 @@
+"""AlphaGo's search against its equations written out, its threads, its variants."""
+
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tuti.run import UserError
+from tuti.systems.alphago import board
+from tuti.systems.alphago.apv import EXPLORATION as C
+from tuti.systems.alphago.apv import LETTERS, VIRTUAL, Networks, Search, select, tell
+from tuti.systems.alphago.game import Game, cell_of
+from tuti.systems.alphago.net import Net
+from tuti.systems.alphago.planes import ALPHAGO
+
+
+def nets(seed: int = 0) -> tuple[Net, Net]:
+    torch.manual_seed(seed)
+    policy, value = (Net(planes, 1, 8).eval().requires_grad_(False) for planes in (ALPHAGO - 1, ALPHAGO))
+    return policy, value
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.5, 1.0])
+def test_the_tree_follows_the_papers_equations(mix: float) -> None:
+    """argmax Q + u, u = c P √ΣN_r / (1 + N_r), Q = (1 − λ) W_v / N_v + λ W_r / N_r; two are under way."""
+    rng = np.random.default_rng(3)
+    nodes, actions = 30, 4
+    children, figures = np.zeros((nodes, actions), np.int32), np.zeros((5, nodes, actions), np.float32)
+    figures[0] = rng.dirichlet(np.ones(actions), nodes)
+    figures[0, :, 3] = 0  # never allowed
+    tree: Any = (children, *figures)
+    edges: Any = defaultdict(lambda: np.zeros(4))  # (node, action) → N_r, W_r, N_v, W_v
+    below: dict[tuple[int, int], int] = {}
+
+    def slow() -> list[tuple[int, int]]:
+        node, way = 0, list[tuple[int, int]]()
+        while True:
+            total = sum(edges[node, a][0] for a in range(actions))
+            scores = list[float]()
+            for a in range(3):
+                n, w, m, v = edges[node, a]
+                q = (1 - mix) * v / max(m, 1) + mix * w / max(n, 1)  # 0 where there was none
+                scores.append(q + C * figures[0, node, a] * max(1, total) ** 0.5 / (1 + n))
+            a = int(np.argmax(scores))
+            way.append((node, a))
+            edges[node, a] += (VIRTUAL, -VIRTUAL, 0, 0)
+            if (node, a) not in below:
+                return way
+            node = below[node, a]
+
+    made, pending = 1, list[tuple[Any, list[tuple[int, int]]]]()
+    for _ in range(150):
+        path = np.zeros((nodes, 2), np.int32)
+        depth, want = select(tree, path, mix), slow()
+        assert [tuple(step) for step in path[:depth].tolist()] == want
+        pending.append((path[:depth].copy(), want))
+        if len(pending) < 3:
+            continue
+        path, want = pending.pop(0)
+        result, value = rng.choice([-1.0, 1.0]), rng.uniform(-1, 1) if rng.random() < 0.5 else np.nan
+        tell(tree, path, len(path), result, value)
+        for sign, edge in zip(cycle((-1, 1)), reversed(want)):  # noqa: B905 (as many as there are edges)
+            told = (0, 0) if np.isnan(value) else (1, sign * value)
+            edges[edge] += (1 - VIRTUAL, VIRTUAL + sign * result, *told)
+        if made < nodes and want[-1] not in below:
+            below[want[-1]] = children[want[-1]] = made
+            made += 1
+    assert made > 20
+    for (node, a), told in edges.items():
+        assert np.allclose([figure[node, a] for figure in figures[1:]], told, atol=1e-3)
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+def test_all_simulations_are_counted_and_no_virtual_loss_stays(workers: int) -> None:
+    search = Search(nets(), 5, 300, "rvp", workers)
+    move = search(Game(5, 0.5), 1e9)
+    children, _, rollouts, won, values, worth = search.tree
+    made = search.made
+    assert rollouts[0].sum() == 300 and search.begun == 300
+    assert Game(5, 0.5).legal(board.BLACK, move)
+    assert (rollouts[:made] >= 0).all() and (np.abs(won[:made]) <= rollouts[:made]).all()
+    assert (np.abs(worth[:made]) <= values[:made] + 1e-4).all()
+    # Each node but the root hangs on one edge, and below an edge there are fewer visits than on it.
+    hung = children[:made][children[:made] > 0]
+    assert sorted(hung) == list(range(1, made)) and (children[:made] >= 0).all()
+    for node, a in zip(*np.nonzero(children[:made]), strict=True):
+        assert rollouts[children[node, a]].sum() <= rollouts[node, a] - 1
+
+
+def test_one_thread_always_thinks_the_same() -> None:
+    one, two = (Search(nets(), 5, 100, "rvp", 1, seed=4) for _ in range(2))
+    moves = [(search(Game(5, 0.5), 1e9), search.tree[2][0].tolist()) for search in (one, two)]
+    assert moves[0] == moves[1]
+
+
+@pytest.mark.parametrize("letters", LETTERS)
+def test_every_variant_plays_by_the_rules_to_the_end(letters: str) -> None:
+    player, game = Search(nets(1), 3, 20, letters, 2), Game(3, 0.5)
+    while not game.over:
+        game.play(game.to_move, player(game, 1e9))
+    assert game.result()
+
+
+def test_what_is_not_used_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """λ = 1 asks no value network, λ = 0 plays no rollout."""
+    def never(*_: Any) -> float:
+        raise AssertionError("a rollout")
+
+    monkeypatch.setattr(board, "playout", never)
+    search = Search(nets(), 3, 30, "vp", 1)
+    search(Game(3, 0.5), 1e9)
+    assert search.tree[4].sum() > 0  # values were told
+    monkeypatch.undo()
+    search = Search((nets()[0], None), 3, 30, "rp", 1)
+    search(Game(3, 0.5), 1e9)
+    over = search.tree[4].sum()  # ends of games alone
+    assert over < 30
+
+
+@pytest.mark.parametrize("letters", ["r", "rp"])
+def test_rollouts_find_the_move_that_takes(letters: str) -> None:
+    """White's chain in the middle has one liberty, E3; if Black leaves it, it grows out there."""
+    black, white = "A3 B4 C4 D4 B2 C2 D2".split(), "B3 C3 D3 A5 E1".split()
+    set_up = [(board.BLACK, cell_of(name, 5)) for name in black]
+    set_up += [(board.WHITE, cell_of(name, 5)) for name in white]
+    game = Game(5, 7.5, set_up=set_up)
+    search = Search(nets(), 5, 2000, letters, 1)
+    assert search(game, 1e9) == cell_of("E3", 5)
+
+
+def test_the_networks_answer_those_who_wait_together_as_alone() -> None:
+    policy, value = nets(2)
+    games = [Game(5, 0.5) for _ in range(6)]
+    for number, game in enumerate(games):
+        for name in "C3 B2 D4 A1 E5".split()[:number]:
+            game.play(game.to_move, cell_of(name, 5))
+    alone = [Networks(policy, value).ask(*game.arrays) for game in games]
+    shared = Networks(policy, value)
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda game: shared.ask(*game.arrays), games))
+    for (p, v), (q, w) in zip(alone, together, strict=True):
+        assert np.allclose(p, q, atol=1e-5) and abs(v - w) < 1e-5 and abs(p.sum() - 1) < 1e-5
+    game, likely = games[3], alone[3][0][:-1]
+    may = [game.legal(game.to_move, int(cell)) for cell in board.points(5)]
+    assert ((likely > 0) == may).all()
+
+
+def test_an_unknown_variant_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(UserError, match="no variant 'x'") as caught:
+        Search(nets(), 3, 10, "x")
+    assert "rvp" in str(caught.value.hint)
