@@ -1,6 +1,6 @@
 """Why Go took two decades more than chess: how many moves there are, for how long, and what counting tells.
 
-    python benchmarks/branching.py [GAMES]
+    make bench NAME=branching          # python benchmarks/branching.py GAMES for fewer
 
 Random games of both (chess by python-chess): the legal moves a turn, the moves a game, and the size of the
 tree, 10 to the sum of the logarithms of the first along a game. Then the rule of thumb: in how many games did
@@ -68,7 +68,7 @@ def summary(name: str, games: list[Told]) -> dict[str, object]:
 
 
 def main() -> None:
-    games = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+    games = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     print(json.dumps(summary("chess", [of_chess(seed) for seed in range(games)])))
     for size in (9, 19):
         print(json.dumps(summary(f"Go {size} × {size}", [of_go(seed, size) for seed in range(games)])))

@@ -1,4 +1,4 @@
-"""AlphaGo's five stages from nothing in an hour on two cores, and then games against GNU Go.
+"""AlphaGo's stages from nothing in an hour on two cores, and then games against GNU Go.
 
     make bench NAME=recipe_2016      # GAMES=100 against each level, SECONDS=1 a move; FOLDER=… keeps all runs
 
@@ -22,10 +22,9 @@ import harness
 RECIPE = (
     ("games", "match gnugo:1-8 gnugo:1-8 --games 600 --opening 5 --seed 1"),
     ("sl", "sl games --updates 150"),
-    ("rollout", "rollout games"),
     ("rl", "rl sl --iterations 60"),
     ("value", "value sl rl --games 10240 --updates 80"),
-    ("alphago", "search sl rollout value"),
+    ("alphago", "search sl value"),
 )
 """Each run and the words after `tuti alphago` that make it"""
 BARS = {"gnugo:1": 0.8, "gnugo:10": 0.4}

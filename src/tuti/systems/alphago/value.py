@@ -26,8 +26,6 @@ from tuti.systems.alphago.sampled import forecast, positions, sample
 TOGETHER = 256
 """Games that are played side by side, and kept in one file"""
 
-Games = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Value:
@@ -80,7 +78,7 @@ def played(config: Value, run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, facts
 
 
-def chosen(games: Games, config: Value) -> tuple[Any, Any]:
+def chosen(games: dict[str, Any], config: Value) -> tuple[Any, Any]:
     """(game, moves before) of the positions to learn from, and of those held out: one of each tenth game."""
     moves, ply = games["moves"], games["turn"] + 1
     one = np.stack((np.arange(len(ply)), ply), 1)[moves[np.arange(len(ply)), ply - 1] >= 0]
@@ -92,7 +90,7 @@ def chosen(games: Games, config: Value) -> tuple[Any, Any]:
     return known, one[held]
 
 
-def judged(games: Games, known: Any, side: int, source: Any, batch: int) -> dict[str, Tensor]:
+def judged(games: dict[str, Any], known: Any, side: int, source: Any, batch: int) -> dict[str, Tensor]:
     """A batch of positions and of what their game's result was for whoever is to move."""
     game, ply = known[source.integers(len(known), size=batch)].T
     target = games["won"][game] * np.where(ply % 2 == 0, 1, -1).astype(np.float32)
