@@ -15,11 +15,11 @@ import random
 import sys
 
 import chess
+import harness
 import numpy as np
 
 from tuti.measure import binomial_interval
 from tuti.systems.alphago import board
-from tuti.systems.alphago.planes import may
 
 WORTH = {chess.QUEEN: 9, chess.ROOK: 5, chess.BISHOP: 3, chess.KNIGHT: 3, chess.PAWN: 1}
 Told = tuple[list[int], list[int], int]
@@ -27,7 +27,7 @@ Told = tuple[list[int], list[int], int]
 
 
 def of_chess(seed: int) -> Told:
-    """Random play with the rules' own ends, among them the fifty moves and the threefold repetition."""
+    """Random play to the rules' own ends; of those that must be claimed, the fifty moves are."""
     source, position, moves, leads = random.Random(seed), chess.Board(), list[int](), list[int]()
     while not position.is_game_over(claim_draw=False) and not position.can_claim_fifty_moves():
         legal = list(position.legal_moves)
@@ -40,13 +40,12 @@ def of_chess(seed: int) -> Told:
 
 
 def of_go(seed: int, size: int) -> Told:
-    """Random play that fills no eye; komi 7.5."""
+    """Random play that fills no eye; komi 7.5. All legal moves are counted, the pass among them."""
     game, keys = board.new(size, seed=seed)
-    moves, leads, allowed = list[int](), list[int](), np.empty(size * size + 1, np.bool_)
+    moves, leads, points = list[int](), list[int](), board.points(size)
     while not board.over(game):
-        may(game, keys, allowed)
         stones = game[board.STONES : board.STONES + board.CELLS]
-        moves.append(int(allowed.sum()))
+        moves.append(1 + sum(board.legal(game, keys, p, game[board.TO_MOVE]) for p in points))
         leads.append(int((stones == board.BLACK).sum()) - int((stones == board.WHITE).sum()))
         board.play(game, keys, board.random_move(game, keys), game[board.TO_MOVE])
     lead = int(board.owners(game, np.empty(board.CELLS, np.int8))) - 7.5
@@ -69,9 +68,19 @@ def summary(name: str, games: list[Told]) -> dict[str, object]:
 
 def main() -> None:
     games = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    print(json.dumps(summary("chess", [of_chess(seed) for seed in range(games)])))
+    played = {"chess": [of_chess(seed) for seed in range(games)]}
     for size in (9, 19):
-        print(json.dumps(summary(f"Go {size} × {size}", [of_go(seed, size) for seed in range(games)])))
+        played[f"Go {size} × {size}"] = [of_go(seed, size) for seed in range(games)]
+    each = [summary(name, own) for name, own in played.items()]
+    for told in each:
+        harness.show(json.dumps(told, ensure_ascii=False))
+    wide, narrow = ([n for moves, _, _ in played[name] for n in moves] for name in ("Go 19 × 19", "chess"))
+    tenths = np.array_split(wide, 10), np.array_split(narrow, 10)  # tenths of the turns: the range
+    parts = [float(np.mean(a) / np.mean(b)) for a, b in zip(*tenths, strict=True)]
+    harness.write(
+        "branching", ours=float(np.mean(wide)), peer=float(np.mean(narrow)), unit="legal moves a turn",
+        ratio=float(np.mean(wide) / np.mean(narrow)), spread=(min(parts), max(parts)), n=games, each=each,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python benchmarks/ladder.py FOLDER GAMES 'random playouts:1000 gnugo:1 gnugo:10 RUN RUN@rp' --size 9 …
 
-Each pair plays by `tuti alphago match`, whose other options follow; a match that is done is not played again.
+Each pair plays by `tuti alphago match`, whose other options follow; a match that is done is not played
+again, one that was ended goes on.
 The table goes to FOLDER/ratings.json, too.
 """
 
@@ -41,7 +42,8 @@ def result(folder: Path, first: str, second: str, options: list[str]) -> dict[st
     told = folder / "artifacts" / "result.json"
     if not told.exists():
         command = [sys.executable, "-m", "tuti", "alphago", "match", first, second, *options]
-        subprocess.run([*command, "--out", str(folder)], check=True)
+        again = ["--resume"] if (folder / "config.json").exists() else []
+        subprocess.run([*command, "--out", str(folder), *again], check=True)
     return json.loads(told.read_text())
 
 
@@ -50,7 +52,8 @@ def main() -> None:
     players = names.split()
     points, counts = np.zeros((2, len(players), len(players)))
     for i, j in combinations(range(len(players)), 2):
-        told = result(Path(folder) / f"{i}-{j}", players[i], players[j], ["--games", games, *options])
+        own = "_".join((players[i], players[j], games, *options)).replace("/", "+")  # others: other matches
+        told = result(Path(folder) / own, players[i], players[j], ["--games", games, *options])
         points[i, j], points[j, i] = told["won"], told["games"] - told["won"]
         counts[i, j] = counts[j, i] = told["games"]
     elo, half = ratings(points, counts)

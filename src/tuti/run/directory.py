@@ -34,7 +34,8 @@ MADE_BY = {
     "Tokenizer": "tuti transformer tokenizer WORDS_RUN",
     "Tokens": "tuti spark pack DOCUMENTS_RUN TOKENIZER_RUN",
     "LanguageModel": "tuti teach FOLDER",
-    "PolicyValue": "tuti alphago train",
+    "PolicyValue": "tuti alphago train (or sl, rl, value)",
+    "AlphaGo": "tuti alphago search POLICY VALUE",
 }
 
 

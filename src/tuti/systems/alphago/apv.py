@@ -130,7 +130,7 @@ class Search:
         policy, value = parts
         self.networks = Networks("p" in letters and policy, "v" in letters and value)
         self.letters, self.most, self.workers, self.seed = letters, simulations, workers, seed
-        shape = (min(simulations, NODES) + 1, size * size + 1)
+        shape = (min(simulations, NODES) + 1 + workers, size * size + 1)
         self.children, self.figures = np.zeros(shape, np.int32), np.zeros((5, *shape), np.float32)
         self.tree, self.lock, self.made, self.begun = (self.children, *self.figures), Lock(), 0, 0
         self.value = 0.0
@@ -164,7 +164,7 @@ class Search:
         path, owner = np.empty((4 * game.size**2, 2), np.int32), np.empty(board.CELLS, np.int8)
         mix, rolls = LETTERS[self.letters], "r" in self.letters
         threshold = (THRESHOLD if rolls else 1) - 1 + VIRTUAL  # one's own virtual loss is among the visits
-        while time.monotonic() < until:
+        while not self.begun or time.monotonic() < until:
             with self.lock:
                 if self.begun == self.most:
                     break
@@ -202,7 +202,7 @@ class Parts:
 def search(config: Parts, run: Run) -> None:
     """Saves copies of the parts as one artifact AlphaGo, if they were learnt for the same board."""
     policy, value = run.load(config.policy, NET), run.load(config.value, NET)
-    facts, other = (read_json(folder / "tuti.json") for folder in (policy, value))
+    (_, facts), (_, other) = load_net(policy, ALPHAGO - 1), load_net(value, ALPHAGO)
     if facts["size"] != other["size"]:
         known = f"boards of {facts['size']} and {other['size']}"
         raise UserError(f"policy and value know {known}", hint="learn both with one --size")

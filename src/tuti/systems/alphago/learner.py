@@ -31,11 +31,12 @@ def turned(batch: dict[str, Tensor], side: int, symmetry: int) -> dict[str, Tens
 def losses(net: Net, batch: dict[str, Tensor], side: int) -> dict[str, Tensor]:
     """Cross-entropy in nats of the policy; mean squares of value and owners; Huber's loss of the lead.
 
-    Of these, whatever the batch has targets for.
+    Of these, whatever the batch has targets for; the policy's among the moves `allowed`, if it tells them.
     """
     found = net(batch["planes"].unflatten(-1, (side, side)))
+    logits = found.policy.masked_fill(batch["allowed"] == 0, -1e9) if "allowed" in batch else found.policy
     parts: dict[str, Callable[[Tensor], Tensor]] = {
-        "policy": lambda target: -(target * found.policy.log_softmax(-1)).sum(-1).mean(),
+        "policy": lambda target: -(target * logits.log_softmax(-1)).sum(-1).mean(),
         "value": lambda target: F.mse_loss(found.value, target),
         "owner": lambda target: OWNER * F.mse_loss(found.owner.flatten(1), target),
         "lead": lambda target: MARGIN * F.smooth_l1_loss(found.lead, target),

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tuti.nn.files import Tensors, write_safetensors
-from tuti.run import Run, find_artifact, read_json
+from tuti.run import Run, UserError, find_artifact, read_json
 from tuti.run.errors import damaged
 
 KIND = "PolicyValue"
@@ -85,12 +85,15 @@ def save_net(net: Net, run: Run, **facts: object) -> None:
         write_safetensors(folder / "model.safetensors", net.state_dict())
 
 
-def load_net(path: Path | str) -> tuple[Net, dict[str, Any]]:
-    """A network and its facts, from a run or its artifact."""
+def load_net(path: Path | str, planes: int | None = None) -> tuple[Net, dict[str, Any]]:
+    """A network and its facts, from a run or its artifact; UserError if it does not see so many planes."""
     folder = find_artifact(Path(path), KIND)
     facts = read_json(folder / "tuti.json")
     with damaged(f"{folder / 'tuti.json'} is", "train it again", KeyError, TypeError, RuntimeError):
         net, _ = Net(*facts["shape"]), int(facts["size"])
+    if planes not in (None, net.shape[0]):
+        told = f"{path} sees {net.shape[0]} planes, wanted is a network of {planes}"
+        raise UserError(told, hint="tuti alphago train makes those of 9, sl and rl of 48, value of 49")
     read_net(net, folder / "model.safetensors")
     return net.eval().requires_grad_(False), facts
 

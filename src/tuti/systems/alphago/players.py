@@ -20,8 +20,8 @@ from tuti.systems.alphago import board
 from tuti.systems.alphago.apv import Search, load_alphago
 from tuti.systems.alphago.game import Game, cell_of, name_of
 from tuti.systems.alphago.net import load_net
+from tuti.systems.alphago.planes import PLANES, may
 from tuti.systems.alphago.planes import cell_of as cell_of_action
-from tuti.systems.alphago.planes import may
 from tuti.systems.alphago.think import Thinker
 
 Choose = Callable[[Game, float], int | None]
@@ -53,16 +53,16 @@ def open_player(spec: str, size: int, simulations: int, seed: int) -> Player:
     if kind == "gnugo" and low.isdigit() and (high or low).isdigit() and int(low) <= int(high or low) <= 10:
         program = GnuGo(int(low) + seed % (int(high or low) - int(low) + 1), seed)
         return Player(spec, program, program.close)
-    path, _, letters = spec.partition("@")
-    if any((Path(path) / place).exists() for place in ("policy", "artifacts/player")):
+    path, _, letters = (spec, "", "rvp") if Path(spec).exists() else spec.rpartition("@")
+    if path and any((Path(path) / place).exists() for place in ("policy", "artifacts/player")):
         parts, facts = load_alphago(Path(path))
         fits(path, facts, size)
-        return Player(Path(spec).name, Search(parts, size, simulations, letters or "rvp", seed=seed))
+        return Player(Path(spec).name, Search(parts, size, simulations, letters, seed=seed))
     if Path(spec).exists():
         return Player(Path(spec).name, Network(Path(spec), size, simulations))
     raise UserError(
         f"no player is called {spec!r}",
-        hint="give random, playouts:1000, gnugo:1 to gnugo:10, or a run of tuti alphago train",
+        hint="give random, playouts:1000, gnugo:1 to gnugo:10, or a run of tuti alphago train or search",
     )
 
 
@@ -88,7 +88,7 @@ class Network:
     """Gumbel's search with a network, no noise: as many simulations as the time allows."""
 
     def __init__(self, path: Path, size: int, simulations: int):
-        net, facts = load_net(path)
+        net, facts = load_net(path, PLANES)
         fits(path, facts, size)
         self.thinker, self.most, self.speed = Thinker(net, size, 1, simulations), simulations, math.inf
         self.value = 0.0

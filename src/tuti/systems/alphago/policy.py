@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import tyro
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from tuti.measure import binomial_interval
@@ -20,8 +20,7 @@ from tuti.systems.alphago.planes import ALPHAGO
 from tuti.systems.alphago.records import Records, read_records, split
 from tuti.systems.alphago.sampled import forecast, positions
 
-MEASURED = 4096
-"""Held-out positions that are looked at, at most"""
+MEASURED = 4096  # held-out positions that are looked at, at most
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Policy:
 
     records: tyro.conf.Positional[Path]
     """SGF games: of a run of `tuti alphago match`, or any folder"""
-    size: Annotated[int, Ge(2)] = 9
+    size: Annotated[int, Ge(2), Le(19)] = 9
     """Points a side"""
     blocks: Annotated[int, Ge(1)] = 4
     """Residual blocks"""

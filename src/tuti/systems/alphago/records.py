@@ -13,14 +13,11 @@ from tuti.systems.alphago import board
 from tuti.systems.alphago.game import Game
 from tuti.systems.alphago.sgf import read_game
 
-WON = {"B+": 1.0, "W+": -1.0, "0": 0.0, "DR": 0.0, "JI": 0.0}  # how an SGF's result begins
-
 
 class Records(NamedTuple):
     """Games from an empty board; the komi of most of them."""
 
     moves: Any  # int16 [games, most]: cells, PASS among them; −1 after the end
-    won: Any  # float32 [games]: 1 Black won, −1 White, 0 nobody
     size: int
     komi: float
 
@@ -31,14 +28,13 @@ def read_records(folder: Path, size: int) -> Records:
     games = [one for one in found if not isinstance(one, str)]
     if not games:
         why = ", ".join(f"{count} {reason}" for reason, count in Counter(found).items()) or "no .sgf file"
-        raise UserError(f"no game to learn from in {folder}: {why}", hint=f"--size {size} must be the games'")
-    moves = np.full((len(games), max(len(game.moves) for game, _ in games)), -1, np.int16)
-    for row, (game, _) in zip(moves, games, strict=True):
+        raise UserError(f"no game to learn from in {folder}: {why}", hint=f"SGF of games of --size {size}")
+    moves = np.full((len(games), max(len(game.moves) for game in games)), -1, np.int16)
+    for row, game in zip(moves, games, strict=True):
         row[: len(game.moves)] = [cell for _, cell in game.moves]
-    komi = Counter(game.komi for game, _ in games).most_common(1)[0][0]
+    komi = Counter(game.komi for game in games).most_common(1)[0][0]
     _, once = np.unique(moves, axis=0, return_index=True)  # programs may play a game again
-    once.sort()
-    return Records(moves[once], np.array([won for _, won in games], np.float32)[once], size, komi)
+    return Records(moves[np.sort(once)], size, komi)
 
 
 def split(records: Records, share: float) -> tuple[Any, Any]:
@@ -46,27 +42,25 @@ def split(records: Records, share: float) -> tuple[Any, Any]:
     places, games = np.argwhere(records.moves >= 0), len(records.moves)
     first = games - max(1, round(share * games))
     if first < 1:
-        raise UserError(f"there is one game of size {records.size}", hint="one to learn, one to measure")
+        raise UserError(f"of {games} games none is left to learn from", hint="more, or a smaller --held-out")
     return places[places[:, 0] < first], places[places[:, 0] >= first]
 
 
-def _read(path: Path, size: int) -> tuple[Game, float] | str:
-    """A game and who won it, or why it is left out."""
+def _read(path: Path, size: int) -> Game | str:
+    """A game, or why it is left out."""
     try:
-        game, _, result, *_ = read_game(path)
+        game = read_game(path).game
     except UserError:
         return "unreadable"
-    won, colours = WON.get(result.strip().upper()[:2]), [colour for colour, _ in game.moves]
-    if game.size != size or game.set_up or won is None:
-        return f"of size {game.size}" if game.size != size else "set up" if game.set_up else "without result"
+    if game.size != size or game.set_up:
+        return "set up" if game.size == size else f"of size {game.size}"
+    colours = [colour for colour, _ in game.moves]
     in_turn = colours == [board.BLACK + ply % 2 for ply in range(len(colours))]
-    return (game, won) if colours and in_turn else "without moves in turn"
+    return game if colours and in_turn else "without moves in turn"
 
 
 @board.loop
 def replay(game, keys, moves, ply):
-    """Plays a record's first moves on a fresh board; how many stones the last took."""
-    taken = 0
+    """Plays a record's first moves on a fresh board."""
     for i in range(ply):
-        taken = board.play(game, keys, moves[i], game[board.TO_MOVE])
-    return taken
+        board.play(game, keys, moves[i], game[board.TO_MOVE])

@@ -16,6 +16,7 @@ from tuti.nn.files import write_safetensors
 from tuti.run import Run
 from tuti.systems.alphago.learner import Learner
 from tuti.systems.alphago.net import KIND, Net, load_net, read_net, save_net
+from tuti.systems.alphago.planes import ALPHAGO, SENSIBLE
 from tuti.systems.alphago.sampled import Sampled, positions, sample
 
 
@@ -56,13 +57,15 @@ def outcomes(played: Sampled, config: Reinforce, size: int, source: np.random.Ge
     planes, actions = positions(played.moves[game], ply, size)
     result = played.won[game] * np.where(game < config.games // 2, 1, -1)
     target = np.eye(size**2 + 1)[actions] * result[:, None]
-    return {"planes": torch.from_numpy(planes)[:, :-1], "policy": torch.from_numpy(target).float()}
+    allowed = np.pad(planes[:, SENSIBLE], ((0, 0), (0, 1)), constant_values=1)  # and the pass
+    batch = {"planes": planes[:, :-1], "policy": target, "allowed": allowed}
+    return {name: torch.from_numpy(column).float() for name, column in batch.items()}
 
 
 def rl(config: Reinforce, run: Run) -> None:
     """Saves the policy, a PolicyValue whose value was not learnt; each round's share of wins is told."""
     c, seed, pool = config, run.options.seed, run.folder / "pool"
-    net, facts = load_net(run.load(c.policy, KIND))
+    net, facts = load_net(run.load(c.policy, KIND), ALPHAGO - 1)
     size, komi, other = int(facts["size"]), float(facts["komi"]), Net(*net.shape).eval()
     pool.mkdir(exist_ok=True)
     learner = Learner(net.requires_grad_(), run, c.rate, c.iterations, c.updates)

@@ -14,17 +14,14 @@ from tuti.systems.alphago.planes import ALPHAGO, action_of, alphago_planes, may
 from tuti.systems.alphago.records import replay
 from tuti.systems.alphago.selfplay import settle, to_the_end
 
-LARGEST = 1024
-"""Positions that go through a network at once"""
+LARGEST = 1024  # positions that go through a network at once
 
 
 class Sampled(NamedTuple):
     """Finished games."""
 
-    moves: Any
-    """[games, most]: cells, −1 after the end"""
-    won: Any
-    """1 where Black won, −1 White, 0 a draw"""
+    moves: Any  # [games, most]: cells, −1 after the end
+    won: Any  # 1 where Black won, −1 White, 0 a draw
 
 
 @board.loop
@@ -36,21 +33,20 @@ def look(games, keys, allowed, planes):
 
 
 @board.loop
-def _recall(moves, plies, fresh, fresh_keys, planes, actions):
-    allowed = np.empty(planes.shape[2] + 1, np.bool_)
+def _recall(games, keys, moves, plies, actions):
     for b in range(len(plies)):
-        game, keys = fresh.copy(), fresh_keys.copy()
-        replay(game, keys, moves[b], plies[b])
-        may(game, keys, allowed)
-        alphago_planes(game, keys, allowed, planes[b])
+        replay(games[b], keys[b], moves[b], plies[b])
         ended = plies[b] == moves.shape[1] or moves[b, plies[b]] < 0
-        actions[b] = -1 if ended else action_of(moves[b, plies[b]], game[board.SIDE])
+        actions[b] = -1 if ended else action_of(moves[b, plies[b]], games[b, board.SIDE])
 
 
 def positions(moves: Any, plies: Any, side: int) -> tuple[Any, Any]:
     """Planes [batch, ALPHAGO, points] of records [batch, most] after so many moves; the next action or −1."""
-    planes, actions = np.empty((len(moves), ALPHAGO, side * side), np.float32), np.empty(len(moves), np.int64)
-    _recall(moves, plies, *board.new(side), planes, actions)
+    count, points = len(moves), side * side
+    games, keys = (np.repeat(array[None], count, 0) for array in board.new(side))
+    planes, actions = np.empty((count, ALPHAGO, points), np.float32), np.empty(count, np.int64)
+    _recall(games, keys, moves, plies, actions)
+    look(games, keys, np.empty((count, points + 1), np.bool_), planes)
     return planes, actions
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariable
 from torch import Tensor
 
 from tuti.nn.files import write_safetensors
-from tuti.run import Run
+from tuti.run import Run, UserError
 from tuti.systems.alphago.learner import Learner, turned
 from tuti.systems.alphago.net import KIND, Net, load_net, save_net
 from tuti.systems.alphago.planes import ALPHAGO
@@ -36,7 +36,7 @@ class Value:
     rl: tyro.conf.Positional[Path]
     """The policy of its rest: a run of `tuti alphago rl`"""
     games: Annotated[int, Ge(TOGETHER)] = 8192
-    """Games that are played"""
+    """Games that are played, in parts of 256"""
     positions: Literal["one", "all"] = "one"
     """Of each game; "all": of so few games that there are as many in all, as the paper did first"""
     blocks: Annotated[int, Ge(1)] = 4
@@ -57,13 +57,16 @@ def played(config: Value, run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The games: moves, who won, and the number of the random move; what was played before a kill is read."""
     folder = run.folder / "games"
     folder.mkdir(exist_ok=True)
-    (first, facts), (then, _) = load_net(run.load(config.sl, KIND)), load_net(run.load(config.rl, KIND))
+    found = [load_net(run.load(path, KIND), ALPHAGO - 1) for path in (config.sl, config.rl)]
+    (first, facts), (then, other) = found
+    if (facts["size"], facts["komi"]) != (other["size"], other["komi"]):
+        raise UserError(f"{config.sl} and {config.rl} know other boards or komi", hint="learn rl from sl")
     size, parts = int(facts["size"]), list[dict[str, Tensor]]()
-    for number in range(config.games // TOGETHER):
+    for number in range(-(-config.games // TOGETHER)):
         path = folder / f"{number:06d}.safetensors"
         if not path.exists():
             source = np.random.default_rng((run.options.seed, number))
-            turn = source.integers(size * size, size=TOGETHER)
+            turn = source.integers(size * size * 5 // 4, size=TOGETHER)  # the paper's 450 for 361 points
 
             def who(game: Any, ply: int, turn: Any = turn) -> Any:
                 return np.where(ply < turn[game], 0, np.where(ply == turn[game], 2, 1))
@@ -73,7 +76,7 @@ def played(config: Value, run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
             whole[:, : moves.shape[1]] = moves
             made = {"moves": whole, "won": won, "turn": turn}
             write_safetensors(path, {name: torch.from_numpy(column) for name, column in made.items()})
-            run.show(f"{(number + 1) * TOGETHER}/{config.games} games", passing=True)
+            run.show(f"{(number + 1) * TOGETHER} of {config.games} games", passing=True)
         parts.append(load_file(path))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, facts
 

@@ -108,17 +108,30 @@ def test_every_variant_plays_by_the_rules_to_the_end(letters: str) -> None:
 def test_what_is_not_used_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """λ = 1 asks no value network, λ = 0 plays no rollout."""
     def never(*_: Any) -> float:
-        raise AssertionError("a rollout")
+        raise AssertionError("asked")
 
     monkeypatch.setattr(board, "playout", never)
     search = Search(nets(), 3, 30, "vp", 1)
     search(Game(3, 0.5), 1e9)
     assert search.tree[4].sum() > 0  # values were told
     monkeypatch.undo()
-    search = Search((nets()[0], None), 3, 30, "rp", 1)
+    asked: Any = never  # a network that must not be asked
+    Search((nets()[0], asked), 3, 30, "rp", 1)(Game(3, 0.5), 1e9)
+    Search((asked, nets()[1]), 3, 30, "rv", 1)(Game(3, 0.5), 1e9)
+    never.shape = (ALPHAGO, 1, 8)  # type: ignore[attr-defined]
+    with pytest.raises(AssertionError, match="asked"):
+        Search((nets()[0], asked), 3, 30, "rvp", 1)(Game(3, 0.5), 1e9)
+
+
+@pytest.mark.parametrize("simulations", [2, 7, 8])
+def test_few_simulations_and_no_time_are_enough_for_a_move(simulations: int) -> None:
+    search = Search(nets(), 3, simulations, "vp", 8)
     search(Game(3, 0.5), 1e9)
-    over = search.tree[4].sum()  # ends of games alone
-    assert over < 30
+    assert search.made > 1 and search.tree[4].sum() > 0  # the value network was asked
+    game = Game(3, 0.5)
+    for _ in range(2):
+        game.play(game.to_move, search(game, 0.0))
+    assert np.isfinite(search.value)
 
 
 @pytest.mark.parametrize("letters", ["r", "rp"])

@@ -10,13 +10,15 @@ import torch
 
 from tuti.run import Run, RunOptions, UserError, execute, hash_file, read_events
 from tuti.systems.alphago import board
+from tuti.systems.alphago.apv import Parts, search
 from tuti.systems.alphago.game import Game
 from tuti.systems.alphago.learner import Learner, losses
-from tuti.systems.alphago.match import Match, duel
-from tuti.systems.alphago.net import Forecast, Net, load_net
-from tuti.systems.alphago.planes import ALPHAGO, action_of, alphago_planes, cell_of, may
+from tuti.systems.alphago.match import Match, duel, finished
+from tuti.systems.alphago.net import Forecast, Net, load_net, save_net
+from tuti.systems.alphago.planes import ALPHAGO, SENSIBLE, action_of, alphago_planes, cell_of, may
+from tuti.systems.alphago.players import open_player
 from tuti.systems.alphago.policy import Policy, sl
-from tuti.systems.alphago.records import read_records
+from tuti.systems.alphago.records import read_records, split
 from tuti.systems.alphago.reinforce import Reinforce, outcomes, rl, whose
 from tuti.systems.alphago.sampled import Sampled, forecast, positions, sample
 from tuti.systems.alphago.value import Value, chosen, judged, value
@@ -107,7 +109,7 @@ def test_whoever_is_named_moves() -> None:
 
 
 def test_reinforce_follows_the_gradient_of_what_came_of_each_move() -> None:
-    """Beside the batch: Σ z ∇ log p(move), by hand, of the learner's moves alone."""
+    """Σ z ∇ log p(move), by hand, of the learner's moves alone; p is among those it drew from."""
     config = Reinforce(Path(), games=2, batch=400)
     p = board.points(3)
     moves = np.array([[p[0], p[8], p[2], -1], [p[4], p[1], -1, -1]], np.int16)
@@ -122,11 +124,13 @@ def test_reinforce_follows_the_gradient_of_what_came_of_each_move() -> None:
     losses(net, batch, 3)["policy"].backward()
     got = net.points.bias.grad
     net.zero_grad()
-    logs = net(batch["planes"].unflatten(-1, (3, 3))).policy.log_softmax(-1)
+    logits = net(batch["planes"].unflatten(-1, (3, 3))).policy
     total = torch.zeros(())
-    for row, target in zip(logs, batch["policy"], strict=True):
+    for row, target, drawn in zip(logits, batch["policy"], batch["allowed"] > 0, strict=True):
         action = int(target.abs().argmax())
-        total = total + target[action] * row[action]
+        assert drawn[action] and drawn[9]  # the pass
+        total = total + target[action] * (row[action] - row[drawn].logsumexp(0))
+    assert batch["allowed"].sum(1).unique().tolist() == [8.0, 9.0, 10.0]  # no points with stones
     (-total / 400).backward()
     assert got is not None and net.points.bias.grad is not None
     assert torch.allclose(got, net.points.bias.grad, atol=1e-6)
@@ -163,7 +167,11 @@ def test_a_value_is_for_whoever_is_to_move() -> None:
 
 def test_the_policy_finds_more_held_out_moves_than_chance(made: Path) -> None:
     (told,) = read_events(made / "sl", "accuracy")
-    assert told["low"] > 1 / 9 and told["moves"] > 30
+    records = read_records(made / "games", SIDE)
+    _, unknown = split(records, 0.25)
+    planes, _ = positions(records.moves[unknown[:, 0]], unknown[:, 1], SIDE)
+    chance = (1 / (planes[:, SENSIBLE].sum(1) + 1)).mean()  # the pass, too
+    assert told["low"] > chance and told["moves"] == len(unknown) > 30
     net, facts = load_net(made / "sl")
     assert net.shape[0] == ALPHAGO - 1 and facts["size"] == SIDE and facts["komi"] == KOMI
 
@@ -211,5 +219,67 @@ def test_forecasts_do_not_depend_on_how_many_there_are(made: Path) -> None:
 def test_records_of_another_size_are_refused(made: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no game to learn from"):
         go(tmp_path / "run", sl, Policy(made / "games", 5))
-    with pytest.raises(UserError, match="does not exist|wanted: PolicyValue"):
+    with pytest.raises(UserError, match="wanted: PolicyValue"):
         go(tmp_path / "other", rl, Reinforce(made / "games"))
+    with pytest.raises(UserError, match="none is left to learn from"):
+        go(tmp_path / "few", sl, Policy(made / "games", SIDE, held_out=0.999))
+
+
+def test_a_network_of_other_planes_is_no_part(made: Path, tmp_path: Path) -> None:
+    """All networks are PolicyValue: what they see tells which they are."""
+    torch.manual_seed(0)
+    for name, planes, size in (("zero", 9, SIDE), ("judge", ALPHAGO, SIDE), ("large", ALPHAGO, 5)):
+        run = Run(tmp_path / name, RunOptions(out=tmp_path / name))
+        save_net(Net(planes, 1, 8), run, size=size, komi=KOMI)
+    zero, judge, large = (tmp_path / name for name in ("zero", "judge", "large"))
+    wrong: list[tuple[Callable[..., None], Any]] = [
+        (rl, Reinforce(zero)), (rl, Reinforce(judge)), (value, Value(made / "sl", zero)),
+        (search, Parts(judge, made / "sl")), (search, Parts(zero, judge)),
+    ]  # fmt: skip
+    for number, (stage, config) in enumerate(wrong):
+        with pytest.raises(UserError, match="planes, wanted is a network of") as caught:
+            go(tmp_path / f"wrong-{number}", stage, config)
+        assert "sl and rl of 48" in str(caught.value.hint)
+    with pytest.raises(UserError, match="policy and value know boards of 3 and 5"):
+        go(tmp_path / "sizes", search, Parts(made / "sl", large))
+    with pytest.raises(UserError, match="wanted is a network of 9"):
+        open_player(str(judge), SIDE, 10, 0)
+
+
+def test_a_player_is_put_together_and_plays_in_its_variants(made: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    own = Run(tmp_path / "judge", RunOptions(out=tmp_path / "judge"))
+    save_net(Net(ALPHAGO, 1, 8), own, size=SIDE, komi=KOMI)
+    run = go(tmp_path / "a@b" / "alphago", search, Parts(made / "sl", tmp_path / "judge"))
+    artifact = run.folder / "artifacts" / "player"
+    for spec in map(str, (run.folder, f"{run.folder}@vp", f"{run.folder}@p", artifact)):
+        player, game = open_player(spec, SIDE, 12, 0), Game(SIDE, KOMI)
+        assert finished(game, player, open_player("random", SIDE, 2, 1), 1e9)[0] in "BW0"
+    for spec, reason in ((f"{run.folder}@x", "no variant 'x'"), (f"{tmp_path}/nothing@p", "no player")):
+        with pytest.raises(UserError, match=reason):
+            open_player(spec, SIDE, 12, 0)
+    with pytest.raises(UserError, match="this is one of 5"):
+        open_player(str(run.folder), 5, 12, 0)
+
+
+def test_games_that_were_played_before_a_kill_are_read(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = go(tmp_path / "whole", value, value_config(made))
+    half = Run(tmp_path / "half", RunOptions(out=tmp_path / "half", device="cpu", threads=1))
+    half.folder.mkdir()
+    asked = list[int]()
+
+    def counted(*given: Any) -> Sampled:
+        asked.append(1)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return sample(*given)
+
+    monkeypatch.setattr("tuti.systems.alphago.value.sample", counted)
+    with pytest.raises(KeyboardInterrupt):
+        execute(value, value_config(made), half)
+    execute(value, value_config(made), half)
+    assert len(asked) == 3  # the first 256 games once, the others begun twice
+    one, other = (run.folder / "artifacts" / "model" / "model.safetensors" for run in (whole, half))
+    assert hash_file(one) == hash_file(other)
