@@ -13,6 +13,7 @@ import json
 import math
 import random
 import sys
+from typing import Any
 
 import chess
 import harness
@@ -39,13 +40,22 @@ def of_chess(seed: int) -> Told:
     return moves, leads, {"1-0": 1, "0-1": -1}.get(result, 0)
 
 
+@board.loop
+def legal_moves(game: Any, keys: Any, points: Any) -> int:
+    """All of them, the pass among them."""
+    count = 1
+    for p in points:
+        count += board.legal(game, keys, p, game[board.TO_MOVE])
+    return count
+
+
 def of_go(seed: int, size: int) -> Told:
-    """Random play that fills no eye; komi 7.5. All legal moves are counted, the pass among them."""
+    """Random play that fills no eye; komi 7.5."""
     game, keys = board.new(size, seed=seed)
     moves, leads, points = list[int](), list[int](), board.points(size)
     while not board.over(game):
         stones = game[board.STONES : board.STONES + board.CELLS]
-        moves.append(1 + sum(board.legal(game, keys, p, game[board.TO_MOVE]) for p in points))
+        moves.append(int(legal_moves(game, keys, points)))
         leads.append(int((stones == board.BLACK).sum()) - int((stones == board.WHITE).sum()))
         board.play(game, keys, board.random_move(game, keys), game[board.TO_MOVE])
     lead = int(board.owners(game, np.empty(board.CELLS, np.int8))) - 7.5

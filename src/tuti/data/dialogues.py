@@ -130,6 +130,7 @@ def scored_dialogues(
     sizes = [len(dialogue.ids) - 1 for dialogue in dialogues]
     order = sorted(range(len(sizes)), key=sizes.__getitem__)
     while order:
-        held = [n for count, n in enumerate(order, 1) if count == 1 or count * sizes[n] <= tokens]
+        most = next((c for c, n in enumerate(order) if c and (c + 1) * sizes[n] > tokens), len(order))
+        held = order[:most]
         yield pack([[dialogues[n]] for n in held], sizes[held[-1]]), np.asarray(held)
-        order = order[len(held) :]
+        del order[:most]

@@ -88,7 +88,7 @@ def document_mask(
 
 def as_mask(seen: Tensor, dtype: torch.dtype) -> Tensor:
     """What is added to scores: 0 where a key is seen, -inf elsewhere."""
-    return torch.where(seen, 0.0, -torch.inf).to(dtype)
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)
 
 
 def _by_group(x: Tensor, kv: int) -> Tensor:

@@ -122,10 +122,10 @@ class Voices:
             if spoken is None or spoken.identity != identity:  # a pipeline promotes a better one later on
                 spoken = await asyncio.to_thread(_open, path, identity)
             self.loaded.pop(name, None)
-            idle = [other for other, one in self.loaded.items() if not one.users]
-            for other in idle[: max(0, len(self.loaded) - KEPT + 1)]:
-                await self._leave(self.loaded.pop(other))
             self.loaded[name] = spoken  # the last one used stands last
+            idle = [other for other, one in self.loaded.items() if other != name and not one.users]
+            for other in idle[: max(0, len(self.loaded) - KEPT)]:
+                await self._leave(self.loaded.pop(other))
             await self._leave(held)
             return spoken
 

@@ -104,9 +104,9 @@ def run_page(place: Place, folder: Path, speech: web.Language, *, demo: bool = F
             with talk:
                 web.heading(speech("chat"))
                 panels.append(Panel(place.voices, speech, folder.name, ""))
-        status.set_text(speech("demo_ready") if panels else "" if plan else speech("demo_wait"))
-        if job is not None and job.poll() and state != "finished":
-            problem.set_text(speech("demo_failed"))
+        failed = job is not None and job.poll() and state != "finished"
+        said = "demo_failed" if failed else "demo_ready" if panels else "" if plan else "demo_wait"
+        status.set_text(speech(said) if said else "")
 
     refresh()
     ui.timer(SECONDS, refresh)

@@ -24,7 +24,7 @@ class Watch:
         self.streams: dict[Path, tuple[int, list[Json]]] = {}
 
     def read(self) -> bool:
-        """Takes what was appended, a torn line once it has its end; whether there was anything."""
+        """Takes what was appended (32 MB at most, a torn line once it has its end); whether anything was."""
         known = self.streams
         self.streams = {path: known.get(path, (0, [])) for path in _streams(self.folder)}
         for path, (offset, events) in self.streams.items():
@@ -32,8 +32,9 @@ class Watch:
                 if path.stat().st_size < offset:  # begun anew
                     offset, events = 0, []
                 file.seek(offset)
-                *lines, torn = file.read().split(b"\n")
-                self.streams[path] = file.tell() - len(torn), events + list(events_in(lines))
+                *lines, torn = file.read(1 << 25).split(b"\n")
+                if lines:
+                    self.streams[path] = file.tell() - len(torn), events + list(events_in(lines))
         return self.streams != known
 
     @property

@@ -33,10 +33,9 @@ from tuti.systems.alphago.planes import ALPHAGO, alphago_planes, cell_of, may
 from tuti.systems.alphago.sampled import forecast
 
 KIND = "AlphaGo"
-EXPLORATION, VIRTUAL, SHARPNESS = 5.0, 3.0, 0.67
-"""c of PUCT, the virtual loss and the exponent of the policy (Extended Data Table 5)"""
-THRESHOLD = 2
-"""Visits after which an edge gets a node; the paper's 40 are for a thousand times as many simulations"""
+EXPLORATION, VIRTUAL, SHARPNESS, THRESHOLD = 5.0, 3.0, 0.67, 2
+"""c of PUCT, virtual loss, exponent of the policy (Extended Data Table 5); after how many visits an edge gets
+a node: the paper's 40 are for a thousand times as many simulations"""
 WORKERS, NODES = 8, 20_000
 LETTERS = {"rvp": 0.5, "vp": 0.0, "rp": 1.0, "rv": 0.5, "v": 0.0, "r": 1.0, "p": 0.0}
 """The paper's names of variants (Extended Data Table 7), by what they use: rollouts, value, policy; and λ"""
@@ -204,8 +203,8 @@ def search(config: Parts, run: Run) -> None:
     policy, value = run.load(config.policy, NET), run.load(config.value, NET)
     (_, facts), (_, other) = load_net(policy, ALPHAGO - 1), load_net(value, ALPHAGO)
     if facts["size"] != other["size"]:
-        known = f"boards of {facts['size']} and {other['size']}"
-        raise UserError(f"policy and value know {known}", hint="learn both with one --size")
+        sizes = f"{facts['size']} and {other['size']}"
+        raise UserError(f"policy and value know boards of {sizes}", hint="learn both with one --size")
     with run.save("player", KIND, size=facts["size"], komi=facts["komi"]) as folder:
         shutil.copytree(policy, folder / "policy")
         shutil.copytree(value, folder / "value")

@@ -48,9 +48,10 @@ def gather(
     folder, cuts = scratch / "sorted", scratch.resolve() / "cuts"
     cuts.mkdir()
     found = engine.by_bucket(engine.lined(engine.buckets(folder), _find))
-    for bucket, line in engine.pairs(engine.lined(found, _repeated)):  # few beside the corpus
-        with open(cuts / f"{bucket:03d}", "a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+    repeats = engine.by_bucket(engine.lined(found, _repeated))  # few beside the corpus
+    for bucket, lines in groupby(engine.pairs(repeats), lambda pair: pair[0]):
+        with open(cuts / f"{bucket:03d}", "w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for _, line in lines)
     if any(cuts.iterdir()):
         rows = engine.lined(engine.buckets(folder), _edit, cuts)
         engine.rewrite(engine.by_bucket(rows), _write, scratch, total)

@@ -158,5 +158,5 @@ class Work:
             return (shuffle.hash_rows(batch, list(layout.keys)) % np.uint64(root.count)).astype(np.int64)
 
         batches, folder = pieces(self.rows(root.inputs[0], task)), self.folder / str(number) / str(task)
-        rows, size = shuffle.write(folder, batches, places, root.count, root.schema, self.means.pool)
-        return {"rows": rows, "bytes": size, "folder": str(folder)}
+        told = shuffle.write(folder, batches, places, root.count, root.schema, self.means.pool)
+        return dict(zip(("rows", "bytes", "folder"), told, strict=True))

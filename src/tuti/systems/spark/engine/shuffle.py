@@ -37,14 +37,14 @@ class Lost(Exception):
 def write(
     folder: Path, batches: Iterable[Batch], places: Callable[[Batch], Places], count: int, schema: Schema,
     pool: Pool,
-) -> tuple[int, int]:
-    """Writes rows by the target of each, of `count`, in runs of as many as fit in memory; (rows, bytes).
+) -> tuple[int, int, str]:
+    """Writes rows by the target of each, of `count`, in runs that fit in memory; (rows, bytes, where).
 
-    `places`: [rows] the target of each row of a batch.
+    `places`: [rows] the target of each row of a batch. The folder's name ends in the number of its runs, so
+    that a reader misses none of a folder that is being removed.
     """
     partial, rows = folder.with_name(f".{folder.name}"), 0
-    for left in (partial, folder):  # of an output that was lost in part
-        shutil.rmtree(left, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     held: list[tuple[Batch, Places]] = []
     with Claim(pool) as claim:
@@ -59,8 +59,11 @@ def write(
             rows += batch.num_rows
         if held:
             _write_run(partial, held, count, schema)
-    partial.rename(folder)
-    return rows, sum(run.stat().st_size for run in folder.iterdir())
+    sizes = [run.stat().st_size for run in partial.iterdir()]
+    whole = folder.with_name(f"{folder.name}-{len(sizes)}")
+    shutil.rmtree(whole, ignore_errors=True)  # of an output that was lost in part
+    partial.rename(whole)
+    return rows, sum(sizes), str(whole)
 
 
 def _write_run(folder: Path, held: list[tuple[Batch, Places]], count: int, schema: Schema) -> None:
@@ -79,8 +82,8 @@ def read(folders: Sequence[str], stage: int, target: int) -> Iterator[Batch]:
     """The batches for one target, by map task, as they were written; Lost where an output is missing."""
     for task, folder in enumerate(folders):
         try:
-            for path in sorted(Path(folder).iterdir()):
-                with pa.OSFile(str(path), "rb") as file, ipc.open_file(file) as run:
+            for number in range(int(folder.rpartition("-")[2])):
+                with pa.OSFile(f"{folder}/{number:06d}", "rb") as file, ipc.open_file(file) as run:
                     if len(batch := run.get_batch(target)):
                         yield batch
         except (OSError, ValueError) as error:

@@ -176,11 +176,11 @@ class Frame:
             raise UserError(f"{folder} exists", hint="name another folder, or remove it")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with self.session.run(self.node, "save", beside=folder.parent) as job:
-                job.results.rename(folder)
         except OSError as refused:
             told = f"cannot write to {folder.parent}: {refused}"
             raise UserError(told, hint="name another folder") from refused
+        with self.session.run(self.node, "save", beside=folder.parent) as job:
+            job.results.rename(folder)
 
 
 @dataclass(frozen=True)

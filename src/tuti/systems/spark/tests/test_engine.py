@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import UserError
-from tuti.systems.spark.engine import Frame, Session, col
+from tuti.systems.spark.engine import Frame, Session, col, shuffle
 from tuti.systems.spark.engine.memory import REGION, Claim, Pool
 from tuti.systems.spark.engine.operators import bounds_of, ordered, ranges_of
 from tuti.systems.spark.engine.session import lines_of
@@ -188,6 +188,24 @@ def test_a_lost_executor_changes_nothing(when: str, tmp_path: Path) -> None:
         found = killed.group_by("k").agg(n=("sum", "n")).sort("k").collect()
     assert mark.exists()
     assert found["n"].to_pylist() == [sum(range(k, 1000, 7)) for k in range(7)]
+
+
+@pytest.mark.parametrize("gone", [1, 2, 4])
+def test_an_output_that_is_gone_in_part_is_lost_not_short(gone: int, tmp_path: Path) -> None:
+    """An executor's folder is removed file by file while others may read it: no row may be passed over."""
+    schema = pa.schema([("n", pa.int64())])
+    batches = [pa.record_batch([np.arange(1000)], schema=schema) for _ in range(4)]
+    small = Pool(20_000, 0, {}, tmp_path, tmp_path)
+    rows, _, folder = shuffle.write(
+        tmp_path / "0" / "7", batches, lambda batch: batch["n"].to_numpy() % 2, 2, schema, small
+    )
+    runs = sorted(Path(folder).iterdir())
+    assert rows == 4000 and len(runs) == 4 and folder.endswith("7-4")
+    assert sum(len(batch) for target in (0, 1) for batch in shuffle.read([folder], 3, target)) == 4000
+    for run in runs[-gone:]:
+        run.unlink()
+    with pytest.raises(shuffle.Lost):
+        list(shuffle.read([folder], 3, 0))
 
 
 def test_a_lost_cache_is_computed_again(tmp_path: Path) -> None:
