@@ -108,9 +108,15 @@ def torchrun(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--master-addr", "127.0.0.1", "--master-port", str(port)]
-    return subprocess.run(
-        [*command, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
+    command += map(str, words)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=cwd, stdout=pipe, stderr=pipe, text=True) as launcher:
+        try:
+            said = launcher.communicate(timeout=120)
+        except BaseException:  # killed, it would leave its two processes waiting for each other for ever
+            launcher.terminate()
+            raise
+    return subprocess.CompletedProcess(command, launcher.returncode, *said)
 
 
 @pytest.fixture(scope="module")
