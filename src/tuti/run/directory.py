@@ -35,7 +35,8 @@ MADE_BY = {
     "Tokens": "tuti spark pack DOCUMENTS_RUN TOKENIZER_RUN",
     "LanguageModel": "tuti teach FOLDER",
     "PolicyValue": "tuti alphago train (or sl, rl, value)",
-    "AlphaGo": "tuti alphago search POLICY VALUE",
+    "AlphaGo": "tuti alphago search POLICY ROLLOUT VALUE",
+    "RolloutPolicy": "tuti alphago rollout GAMES",
 }
 
 

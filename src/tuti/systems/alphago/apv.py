@@ -1,7 +1,5 @@
 """AlphaGo's search, and stage `search`: policy, value network and rollouts in one tree (Silver et al. 2016).
 
-Rollouts are random games so far, since the paper's rollout policy is not here yet.
-
 Several threads go down one tree of arrays. An edge keeps apart what rollouts and what the value network said
 of it; a simulation on its way counts as VIRTUAL rollouts that were lost, so that the next thread goes another
 way. An edge that was passed THRESHOLD times gets a node, and its position goes to the networks, which answer
@@ -28,8 +26,10 @@ from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, DICE, SIDE, TO_MOVE, loop
 from tuti.systems.alphago.game import Game
 from tuti.systems.alphago.net import KIND as NET
-from tuti.systems.alphago.net import Net, load_net
+from tuti.systems.alphago.net import load_net
 from tuti.systems.alphago.planes import ALPHAGO, alphago_planes, cell_of, may
+from tuti.systems.alphago.rollout import KIND as ROLLOUT
+from tuti.systems.alphago.rollout import load_rollout, policy_playout
 from tuti.systems.alphago.sampled import forecast
 
 KIND = "AlphaGo"
@@ -126,7 +126,7 @@ class Search:
     def __init__(self, parts, size, simulations, letters="rvp", workers=WORKERS, seed=0):
         if letters not in LETTERS:
             raise UserError(f"no variant {letters!r} of AlphaGo", hint=f"there are {', '.join(LETTERS)}")
-        policy, value = parts
+        policy, value, self.weights = parts
         self.networks = Networks("p" in letters and policy, "v" in letters and value)
         self.letters, self.most, self.workers, self.seed = letters, simulations, workers, seed
         shape = (min(simulations, NODES) + 1 + workers, size * size + 1)
@@ -180,7 +180,7 @@ class Search:
                 if prior is not None:
                     prior, value = self.networks.ask(own, known)
                 mover = 1 if own[TO_MOVE] == BLACK else -1
-                lead = board.playout(own, known, owner) - game.komi if rolls else 0.0
+                lead = policy_playout(own, known, owner, self.weights) - game.komi if rolls else 0.0
                 result = mover * np.sign(lead)
             with self.lock:
                 tell(self.tree, path, depth, result, value)
@@ -190,10 +190,12 @@ class Search:
 
 @dataclass(frozen=True)
 class Parts:
-    """A policy and a value network make a player; `RUN@rp` plays without the last."""
+    """A policy, a rollout policy and a value network make a player; `RUN@rp` plays without the last."""
 
     policy: tyro.conf.Positional[Path]
     """A run of `tuti alphago sl` (the paper's choice) or `rl`"""
+    rollout: tyro.conf.Positional[Path]
+    """A run of `tuti alphago rollout`"""
     value: tyro.conf.Positional[Path]
     """A run of `tuti alphago value`"""
 
@@ -201,16 +203,18 @@ class Parts:
 def search(config: Parts, run: Run) -> None:
     """Saves copies of the parts as one artifact AlphaGo, if they were learnt for the same board."""
     policy, value = run.load(config.policy, NET), run.load(config.value, NET)
+    rollout = run.load(config.rollout, ROLLOUT)
     (_, facts), (_, other) = load_net(policy, ALPHAGO - 1), load_net(value, ALPHAGO)
-    if facts["size"] != other["size"]:
-        sizes = f"{facts['size']} and {other['size']}"
-        raise UserError(f"policy and value know boards of {sizes}", hint="learn both with one --size")
+    sizes = [facts["size"], read_json(rollout / "tuti.json")["size"], other["size"]]
+    if len(set(sizes)) > 1:
+        raise UserError(f"the parts know boards of {sizes}", hint="learn all of them with one --size")
     with run.save("player", KIND, size=facts["size"], komi=facts["komi"]) as folder:
-        shutil.copytree(policy, folder / "policy")
-        shutil.copytree(value, folder / "value")
+        for source, name in ((policy, "policy"), (rollout, "rollout"), (value, "value")):
+            shutil.copytree(source, folder / name)
 
 
-def load_alphago(path: Path) -> tuple[tuple[Net, Net], dict[str, Any]]:
-    """(policy, value network) of a run or its artifact, and its facts."""
+def load_alphago(path: Path) -> tuple[tuple[Any, Any, Any], dict[str, Any]]:
+    """(policy, value network, rollout policy's weights) of a run or its artifact, and its facts."""
     folder = find_artifact(path, KIND)
-    return (load_net(folder / "policy")[0], load_net(folder / "value")[0]), read_json(folder / "tuti.json")
+    parts = load_net(folder / "policy")[0], load_net(folder / "value")[0], load_rollout(folder / "rollout")
+    return parts, read_json(folder / "tuti.json")

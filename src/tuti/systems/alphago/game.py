@@ -1,7 +1,7 @@
 """A game as people tell it: points by name, moves in order and taken back, stones set first, the score."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,10 @@ class Game:
             )
         self.moves.append((colour, cell))
         return int(board.play(*self.arrays, cell, colour))
+
+    def undone(self) -> "Game":
+        """The game before its last move."""
+        return replace(self, moves=self.moves[:-1])
 
     def lead(self) -> float:
         """Black's stones and territory less White's, and komi, with all stones alive."""

@@ -61,6 +61,8 @@ def _read(path: Path, size: int) -> Game | str:
 
 @board.loop
 def replay(game, keys, moves, ply):
-    """Plays a record's first moves on a fresh board."""
+    """Plays a record's first moves on a fresh board; how many stones the last took."""
+    taken = 0
     for i in range(ply):
-        board.play(game, keys, moves[i], game[board.TO_MOVE])
+        taken = board.play(game, keys, moves[i], game[board.TO_MOVE])
+    return taken

@@ -10,18 +10,19 @@ import pytest
 import torch
 
 from tuti.run import UserError
-from tuti.systems.alphago import board
+from tuti.systems.alphago import apv, board
 from tuti.systems.alphago.apv import EXPLORATION as C
 from tuti.systems.alphago.apv import LETTERS, VIRTUAL, Networks, Search, select, tell
 from tuti.systems.alphago.game import Game, cell_of
 from tuti.systems.alphago.net import Net
 from tuti.systems.alphago.planes import ALPHAGO
+from tuti.systems.alphago.rollout import TABLE
 
 
-def nets(seed: int = 0) -> tuple[Net, Net]:
+def nets(seed: int = 0) -> tuple[Net, Net, Any]:
     torch.manual_seed(seed)
     policy, value = (Net(planes, 1, 8).eval().requires_grad_(False) for planes in (ALPHAGO - 1, ALPHAGO))
-    return policy, value
+    return policy, value, np.zeros(TABLE, np.float32)
 
 
 @pytest.mark.parametrize("mix", [0.0, 0.5, 1.0])
@@ -110,17 +111,17 @@ def test_what_is_not_used_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: Any) -> float:
         raise AssertionError("asked")
 
-    monkeypatch.setattr(board, "playout", never)
+    monkeypatch.setattr(apv, "policy_playout", never)
     search = Search(nets(), 3, 30, "vp", 1)
     search(Game(3, 0.5), 1e9)
     assert search.tree[4].sum() > 0  # values were told
     monkeypatch.undo()
     asked: Any = never  # a network that must not be asked
-    Search((nets()[0], asked), 3, 30, "rp", 1)(Game(3, 0.5), 1e9)
-    Search((asked, nets()[1]), 3, 30, "rv", 1)(Game(3, 0.5), 1e9)
+    Search((nets()[0], asked, nets()[2]), 3, 30, "rp", 1)(Game(3, 0.5), 1e9)
+    Search((asked, nets()[1], nets()[2]), 3, 30, "rv", 1)(Game(3, 0.5), 1e9)
     never.shape = (ALPHAGO, 1, 8)  # type: ignore[attr-defined]
     with pytest.raises(AssertionError, match="asked"):
-        Search((nets()[0], asked), 3, 30, "rvp", 1)(Game(3, 0.5), 1e9)
+        Search((nets()[0], asked, nets()[2]), 3, 30, "rvp", 1)(Game(3, 0.5), 1e9)
 
 
 @pytest.mark.parametrize("simulations", [2, 7, 8])
@@ -146,7 +147,7 @@ def test_rollouts_find_the_move_that_takes(letters: str) -> None:
 
 
 def test_the_networks_answer_those_who_wait_together_as_alone() -> None:
-    policy, value = nets(2)
+    policy, value, _ = nets(2)
     games = [Game(5, 0.5) for _ in range(6)]
     for number, game in enumerate(games):
         for name in "C3 B2 D4 A1 E5".split()[:number]:

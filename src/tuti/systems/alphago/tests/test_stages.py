@@ -20,6 +20,7 @@ from tuti.systems.alphago.players import open_player
 from tuti.systems.alphago.policy import Policy, sl
 from tuti.systems.alphago.records import read_records, split
 from tuti.systems.alphago.reinforce import Reinforce, outcomes, rl, whose
+from tuti.systems.alphago.rollout import Rollout, rollout
 from tuti.systems.alphago.sampled import Sampled, forecast, positions, sample
 from tuti.systems.alphago.value import Value, chosen, judged, value
 from tuti.systems.transformer.tests.small import go
@@ -34,6 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = Match("playouts:200", "playouts:200", games=24, size=SIDE, komi=KOMI, opening=2)
     go(folder / "games", duel, config)
     go(folder / "sl", sl, sl_config(folder))
+    go(folder / "rollout", rollout, Rollout(folder / "games", SIDE, epochs=2, held_out=0.25))
     go(folder / "rl", rl, rl_config(folder))
     return folder
 
@@ -234,14 +236,14 @@ def test_a_network_of_other_planes_is_no_part(made: Path, tmp_path: Path) -> Non
     zero, judge, large = (tmp_path / name for name in ("zero", "judge", "large"))
     wrong: list[tuple[Callable[..., None], Any]] = [
         (rl, Reinforce(zero)), (rl, Reinforce(judge)), (value, Value(made / "sl", zero)),
-        (search, Parts(judge, made / "sl")), (search, Parts(zero, judge)),
+        (search, Parts(judge, made / "rollout", made / "sl")), (search, Parts(zero, made / "rollout", judge)),
     ]  # fmt: skip
     for number, (stage, config) in enumerate(wrong):
         with pytest.raises(UserError, match="planes, wanted is a network of") as caught:
             go(tmp_path / f"wrong-{number}", stage, config)
         assert "sl and rl of 48" in str(caught.value.hint)
-    with pytest.raises(UserError, match="policy and value know boards of 3 and 5"):
-        go(tmp_path / "sizes", search, Parts(made / "sl", large))
+    with pytest.raises(UserError, match=r"the parts know boards of \[3, 3, 5\]"):
+        go(tmp_path / "sizes", search, Parts(made / "sl", made / "rollout", large))
     with pytest.raises(UserError, match="wanted is a network of 9"):
         open_player(str(judge), SIDE, 10, 0)
 
@@ -250,7 +252,7 @@ def test_a_player_is_put_together_and_plays_in_its_variants(made: Path, tmp_path
     torch.manual_seed(0)
     own = Run(tmp_path / "judge", RunOptions(out=tmp_path / "judge"))
     save_net(Net(ALPHAGO, 1, 8), own, size=SIDE, komi=KOMI)
-    run = go(tmp_path / "a@b" / "alphago", search, Parts(made / "sl", tmp_path / "judge"))
+    run = go(tmp_path / "a@b" / "alphago", search, Parts(made / "sl", made / "rollout", tmp_path / "judge"))
     artifact = run.folder / "artifacts" / "player"
     for spec in map(str, (run.folder, f"{run.folder}@vp", f"{run.folder}@p", artifact)):
         player, game = open_player(spec, SIDE, 12, 0), Game(SIDE, KOMI)

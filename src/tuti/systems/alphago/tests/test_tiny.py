@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from tuti.measure import binomial_interval
-from tuti.systems.alphago import board, policy, reinforce, train, value
+from tuti.systems.alphago import board, policy, reinforce, rollout, train, value
 from tuti.systems.alphago.apv import Search
 from tuti.systems.alphago.game import Game
 from tuti.systems.alphago.match import Match, duel, finished
 from tuti.systems.alphago.net import Net, load_net
 from tuti.systems.alphago.planes import ALPHAGO, PLANES, alphago_planes, cell_of, may
 from tuti.systems.alphago.players import Choose, Player, by_chance
+from tuti.systems.alphago.rollout import TABLE, Rollout, load_rollout, weigh
 from tuti.systems.alphago.sampled import forecast, sample
 from tuti.systems.alphago.tests.side_by_side import points
 from tuti.systems.transformer.tests.small import go
@@ -50,6 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     go(folder / "games", duel, records, threads=2)
     small: dict[str, Any] = {"blocks": 2, "channels": 24, "iterations": 6}
     go(folder / "sl", policy.sl, policy.Policy(folder / "games", SIDE, updates=50, **small), threads=2)
+    go(folder / "rollout", rollout.rollout, Rollout(folder / "games", SIDE, epochs=5), threads=2)
     against = reinforce.Reinforce(folder / "sl", iterations=30, games=64, batch=512, joins=5)
     go(folder / "rl", reinforce.rl, against, threads=2)
     judge = value.Value(folder / "sl", folder / "rl", games=1024, **small)
@@ -77,6 +79,23 @@ def test_reinforcement_beats_the_policy_that_it_began_as(made: Path) -> None:
     beats(sampled(load_net(made / "rl")[0], load_net(made / "sl")[0]))
 
 
+def by_patterns(weights: Any, seed: int) -> Choose:
+    """The rollout policy as a player."""
+    source = np.random.default_rng(seed)
+
+    def choose(game: Game, seconds: float) -> int:
+        logits = np.empty(SIDE**2 + 1, np.float32)
+        weigh(*game.arrays, 0, weights, logits)
+        return int(cell_of(int((logits + source.gumbel(size=logits.shape)).argmax()), SIDE))
+
+    return choose
+
+
+def test_the_rollout_policy_beats_its_own_start(made: Path) -> None:
+    start = by_patterns(np.zeros(TABLE, np.float32), 1)
+    beats(between(by_patterns(load_rollout(made / "rollout"), 0), start))
+
+
 def by_value(net: Net) -> Choose:
     """The move after which a value network likes one's chances best."""
 
@@ -101,7 +120,7 @@ def test_the_value_network_beats_its_own_start(made: Path) -> None:
 
 
 def test_the_search_beats_its_policy_alone(made: Path) -> None:
-    parts = load_net(made / "sl")[0], load_net(made / "value")[0]
+    parts = load_net(made / "sl")[0], load_net(made / "value")[0], load_rollout(made / "rollout")
     whole, alone = (Search(parts, SIDE, 60, letters, workers=2) for letters in ("rvp", "p"))
     beats(between(whole, alone, 100))
 
