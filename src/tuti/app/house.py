@@ -7,6 +7,7 @@ VERBS = {
     "demo": Entry("tuti.app.serve:demo", "teach a model on Hafez and Shakespeare, watch, and chat"),
     "chat": Entry("tuti.app.chat:chat", "talk with a model in the terminal"),
     "serve": Entry("tuti.app.serve:serve", "serve models: OpenAI-compatible API and web page"),
+    "play": Entry("tuti.app.serve:play", "play Go in the browser"),
     "list": Entry("tuti.app.views:list_rooms", "list the rooms and what each can do"),
     "runs": Entry("tuti.app.views:runs", "list runs (ls), their sizes (du), or remove some (rm)"),
     "look": Entry("tuti.app.views:look", "show what a run holds: config, events, artifacts, cost"),

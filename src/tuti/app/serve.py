@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import tyro
 from annotated_types import Ge, Gt, Le
 
+from tuti.app.house import all_cards
 from tuti.run import Run, RunOptions, UserError, assets
 
 if TYPE_CHECKING:
@@ -58,15 +59,20 @@ class Serve:
     """Other folders that Studio's forms may read"""
 
 
-def serve(config: Serve) -> None:
-    """Loads the models, prints the address, serves until interrupted."""
+def serve(config: Serve, page: str = "/") -> None:
+    """Loads the models, prints the address of a page, serves until interrupted."""
     with contextlib.closing(listen(config.host, config.port)) as listening:
         made = "" if _is_local(config.host) else secrets.token_urlsafe(24)
         token = os.environ.get("TUTI_TOKEN") or made
         app = apart(lambda: make_app(config, token))
         shown = config.host if ":" not in config.host else f"[{config.host}]"
-        path = f"/?token={token}" if token else "/"
+        path = f"{page}?token={token}" if token else page
         run(app, listening, f"http://{shown}:{listening.getsockname()[1]}{path}")
+
+
+def play(config: Serve) -> None:
+    """The same, with the address of the page `/play`, a board, of whichever room has one."""
+    serve(config, next(f"/{name}/play" for name, card in all_cards().items() if "/play" in card.pages))
 
 
 def make_app(config: Serve, token: str) -> "FastAPI":

@@ -367,7 +367,7 @@ def test_a_text_is_coloured_by_its_experts(visit: Open, folder: Path) -> None:
 
 
 def test_a_game_of_go_is_played_by_keyboard(visit: Open) -> None:
-    page = visit("/alphago")
+    page = visit("/alphago/play")
     page.get_by_role("combobox", name="Size").select_option("5")
     page.get_by_role("button", name="New game").press("Enter")
     expect(page.get_by_text("Black begins.")).to_be_visible()
@@ -407,8 +407,8 @@ PATHS = [
     "/spark?lang=fa",
     "/mixtral",
     "/mixtral?lang=fa",
-    "/alphago?size=5&moves=C3",
-    "/alphago?lang=fa&size=19",
+    "/alphago/play?size=5&moves=C3",
+    "/alphago/play?lang=fa&size=19",
 ]
 
 

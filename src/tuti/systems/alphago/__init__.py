@@ -17,7 +17,8 @@ CARD = Card(
         "match": Entry(f"{_HERE}.match:duel", "games of two players, with an interval and their records"),
         "lesson": Entry(f"{_HERE}.lesson:lesson", "judges a game: chances, blunders, better moves"),
     },
-    pages={"/": f"{_HERE}.page:page"},
+    views={"gtp": Entry(f"{_HERE}.gtp:gtp", "an engine for programs that show a board")},
+    pages={"/play": f"{_HERE}.page:page"},
     presets={"train": {"tiny": f"{_HERE}.train:tiny", "small": f"{_HERE}.train:small"}},
     claims=_HERE,
 )
