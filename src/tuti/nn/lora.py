@@ -1,15 +1,15 @@
 """Low-rank adaptation (Hu et al. 2021): W + (alpha/r) B A with W frozen, in PEFT's file format.
 
 The decoder's fused matrices are adapted part by part (q, k, v; gate, up), each with its own A and
-B, so that adapters go to and come from PEFT unchanged.
+B, so that PEFT loads the adapters as they are.
 """
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -17,16 +17,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tuti.nn.decoder import Decoder, DecoderConfig
-from tuti.nn.files import Tensors, write_safetensors
-from tuti.nn.hugging_face import number
+from tuti.nn.files import write_safetensors
 from tuti.run import UserError, atomic_write, read_json
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _block_diag: Callable[..., Tensor] = torch.block_diag  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
 PREFIX, GROUPS = "base_model.model.model.layers.", {"attention": "self_attn", "mlp": "mlp"}
-REFUSED = (
-    "use_dora use_rslora modules_to_save rank_pattern alpha_pattern layers_to_transform target_parameters"
-).split()
 
 
 @dataclass(frozen=True)
@@ -161,43 +157,3 @@ def save_lora(model: Decoder, lora: LoRA, folder: Path, *, base: str = "") -> No
     config |= {"target_modules": sorted(lora.targets)}
     write_safetensors(folder / "adapter_model.safetensors", tensors)
     atomic_write(folder / "adapter_config.json", json.dumps(config, indent=2) + "\n")
-
-
-def _checked(table: Mapping[str, Any], where: Path, names: Set[str]) -> LoRA:
-    """PEFT's adapter_config.json as a LoRA; what this file does not compute is refused."""
-    odd = [key for key in REFUSED if table.get(key)]
-    if table.get("peft_type") != "LORA" or table.get("bias", "none") != "none" or odd:
-        raise UserError(
-            f"{where} is not a plain LoRA adapter ({', '.join(odd) or 'its peft_type or bias'})",
-            hint="merge it into its base model with peft (merge_and_unload) and load that",
-        )
-    rank = number(table, "r", 1, 2**14)
-    alpha = float(number(table, "lora_alpha", 0.0, 1e9))
-    named: Any = table.get("target_modules")
-    targets = [str(t).rpartition(".")[2] for t in cast(list[Any], named)] if isinstance(named, list) else ALL
-    if isinstance(named, str):  # a pattern: what the file holds says what it matched
-        targets = [t for t in ALL if any(f".{t}." in name for name in names)]
-    return LoRA(int(rank), alpha, tuple(targets))
-
-
-def load_lora(model: Decoder, folder: Path) -> LoRA:
-    """Put an adapter of PEFT's format on the model, in place; returns its description."""
-    folder = Path(folder)
-    table = read_json(folder / "adapter_config.json")
-    tensors = Tensors(folder / "adapter_model.safetensors")
-    lora = _checked(table, folder, tensors.owner.keys())
-    named = dict(_named(add_lora(model, lora)))
-    try:
-        for name, parameter in named.items():
-            tensors.check(name, tuple(parameter.shape))
-        if odd := sorted(tensors.owner.keys() - named.keys()):
-            raise UserError(f"{folder} has tensors without a place here: {', '.join(odd[:3])}")
-    except UserError:
-        for path, layer in _layers(model):
-            model.set_submodule(path, layer.base)
-        model.requires_grad_(True)
-        raise
-    with torch.no_grad():
-        for name, parameter in named.items():
-            parameter.copy_(tensors.read(name))
-    return lora
