@@ -9,12 +9,10 @@ from peft import PeftModel
 from transformers import LlamaForCausalLM
 
 from tuti.nn import Decoder, DecoderConfig, LoRA, add_lora, merge_lora, save_decoder, save_lora
-from tuti.nn.lora import ALL
 from tuti.run import UserError
 
 CONFIG = DecoderConfig(50, 24, 2, 4, 2, 6, 36, 64)
 IDS = torch.randint(50, (2, 20), generator=torch.Generator().manual_seed(0))
-SETS = [ALL, ("q_proj", "v_proj"), ("k_proj", "down_proj", "up_proj")]
 
 
 def decoder() -> Decoder:
@@ -34,9 +32,8 @@ def logits(model: Decoder) -> torch.Tensor:
         return model.logits(model(IDS))
 
 
-@pytest.mark.parametrize("targets", SETS)
-def test_ours_in_peft(targets: tuple[str, ...], tmp_path: Path) -> None:
-    model, lora = decoder(), LoRA(3, 7.0, targets)
+def test_ours_in_peft(tmp_path: Path) -> None:
+    model, lora = decoder(), LoRA(3, 7.0)
     save_decoder(model, tmp_path / "base")
     before = logits(model)
     add_lora(model, lora)
@@ -81,10 +78,8 @@ def test_merging_in_bf16_rounds_once() -> None:
     assert torch.equal(merge_lora(model).blocks[0].mlp.down.weight, want)
 
 
-def test_experts_are_not_adapted_but_their_attention_is() -> None:
+def test_experts_are_not_adapted() -> None:
     model = Decoder(DecoderConfig(50, 16, 1, 4, 2, 4, 20, 32, experts=3))
     with pytest.raises(UserError, match="experts cannot be adapted"):
         add_lora(model, LoRA(rank=2))
-    add_lora(model, LoRA(rank=2, targets=("q_proj", "o_proj")))
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert trained and all("attention" in name for name in trained)
+    assert all(p.requires_grad for p in model.parameters())  # as it was
