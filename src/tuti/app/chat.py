@@ -53,20 +53,11 @@ def chat(config: Chat) -> None:
 
     loaded = load_model(config.model, bits=config.bits, expert_memory=config.expert_memory)
     conversation = Conversation(config, loaded, open_draft(config.draft, loaded, load_model))
-    try:
-        _converse(conversation)
-    finally:
-        if loaded.experts is not None:
-            note(str(loaded.experts.tally))
-
-
-def _converse(conversation: "Conversation") -> None:
     if not sys.stdin.isatty():
         for line in sys.stdin:
             if line.strip():
                 _speak(conversation.answer(line.rstrip("\n")))
         return
-    loaded = conversation.loaded
     note(f"{loaded.name}: {loaded.model.config.parameters:,} parameters, {loaded.context:,} tokens")
     note(HELP if loaded.template is not None else f"{CONTINUES}\n{HELP}")
     for line in _typed():
