@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from annotated_types import Ge, Le
 
-from tuti.run import UserError
+from tuti.run import UserError, printable
 
 if TYPE_CHECKING:
     from tuti.infer import LoadedModel
@@ -113,11 +113,6 @@ class Conversation:
         rule = Sampling(c.temperature, c.top_p, max_tokens=c.max_tokens, seed=seed)
         for token in generate(model, tokenizer, prompt, rule, ends, self.draft):
             yield token.text
-
-
-def printable(text: str) -> str:
-    """The text without control characters: a model must not steer the terminal."""
-    return "".join(c for c in text if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f"))
 
 
 def _speak(pieces: Generator[str]) -> None:

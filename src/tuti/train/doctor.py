@@ -2,7 +2,6 @@
 
 import copy
 import math
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from tuti.data import IGNORED, Batch
 from tuti.data.dialogues import join
-from tuti.run import UserError
+from tuti.run import UserError, printable
 from tuti.text import ChatTemplate, Tokenizer
 from tuti.train.fit import DTYPES, Parts, fit
 from tuti.train.optimisers import Muon, Optimiser, is_matrix
@@ -309,11 +308,6 @@ def mask_text(batch: Batch, tokenizer: Tokenizer, *, colour: bool) -> str:
     runs = ((trained, [i for i, _ in run]) for trained, run in groupby(said, key=lambda one: one[1]))
     pieces = ((trained, printable(tokenizer.decode(run))) for trained, run in runs)
     return "".join(f"{begin}{piece}{end}" if trained else piece for trained, piece in pieces)
-
-
-def printable(text: str) -> str:
-    """The text without control characters: a corpus must not steer a terminal."""
-    return "".join(c if c == "\n" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
 
 
 CHECKS: dict[str, Callable[[Patient], Finding]] = {

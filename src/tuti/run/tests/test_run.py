@@ -24,6 +24,7 @@ from tuti.run import (
     files,
     find_artifact,
     finished,
+    printable,
     read_events,
 )
 
@@ -215,3 +216,10 @@ def test_options_are_kept(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     kept = json.loads((run.folder / "config.json").read_text())["options"]
     assert config_from_json(RunOptions, kept) == dataclasses.replace(run.options, resume=False)
+
+
+def test_a_printed_text_cannot_steer_the_terminal() -> None:
+    said = "سلام، می\u200cروم\t1.\nnaïve\xa0😀 \U0001fa77"
+    assert printable(said) == said
+    assert printable("\x1b]0;evil\x07\r\x9b2J\x7f") == r"\x1b]0;evil\x07\r\x9b2J\x7f"
+    assert printable("\u202egnp.exe \u2066a\u2028b \ud800") == r"\u202egnp.exe \u2066a\u2028b \ud800"
