@@ -63,7 +63,7 @@ def binomial_interval(hits: float, n: int) -> Interval:
     z, share = NormalDist().inv_cdf((1 + LEVEL) / 2), hits / n
     half = z * math.sqrt(share * (1 - share) / n + (z / n / 2) ** 2)
     low, high = ((share + z * z / n / 2 + end) / (1 + z * z / n) for end in (-half, half))
-    return Interval(share, max(0.0, low), min(1.0, high), n)
+    return Interval(share, min(max(0.0, low), share), max(min(1.0, high), share), n)  # of 0 hits, 0 exactly
 
 
 def bits_per_byte(nats: float, bytes_scored: int) -> float:
