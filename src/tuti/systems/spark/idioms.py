@@ -11,10 +11,10 @@ import textwrap
 import time
 import tomllib
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -40,9 +40,7 @@ Ways = tuple[Callable[[str], Any], Callable[[Any], Any]]
 DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 WORDS = "Sugar tea Rice bread salt Milk oil figs Dates mint honey Plums walnuts saffron late paid gift of the"
 NAMES: dict[str, Any] = {"col": col, "pa": pa, "zlib": zlib, "Path": Path, "mkdtemp": mkdtemp, "DAYS": DAYS}
-"""What a program may name beside its tables"""
-for name, module in (("pd", "pandas"), ("F", "pyspark.sql.functions")):
-    NAMES[name] = import_module(module) if find_spec(module.partition(".")[0]) else None
+"""What a program may name beside its tables; pandas and PySpark add their own"""
 
 
 @dataclass(frozen=True)
@@ -73,10 +71,14 @@ class Idioms:
 
 def idioms(config: Idioms) -> None:
     """For each idiom: milliseconds and megabytes of each engine, what is shuffled, and the programs."""
+    if not (find_spec("pandas") and find_spec("pyspark")):
+        what = "tuti spark idioms needs pandas and pyspark, which are not both installed"
+        raise UserError(what, hint="pip install 'tuti[spark]'")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tuti-idioms-")))
         write(folder, config.rows)
         engines = [stack.enter_context(Engine(name, folder)) for name in ENGINES]
+        wait([engine.begun for engine in engines])  # none is measured while another starts
         print(f"{config.rows:,} rows in {FILES} parquet files")
         print(f"ms: best of {config.repeats}, reading included")
         print("MB: most at once above the start (Spark's JVM keeps much of what it once took)\n")
@@ -85,9 +87,6 @@ def idioms(config: Idioms) -> None:
             print(f"{idiom.name:36}", *(measured(e, idiom, config.repeats) for e in engines))
             programs = (textwrap.indent(getattr(idiom, name), f"    {name:8}") for name in ENGINES)
             print(f"    {idiom.shape}", *programs, sep="\n", flush=True)
-        for e in engines:
-            held = "" if e.absent else f"{e.at_start / 1e6:,.0f} MB at first, {e.held() / 1e6:,.0f} at last"
-            print(f"{e.name}: {e.absent or held}")
 
 
 def write(folder: Path, rows: int) -> None:
@@ -101,21 +100,21 @@ def write(folder: Path, rows: int) -> None:
 
 def measured(engine: "Engine", idiom: Idiom, repeats: int) -> str:
     """Milliseconds and megabytes."""
-    if engine.absent:
-        return f"{'not installed':>20}"
     _, peak = engine.ask(idiom, watched=True)  # the warm-up, too
     best = min(engine.ask(idiom, watched=False)[0] for _ in range(repeats))
     return f"{best * 1e3:13,.0f} {peak / 1e6:6,.0f}"
 
 
 def _pandas(folder: Path) -> Ways:
-    if NAMES["pd"] is None:
-        raise UserError("pandas is not installed", hint="pip install 'tuti[spark]'")
-    return lambda name: NAMES["pd"].read_parquet(folder / name), lambda frame: frame
+    import pandas as pd
+
+    NAMES["pd"] = pd
+    return lambda name: pd.read_parquet(folder / name), lambda frame: frame
 
 
 def _spark(folder: Path) -> Ways:
     spark = cast(Any, session(f"local[{WORKERS}]", MEMORY))
+    NAMES["F"] = import_module("pyspark.sql.functions")
     spark.conf.set("spark.sql.shuffle.partitions", str(4 * WORKERS))  # as many as our engine has
     made = {name: spark.read.parquet(str(folder / name)) for name in ("t", "shops")}
     return made.__getitem__, lambda f: f.write.format("noop").mode("overwrite").save()
@@ -134,14 +133,11 @@ MADE: list[Ways] = []
 """In an engine's process, that engine"""
 
 
-def begin(name: str, folder: Path) -> tuple[int, str]:
-    """In an engine's process: makes it ready; the process's number, and why it cannot be, if so."""
+def begin(name: str, folder: Path) -> int:
+    """In an engine's process: makes it ready; the process's number."""
     tempfile.tempdir = str(folder)
-    try:
-        MADE.append(ENGINES[name](folder))
-    except UserError as error:
-        return os.getpid(), str(error)
-    return os.getpid(), ""
+    MADE.append(ENGINES[name](folder))
+    return os.getpid()
 
 
 def evaluated(program: str, ways: Ways) -> Any:
@@ -160,16 +156,6 @@ def seconds(program: str) -> float:
     return time.perf_counter() - began
 
 
-@contextmanager
-def alive(name: str) -> Generator[None]:
-    """Refuses, in words, an engine whose process dies."""
-    try:
-        yield
-    except (BrokenProcessPool, psutil.NoSuchProcess):
-        hint = "fewer --rows, if memory was short"
-        raise UserError(f"the process of {name} died", hint=hint) from None
-
-
 class Engine(ProcessPoolExecutor):
     """An engine in a process of its own."""
 
@@ -178,23 +164,26 @@ class Engine(ProcessPoolExecutor):
         self.name, self.begun = name, self.submit(begin, name, folder)
 
     @cached_property
-    def absent(self) -> str:
-        """Why it could not start, or nothing, as soon as that is known; it has read nothing then."""
-        with alive(self.name):
-            number, why = self.begun.result()
-            self.process = psutil.Process(number)
-            self.at_start = 0 if why else self.held()
-        return why
+    def process(self) -> psutil.Process:
+        """As soon as its engine is ready."""
+        return psutil.Process(self.begun.result())
+
+    @cached_property
+    def at_start(self) -> int:
+        """Bytes before the first program."""
+        return self.held()
 
     def ask(self, idiom: Idiom, *, watched: bool) -> tuple[float, int]:
         """Seconds; and, if watched (which takes time), the bytes at most above those at the start."""
-        assert not self.absent
-        peak = self.at_start
-        with alive(self.name):
+        try:
+            peak = self.at_start
             told = self.submit(seconds, getattr(idiom, self.name))
             while watched and not wait([told], 0.02).done:
                 peak = max(peak, self.held())
             return told.result(), peak - self.at_start
+        except (BrokenProcessPool, psutil.NoSuchProcess):
+            hint = "fewer --rows, if memory was short"
+            raise UserError(f"the process of {self.name} died", hint) from None
 
     def held(self) -> int:
         """Bytes of its processes; pages that they share count once, where the system says so."""

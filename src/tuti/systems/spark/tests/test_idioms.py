@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,6 +35,11 @@ def arrow(found):
     if isinstance(found, Frame):
         return found.collect()
     return found.toArrow() if hasattr(found, "toArrow") else pa.Table.from_pandas(found, preserve_index=False)
+
+
+def end(*_):
+    """As a process ends that the system kills for its memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def rows_of(program, ways=None):
@@ -70,7 +77,6 @@ def test_our_engine_gives_what_pandas_gives_and_shuffles_where_it_is_said(folder
 @needs_java
 def test_spark_gives_what_pandas_gives(folder, pandas_rows):
     with Engine("spark", folder) as spark:
-        assert not spark.absent
         for idiom in IDIOMS:
             assert spark.submit(rows_of, idiom.spark).result().equals(pandas_rows[idiom.name]), idiom.name
         seconds, more = spark.ask(IDIOMS[0], watched=True)
@@ -89,19 +95,24 @@ def test_results_show_what_is_in_the_tables():
     assert not made["t"].equals(tables(600, seed=1)["t"])
 
 
-def test_without_pyspark_the_others_are_measured(monkeypatch, tmp_path, capsys):
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['pyspark'] = None\n")
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+@pytest.mark.parametrize("missing", ["pandas", "pyspark"])
+def test_without_the_extra_it_is_named(monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UserError, match="needs pandas and pyspark") as caught:
+        idioms.idioms(Idioms())
+    assert caught.value.hint == "pip install 'tuti[spark]'"
+
+
+def test_time_and_memory_of_each_engine_are_told_and_the_programs(monkeypatch, capsys):
     monkeypatch.setattr(idioms, "IDIOMS", IDIOMS[:2])
+    monkeypatch.setattr(idioms, "ENGINES", {name: ENGINES[name] for name in ("pandas", "ours")})
     idioms.idioms(Idioms(rows=20_000, repeats=1))
     out = capsys.readouterr().out
     rows = {line[:36].strip(): line[36:].split() for line in out.splitlines()[5:] if line[:1] != " "}
-    for name in NAMES[:2]:
-        pandas, ours = rows[name][:2], rows[name][4:]
-        assert rows[name][2:4] == ["not", "installed"], out
-        assert int(pandas[0]) > 0 and int(ours[0]) > 0 and int(pandas[1]) >= 0, out
-    assert "spark: the Spark engine needs pyspark, which is not installed" in out
-    assert f"    {IDIOMS[0].shape}\n    pandas  {IDIOMS[0].pandas}\n    spark   {IDIOMS[0].spark}\n" in out
+    assert list(rows) == NAMES[:2], out
+    for pandas_ms, pandas_mb, ours_ms, ours_mb in rows.values():
+        assert int(pandas_ms) > 0 and int(ours_ms) > 0 and int(pandas_mb) >= 0 and int(ours_mb) >= 0, out
+    assert f"    {IDIOMS[0].shape}\n    pandas  {IDIOMS[0].pandas}\n    ours    {IDIOMS[0].ours}\n" in out
 
 
 def test_a_process_that_dies_is_told(folder):
@@ -109,5 +120,13 @@ def test_a_process_that_dies_is_told(folder):
         idiom = next(idiom for idiom in IDIOMS if idiom.name == "drop duplicates")
         assert engine.ask(idiom, watched=True)[0] > 0
         engine.process.kill()
-        with pytest.raises(UserError, match="the process of pandas died"):
-            engine.ask(idiom, watched=False)
+        for watched in (False, True):
+            with pytest.raises(UserError, match="the process of pandas died") as caught:
+                engine.ask(idiom, watched=watched)
+            assert "memory" in caught.value.hint
+
+
+def test_an_engine_that_dies_as_it_starts_is_told(monkeypatch, folder):
+    monkeypatch.setattr(idioms, "begin", end)
+    with Engine("pandas", folder) as engine, pytest.raises(UserError, match="the process of pandas died"):
+        engine.ask(IDIOMS[0], watched=True)
