@@ -14,9 +14,9 @@ import tyro
 
 from tuti.app.house import all_cards
 from tuti.app.invoke import config_type
-from tuti.run import Run, RunOptions, UserError, config_from_json, find_artifact
+from tuti.run import Run, RunOptions, UserError, config_from_json, find_artifact, read_json
 from tuti.run.card import load
-from tuti.run.directory import CONFIG, read_config, read_object
+from tuti.run.directory import CONFIG, read_config
 from tuti.run.errors import has_colours
 from tuti.run.machine import choose_device, cores, pin
 from tuti.run.sandbox import check_kernel
@@ -79,9 +79,9 @@ def _read(path: Path) -> dict[str, Any]:
     if path.name == "config.json" or path.is_dir():
         return read_config(path if path.is_dir() else path.parent)
     try:
-        return read_object(path, *CONFIG)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} describes no stage: {error}", hint="a run's config.json does") from error
+        return read_json(path, *CONFIG)
+    except UserError as error:
+        raise UserError(f"{path} describes no stage: {error.what}", "a run's config.json does") from error
 
 
 def _stage(about: dict[str, Any]) -> Any:
