@@ -18,8 +18,6 @@ from tuti.run import Run, UserError, atomic_write, files, read_events
 from tuti.run.directory import read_config
 
 Json = dict[str, Any]
-SHORT = 12
-"""Characters of a hash that are shown where the whole is a click away in lineage.json."""
 PEAK = "peak memory, MB"
 LARGE = 60_000_000
 """Parameters from which a model is described as a large one"""
@@ -179,26 +177,3 @@ def cost_rows(stages: Sequence[Stage]) -> list[Json]:
         totals = {name: (max if name == PEAK else sum)(row[name] for row in rows) for name in names}
         rows.append({"stage": "all"} | totals)
     return [{name: row[name] for name in ("stage", *names)} for row in rows]
-
-
-def lineage_rows(stages: Sequence[Stage]) -> list[Json]:
-    """Key, config, code and seed of each finished stage."""
-    names = {"key": "key", "config": "config_sha256", "code commit": "code_commit", "seed": "seed"}
-    return [
-        {"stage": s.name} | {shown: _short(s.lineage.get(name)) for shown, name in names.items()}
-        for s in stages
-    ]
-
-
-def hash_rows(stages: Sequence[Stage]) -> list[Json]:
-    """What each finished stage read and wrote."""
-    rows: list[Json] = []
-    for s in stages:
-        told = [("read", name, digest) for name, digest in as_object(s.lineage.get("inputs")).items()]
-        told += [("wrote", event.get("name"), event.get("sha256")) for event in s.of("artifact")]
-        rows += [{"stage": s.name, "": verb, "what": k, "sha256": _short(v)} for verb, k, v in told]
-    return rows
-
-
-def _short(value: Any) -> Any:
-    return value[:SHORT] if isinstance(value, str) else value
