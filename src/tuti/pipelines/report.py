@@ -129,14 +129,6 @@ def rows_table(title: str, rows: Sequence[Json]) -> str:
     return ui.table(title, headers, [[row.get(name) for name in names] for row in rows]) if names else ""
 
 
-def plan_of(stages: Sequence[Stage]) -> Json:
-    """What was planned, as an event told it, else as the config holds it."""
-    told = [event for stage in stages for event in stage.of("plan")]
-    if told:
-        return {name: value for name, value in told[-1].items() if name not in ("event", "time")}
-    return as_object(as_object(stages[0].about["config"]).get("plan"))
-
-
 def evaluations(stages: Sequence[Stage]) -> Iterator[Json]:
     """What each evaluation left; of a file that cannot be read its path, as `damaged`."""
     for stage in stages:

@@ -475,4 +475,4 @@ def write_demo(folder: Path, texts: Path) -> None:
     values: dict[str, Any] = {"source": [str(texts)], "plan": plan, "precision": "fp32"}
     kind = config_type(PIPELINES["teach"].stages["teach"].load())
     config = config_from_json(kind, values)
-    Run.create("teach", "teach", config, RunOptions(out=folder, threads=2))
+    Run.create("teach", "teach", config, RunOptions(out=folder, threads=2)).log("plan", **plan)
