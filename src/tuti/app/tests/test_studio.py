@@ -21,7 +21,7 @@ from tuti.app.house import all_cards
 from tuti.app.invoke import config_type
 from tuti.app.studio import stream
 from tuti.app.studio.form import _run_name, build, fields_of, inside, parse
-from tuti.app.studio.place import LOG, Jobs, Voices, read_tail
+from tuti.app.studio.place import LOG, TAIL, Jobs, Voices, read_tail
 from tuti.app.studio.web import LANGUAGES
 from tuti.app.tests.wordy import ENGLISH as SPOKEN_ENGLISH
 from tuti.app.tests.wordy import PERSIAN as SPOKEN_PERSIAN
@@ -29,6 +29,7 @@ from tuti.app.tests.wordy import save_wordy
 from tuti.infer import load_model
 from tuti.pipelines.report import abilities
 from tuti.run import Run, RunOptions, UserError, atomic_link
+from tuti.ui.template import visible
 
 ENGLISH, PERSIAN = (LANGUAGES[code].strings for code in ("en", "fa"))
 
@@ -253,10 +254,11 @@ def test_a_damaged_artifact_hides_no_model_beside_it(tmp_path: Path) -> None:
     assert stream.model_of(tmp_path) is None
 
 
-def test_a_log_is_shown_as_a_terminal_would_leave_it(tmp_path: Path) -> None:
+def test_the_end_of_a_log_is_shown(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_text("one\n\r\x1b[2Kstep 1\r\x1b[2Kstep 2\n\x1b[31merror:\x1b[0m no\n")
-    assert read_tail(log) == "one\nstep 2\nerror: no"
+    log.write_bytes(b"x" * TAIL + "\nstep 2\n\x1b[31mسلام\r".encode() + b"\xff\n")
+    assert read_tail(log).endswith("xx\nstep 2\n\x1b[31mسلام\r\ufffd") and len(read_tail(log)) < TAIL
+    assert visible(read_tail(log)).endswith("xx\nstep 2\n\\x1b[31mسلام\\x0d\ufffd")
     assert read_tail(tmp_path / "absent") == ""
 
 
