@@ -12,6 +12,7 @@ import pytest
 
 from tuti.app import cli
 from tuti.run import read_events
+from tuti.run.assets import TABLE
 
 Said = tuple[int, str, str]
 Tuti = Callable[..., Said]
@@ -111,6 +112,7 @@ def test_a_word_that_is_nearly_right_is_shown(tuti: Tuti) -> None:
         ("runs", "rm", "in"),
         ("evaluate", "in"),
         ("chat", "in"),
+        ("fetch",),
         ("fetch", "nonsense"),
         ("spark", "prepare", "--resume"),
         ("spark", "prepare", "--resume", "--out", "absent"),
@@ -238,6 +240,6 @@ def test_list_fetch_and_claims_print(tuti: Tuti) -> None:
     code, out, err = tuti("list")
     assert (code, err) == (0, "") and "tuti teach " in out and "tuti spark prepare" in out
     assert "teach teach" not in out  # a command that is shown is one that works
-    assert tuti("fetch")[0] == 0
+    assert all(name in tuti("fetch")[2] for name in TABLE)
     assert tuti("claims")[1].startswith("# Claims")
     assert "usage: tuti evaluate" in tuti("evaluate", "--help")[1]

@@ -100,18 +100,13 @@ class Fetch:
     """Fetches a third-party asset: verified, unpacked into the cache, its licence shown."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")] = ""
-    """hafez, shakespeare, smollm2 … (none: list them)"""
+    """hafez, shakespeare, smollm2 … (without one, all are named)"""
     offline: Path | None = None
     """Read the package from this folder instead of the network"""
 
 
 def fetch(config: Fetch) -> None:
     """Prints the folder of the asset."""
-    if not config.name:
-        for asset in assets.TABLE.values():
-            have = "here" if assets.fetched(asset.name) else f"{asset.megabytes} MB"
-            print(f"{asset.name:<12} {have:<8} {asset.what}; {asset.licence}")
-        return
     folder = assets.fetch(config.name, offline=config.offline)
     if config.name == "smollm2":
         from tuti.pipelines.base import base_folder
