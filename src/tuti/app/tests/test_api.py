@@ -299,6 +299,8 @@ def test_only_known_hosts_and_own_pages_may_ask(server: Server) -> None:
         assert http.get("/health", headers={"host": host}).status_code == 200
     for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", ""):
         assert http.get("/health", headers={"host": host}).status_code == 403
+    refused = http.get("/health", headers={"host": "192.168.1.5:8000"})
+    assert refused.status_code == 403 and "--names 192.168.1.5" in refused.json()["error"]["message"]
     own = f"http://127.0.0.1:{server.port}"
     assert http.get("/health", headers={"origin": own}).status_code == 200
     for origin in ("http://evil.example", "null", "http://127.0.0.1:1"):
