@@ -116,7 +116,6 @@ def test_a_word_that_is_nearly_right_is_shown(tuti: Tuti) -> None:
         ("fetch", "nonsense"),
         ("spark", "prepare", "--resume"),
         ("spark", "prepare", "--resume", "--out", "absent"),
-        ("claims", "--write", "in"),
         ("spark", "prepare", "in", "--out", "in/a.txt/run"),
     ],
 )
@@ -127,6 +126,14 @@ def test_a_persons_error_is_1_with_a_hint(
     code, out, err = tuti(*words)
     assert code == 1 and out == "", err
     assert err.startswith("error: ") and "\nhint: " in err and "\x1b" not in err
+
+
+def test_a_place_that_cannot_be_written_is_1_with_a_hint(
+    tuti: Tuti, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_dispatch", lambda words: tmp_path.write_text(""))
+    code, out, err = tuti("list")
+    assert code == 1 and out == "" and err.startswith("error: ") and "\nhint: name another place" in err
 
 
 def test_an_interruption_is_130(tuti: Tuti, monkeypatch: pytest.MonkeyPatch) -> None:

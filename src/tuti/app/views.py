@@ -11,7 +11,7 @@ import tyro
 
 from tuti import systems
 from tuti.app.house import all_cards, described
-from tuti.run import UserError, assets, atomic_write, finished, read_events
+from tuti.run import UserError, assets, finished, read_events
 from tuti.run.card import Status, load_claims
 from tuti.run.directory import read_config
 
@@ -119,17 +119,10 @@ def fetch(config: Fetch) -> None:
 class Claims:
     """Shows the ledger of claims as Markdown."""
 
-    write: Path | None = None
-    """Write it to this file instead of showing it"""
-
 
 def claims(config: Claims) -> None:
-    """Prints or writes the ledger."""
-    if config.write is None:
-        print(ledger(), end="")
-        return
-    atomic_write(config.write, ledger())
-    print(f"wrote {config.write}", file=sys.stderr)
+    """Prints the ledger."""
+    print(ledger(), end="")
 
 
 def ledger() -> str:
