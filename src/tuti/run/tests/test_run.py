@@ -107,7 +107,7 @@ def test_wrong_missing_and_truncated_artifacts_say_what_was_wanted(tmp_path: Pat
     with pytest.raises(UserError, match="truncated"):
         run.load(run.folder, "Tokens")
     (run.folder / "artifacts" / "a" / "tuti.json").write_text('{"kind": ')
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match=r"tuti\.json is not readable JSON.*\nhint: .*make it again"):
         run.load(run.folder, "Tokens")
 
 
@@ -115,10 +115,14 @@ def test_a_damaged_run_directory_is_refused(tmp_path: Path) -> None:
     from tuti.run.directory import read_config
 
     run = new_run(tmp_path)
-    for content in ("", "{", "[]", '{"room": 1}', "\x00\x01"):
-        (run.folder / "config.json").write_text(content)
-        with pytest.raises(UserError, match="damaged"):
+    unread, path = "is not readable JSON", run.folder / "config.json"
+    damages = {"": unread, "{": unread, "[]": "holds a list", '{"room": 1}': "lacks", "\x00\x01": unread}
+    damages["[" * 100_000] = unread
+    for content, said in damages.items():
+        path.write_text(content)
+        with pytest.raises(UserError, match=rf"config\.json {said}.*\nhint: .*make it again"):
             read_config(run.folder)
+        assert read_config(run.folder, or_nothing=True) == {}
     with pytest.raises(UserError, match="not a run"):
         read_config(tmp_path)
 
