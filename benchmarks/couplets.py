@@ -41,7 +41,7 @@ def couplets(text: str) -> list[tuple[str, str]]:
 
 
 def share_inside(pairs: list[tuple[str, str]], low: int, high: int) -> Interval:
-    """The share of couplets of which both lines lie in the range, ends included, with its exact interval."""
+    """The share of couplets of which both lines lie in the range, ends included, with its interval."""
     inside = sum(all(low <= len(line) <= high for line in pair) for pair in pairs)
     return binomial_interval(inside, len(pairs))
 

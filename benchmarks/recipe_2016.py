@@ -3,8 +3,8 @@
     make bench NAME=recipe_2016      # GAMES=100 against each level, SECONDS=1 a move; FOLDER=… keeps all runs
 
 The bars: more than 80 % of the points against GNU Go 1 and more than 40 % against GNU Go 10, 100 games each,
-after 60 minutes at most. The ratio is the worse of the two shares ÷ its bar; the interval is exact. All games
-are kept beside the figures, compressed.
+after 60 minutes at most. The ratio is the worse of the two shares ÷ its bar, with Wilson's interval. All
+games are kept beside the figures, compressed.
 """
 
 import io

@@ -12,6 +12,7 @@ import pytest
 
 from tuti.app import cli
 from tuti.run import read_events
+from tuti.run.assets import TABLE
 
 Said = tuple[int, str, str]
 Tuti = Callable[..., Said]
@@ -111,10 +112,10 @@ def test_a_word_that_is_nearly_right_is_shown(tuti: Tuti) -> None:
         ("runs", "rm", "in"),
         ("evaluate", "in"),
         ("chat", "in"),
+        ("fetch",),
         ("fetch", "nonsense"),
         ("spark", "prepare", "--resume"),
         ("spark", "prepare", "--resume", "--out", "absent"),
-        ("claims", "--write", "in"),
         ("spark", "prepare", "in", "--out", "in/a.txt/run"),
     ],
 )
@@ -125,6 +126,14 @@ def test_a_persons_error_is_1_with_a_hint(
     code, out, err = tuti(*words)
     assert code == 1 and out == "", err
     assert err.startswith("error: ") and "\nhint: " in err and "\x1b" not in err
+
+
+def test_a_place_that_cannot_be_written_is_1_with_a_hint(
+    tuti: Tuti, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_dispatch", lambda words: tmp_path.write_text(""))
+    code, out, err = tuti("list")
+    assert code == 1 and out == "" and err.startswith("error: ") and "\nhint: name another place" in err
 
 
 def test_an_interruption_is_130(tuti: Tuti, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,6 +247,6 @@ def test_list_fetch_and_claims_print(tuti: Tuti) -> None:
     code, out, err = tuti("list")
     assert (code, err) == (0, "") and "tuti teach " in out and "tuti spark prepare" in out
     assert "teach teach" not in out  # a command that is shown is one that works
-    assert tuti("fetch")[0] == 0
+    assert all(name in tuti("fetch")[2] for name in TABLE)
     assert tuti("claims")[1].startswith("# Claims")
     assert "usage: tuti evaluate" in tuti("evaluate", "--help")[1]

@@ -1,11 +1,14 @@
 """What the pages say is so: fresh tables, commands that parse, links that lead somewhere, live examples."""
 
+import importlib
 import importlib.util
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 
@@ -14,7 +17,7 @@ from tuti.app.cli import _find, main
 from tuti.app.invoke import _parse, _with_options, config_type
 from tuti.app.views import Claims, claims, ledger
 from tuti.pipelines.plan import Plan
-from tuti.run.card import load_claims
+from tuti.run.card import Status, load_claims
 from tuti.systems.transformer.tests.grammar import write_corpus
 
 ROOT = Path(__file__).parent.parent
@@ -110,13 +113,60 @@ def test_the_table_of_benchmarks_is_fresh() -> None:
         assert table.renewed(text) == text, (page, "python benchmarks/table.py")
 
 
-def test_the_ledger_is_fresh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_ledger_is_fresh(capsys: pytest.CaptureFixture[str]) -> None:
     page = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
-    assert page == ledger(), "tuti claims --write docs/claims.md"
+    assert page == ledger(), "tuti claims > docs/claims.md"
     claims(Claims())
     assert capsys.readouterr().out == page
-    claims(Claims(write=tmp_path / "claims.md"))
-    assert (tmp_path / "claims.md").read_text(encoding="utf-8") == page
+
+
+def wrong_in(text: str) -> Iterator[str]:
+    """What a file of claims holds that is no row, or says more than it shows."""
+    table = tomllib.loads(text)
+    if table.keys() != {"claim"}:
+        yield f"it holds {sorted(table)}"
+    needed = {"claim", "source", "status"}
+    for row in table["claim"]:
+        if not needed <= row.keys() <= needed | {"command", "ours"}:
+            yield f"a row has the keys {sorted(row)}"
+        if not all(isinstance(text, str) and text for text in row.values()):
+            yield f"not all are texts: {row}"
+        if (status := row.get("status")) not in get_args(Status):
+            yield f"said to be {status!r}"
+        if status in ("computed exactly", "reproduced in small") and "command" not in row:
+            yield f"said to be {status}, and no command shows it"
+
+
+def test_claims_are_rows_of_texts_and_say_no_more_than_they_show() -> None:
+    for room, card in systems.cards().items():
+        path = Path(str(importlib.import_module(card.claims).__file__)).with_name("claims.toml")
+        assert not list(wrong_in(path.read_text(encoding="utf-8"))), room
+
+
+ROW = """
+[[claim]]
+claim = "it is so"
+source = "a paper"
+status = "source errs"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (ROW.replace("errs", "is right"), "said to be 'source is right'"),
+        (ROW.replace("source errs", "computed exactly"), "said to be computed exactly"),
+        (ROW + 'remark = "x"', "remark"),
+        (ROW.replace("source =", "ours ="), "'ours'"),
+        (ROW + "ours = 3", "not all are texts"),
+        (ROW + 'ours = ""', "not all are texts"),
+        (ROW + '[[claims]]\nclaim = "x"', "it holds"),
+    ],
+)
+def test_what_is_no_claim_is_found(text: str, said: str) -> None:
+    assert not list(wrong_in(ROW))
+    (wrong,) = wrong_in(text)
+    assert said in wrong
 
 
 def test_every_room_has_claims_and_each_names_what_exists() -> None:

@@ -300,7 +300,9 @@ async def _failed(request: Request, error: Exception) -> Response:
             what = "the server is busy and its queue is full"
             return failure(429, what, f"try again in {error.seconds} s", headers=headers)
         case RequestValidationError():
-            return _invalid(request.method, error.errors()[0])
+            errors = error.errors()  # of a field that may be several things: one for each of them
+            too_long = (one for one in errors if str(one["type"]).endswith("too_long"))
+            return _invalid(request.method, next(too_long, errors[0]))
         case HTTPException() if request.url.path.startswith("/v1"):
             hint = "the API is at /v1/models, /v1/chat/completions and /v1/completions"
             return failure(error.status_code, str(error.detail), hint, headers=error.headers)
@@ -319,6 +321,6 @@ def _invalid(method: str, first: dict[str, Any]) -> Response:
     if not place and method == "POST":
         hint = "send a JSON object with the header Content-Type: application/json"
         return failure(400, "the body is not a JSON object", hint)
-    what = str(first.get("msg", "invalid")).removeprefix("Value error, ")
+    what = str(first.get("msg", "invalid"))
     message = f"{place}: {what}" if place else what
     return failure(400, message, "see /openapi.json for what each field may be", param=place or None)

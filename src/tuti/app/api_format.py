@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import Annotated, Any, Literal, NotRequired, cast
 
 from annotated_types import Ge, Le, Len
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from tuti.infer import Finish, Grammar, Sampling, StopText, Token
@@ -24,26 +24,15 @@ from tuti.run import UserError
 from tuti.run.lineage import Json
 from tuti.text import ChatTemplate, Tokenizer
 
-MOST_PROMPTS = 64
-MOST_STOPS = 4
-CHARACTERS_A_STOP = 256
-
 # Given to the engine as they are.
 SAMPLED = {
     "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty",
 }  # fmt: skip
-# What would change the answer and is not done here: refused, unless it asks for nothing.
-WITHOUT: dict[str, tuple[object, ...]] = {
-    "logit_bias": ({},),
-    "functions": ([],),
-    **dict.fromkeys(("guided_json", "guided_regex", "guided_choice", "guided_grammar"), ()),  # vLLM's, once
-    "suffix": ("",),
-    "best_of": (1,),
-}
 
 Tokens = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(0), Le(20)]
 Ids = Annotated[list[Annotated[int, Ge(0)]], Len(1)]
+Stop = Annotated[str, Len(0, 256)]
 Name = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
 Schema = TypedDict("Schema", {"schema": Json})  # `strict` makes no difference: it is kept to
 Kind = Literal["text", "json_object", "json_schema"]
@@ -73,7 +62,7 @@ class Common(BaseModel):
     top_p: Annotated[float, Ge(0), Le(1)] | None = None
     top_k: Annotated[int, Ge(0)] = 0
     n: Annotated[int, Ge(1), Le(16)] | None = None
-    stop: str | list[str] | None = None
+    stop: Stop | Annotated[list[Stop], Len(0, 4)] | None = None
     seed: int | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
@@ -83,18 +72,15 @@ class Common(BaseModel):
     presence_penalty: Annotated[float, Ge(-2), Le(2)] | None = None
     response_format: Format | None = None
     structured_outputs: Forms | None = None  # vLLM's
-
-    @model_validator(mode="after")
-    def check_extras(self) -> "Common":
-        """Refuses what is asked for and would not be done."""
-        for name, value in (self.model_extra or {}).items():
-            if value is not None and value not in WITHOUT.get(name, (value,)):
-                raise ValueError(f"{name} is not supported by this server; leave it out")
-        if len(self.stops) > MOST_STOPS:
-            raise ValueError(f"stop has {len(self.stops)} strings; {MOST_STOPS} are the most")
-        if any(len(text) > CHARACTERS_A_STOP for text in self.stops):
-            raise ValueError(f"a stop string has more than {CHARACTERS_A_STOP} characters")
-        return self
+    # What would change the answer and is not done here: refused, unless it asks for nothing.
+    logit_bias: Annotated[Json, Len(0, 0)] | None = None
+    functions: Annotated[list[Any], Len(0, 0)] | None = None
+    suffix: Literal[""] | None = None
+    best_of: Literal[1] | None = None
+    guided_json: None = None  # vLLM's, once
+    guided_regex: None = None
+    guided_choice: None = None
+    guided_grammar: None = None
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -187,7 +173,7 @@ class ChatRequest(Common):
 class TextRequest(Common):
     """POST /v1/completions; prompts are text or token ids, one or several."""
 
-    prompt: str | Annotated[list[str], Len(1)] | Ids | Annotated[list[Ids], Len(1)] = Field(
+    prompt: str | Annotated[list[str], Len(1, 64)] | Ids | Annotated[list[Ids], Len(1, 64)] = Field(
         default="", union_mode="left_to_right"
     )
     max_tokens: Tokens | None = None
@@ -198,10 +184,7 @@ class TextRequest(Common):
     def prompts(self) -> Sequence[str | list[int]]:
         given = cast(Any, self.prompt)
         many = isinstance(given, list) and not isinstance(self.prompt[0], int)
-        prompts = cast(list[str | list[int]], given if many else [given])
-        if not 0 < len(prompts) <= MOST_PROMPTS:
-            raise UserError(f"{len(prompts)} prompts in one request", hint=f"send 1 to {MOST_PROMPTS}")
-        return prompts
+        return cast(list[str | list[int]], given if many else [given])
 
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"

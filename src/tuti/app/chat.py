@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from annotated_types import Ge, Le
 
-from tuti.run import UserError
+from tuti.run import UserError, printable
 
 if TYPE_CHECKING:
     from tuti.infer import LoadedModel
@@ -53,20 +53,11 @@ def chat(config: Chat) -> None:
 
     loaded = load_model(config.model, bits=config.bits, expert_memory=config.expert_memory)
     conversation = Conversation(config, loaded, open_draft(config.draft, loaded, load_model))
-    try:
-        _converse(conversation)
-    finally:
-        if loaded.experts is not None:
-            note(str(loaded.experts.tally))
-
-
-def _converse(conversation: "Conversation") -> None:
     if not sys.stdin.isatty():
         for line in sys.stdin:
             if line.strip():
                 _speak(conversation.answer(line.rstrip("\n")))
         return
-    loaded = conversation.loaded
     note(f"{loaded.name}: {loaded.model.config.parameters:,} parameters, {loaded.context:,} tokens")
     note(HELP if loaded.template is not None else f"{CONTINUES}\n{HELP}")
     for line in _typed():
@@ -122,11 +113,6 @@ class Conversation:
         rule = Sampling(c.temperature, c.top_p, max_tokens=c.max_tokens, seed=seed)
         for token in generate(model, tokenizer, prompt, rule, ends, self.draft):
             yield token.text
-
-
-def printable(text: str) -> str:
-    """The text without control characters: a model must not steer the terminal."""
-    return "".join(c for c in text if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f"))
 
 
 def _speak(pieces: Generator[str]) -> None:

@@ -3,7 +3,6 @@
 import platform
 import shutil
 import sys
-import timeit
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from itertools import product
@@ -14,11 +13,11 @@ import tyro
 
 from tuti.app.house import all_cards
 from tuti.app.invoke import config_type
-from tuti.run import Run, RunOptions, UserError, config_from_json, find_artifact
+from tuti.run import Run, RunOptions, UserError, config_from_json, find_artifact, read_json
 from tuti.run.card import load
-from tuti.run.directory import CONFIG, read_config, read_object
+from tuti.run.directory import CONFIG, read_config
 from tuti.run.errors import has_colours
-from tuti.run.machine import choose_device, cores, pin
+from tuti.run.machine import choose_device, pin
 from tuti.run.sandbox import check_kernel
 
 if TYPE_CHECKING:
@@ -79,9 +78,9 @@ def _read(path: Path) -> dict[str, Any]:
     if path.name == "config.json" or path.is_dir():
         return read_config(path if path.is_dir() else path.parent)
     try:
-        return read_object(path, *CONFIG)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} describes no stage: {error}", hint="a run's config.json does") from error
+        return read_json(path, *CONFIG)
+    except UserError as error:
+        raise UserError(f"{path} describes no stage: {error.what}", "a run's config.json does") from error
 
 
 def _stage(about: dict[str, Any]) -> Any:
@@ -150,8 +149,6 @@ def examine_machine() -> "Iterator[Row]":
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
     yield Row("python", sys.version_info >= (3, 11), platform.python_version(), "≥ 3.11", "")
     yield Row("torch", True, torch.__version__, "")
-    yield Row("processor", True, f"{cores()} cores, torch uses {torch.get_num_threads()} threads", "")
-    yield Row("bf16", True, f"{bf16_gain():.2f} × the speed of fp32", "chosen by tuti teach above 1.1")
     available, total = memory.available / 1e9, memory.total / 1e9
     low = "" if available >= 2 else "close other programs"
     yield Row("memory", not low, f"{available:.1f} of {total:.1f} GB free", "≥ 2 GB", low)
@@ -177,14 +174,3 @@ def examine_machine() -> "Iterator[Row]":
             yield Row(name, True, str(load(at)()), "")
         except UserError as error:
             yield Row(name, False, error.what, "", error.hint)
-
-
-def bf16_gain() -> float:
-    """How many times faster this processor multiplies matrices in bf16 than in fp32."""
-    import torch
-
-    def seconds(dtype: torch.dtype) -> float:
-        x = torch.ones(512, 512, dtype=dtype)
-        return min(timeit.repeat(lambda: torch.mm(x, x), number=4, repeat=5))
-
-    return seconds(torch.float32) / seconds(torch.bfloat16)

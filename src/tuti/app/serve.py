@@ -39,7 +39,7 @@ class Serve:
     host: str = "127.0.0.1"
     """Address to bind; any but this machine's own asks for a token ($TUTI_TOKEN, or one made now)"""
     names: tuple[str, ...] = ()
-    """Other names by which this server may be called"""
+    """Other names or addresses by which this server may be called (with --host 0.0.0.0: what others use)"""
     slots: Annotated[int, Ge(1), Le(256)] = 16
     """Answers made at the same time"""
     waiting: Annotated[int, Ge(1)] = 64
@@ -172,15 +172,7 @@ def _own_names(host: str) -> list[str]:
     """The names of this machine that a bind to `host` may be called by."""
     if _is_local(host):
         return [f"[{host}]" if ":" in host else host]
-    import psutil
-
-    found = [host, f"[{host}]", socket.gethostname(), socket.getfqdn()]
-    if host in ("0.0.0.0", "::"):
-        for addresses in psutil.net_if_addrs().values():
-            for one in addresses:
-                if one.family in (socket.AF_INET, socket.AF_INET6):
-                    found += [one.address, f"[{one.address.partition('%')[0]}]"]
-    return found
+    return [host, f"[{host}]", socket.gethostname(), socket.getfqdn()]
 
 
 def apart(work: Callable[[], Made]) -> Made:

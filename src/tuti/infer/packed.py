@@ -38,23 +38,7 @@ def laid_out(model: Decoder, bits: Bits | None = None, sparse: Sparse | None = N
         return PackedDecoder(model, bits, sparse=sparse)
     if bits or sparse:
         raise UserError("quantised weights are for a CPU", hint="leave the bits out, or take the device cpu")
-    return InParts(model)
-
-
-class InParts:
-    """A decoder whose pass is its window's parts (see `CacheWindow.parts`): nothing is padded."""
-
-    def __init__(self, model: Decoder):
-        self.model, self.config = model, model.config
-        self.cache, self.logits = model.cache, model.logits
-
-    def __call__(
-        self, ids: Int[Tensor, "batch time"], *, cache: CacheWindow
-    ) -> Float[Tensor, "batch time dim"]:
-        parts = list(cache.parts())
-        rows = ids.split_with_sizes([len(part.slots) for part in parts])
-        made = [self.model(own[:, : part.time], cache=part) for own, part in zip(rows, parts, strict=True)]
-        return torch.cat([F.pad(part, (0, 0, 0, ids.shape[1] - part.shape[1])) for part in made])
+    return model
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Figures with intervals: ratios by the bootstrap, shares exactly, bits per byte, pass@k."""
+"""Figures with intervals: ratios by the bootstrap, shares by Wilson's, bits per byte, pass@k."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,30 +52,18 @@ def _numbers(values: ArrayLike) -> NDArray[np.float64]:
     return numbers
 
 
-def binomial_interval(hits: int, n: int) -> Interval:
-    """hits / n with the exact interval of Clopper & Pearson (1934); n = 0 gives [0, 1]."""
+def binomial_interval(hits: float, n: int) -> Interval:
+    """hits / n with the interval of Wilson (1927), from halves of hits, too; n = 0 gives [0, 1].
+
+    Its ends are the rates p from which hits / n is z deviations √(p (1 − p) / n) away.
+    """
     assert 0 <= hits <= n
-    return Interval(hits / n if n else 0.0, _lowest_rate(hits, n), 1 - _lowest_rate(n - hits, n), n)
-
-
-def _lowest_rate(hits: int, n: int) -> float:
-    """The rate at which so many hits or more are as rare as the level allows, bisected to the last bit."""
-    low, high = 0.0, 1.0
-    for _ in range(60 if hits else 0):
-        middle = (low + high) / 2
-        rare = _upper_tail(hits, n, middle) < (1 - LEVEL) / 2
-        low, high = (middle, high) if rare else (low, middle)
-    return low
-
-
-def _upper_tail(hits: int, n: int, rate: float) -> float:
-    """P(X >= hits) for X ~ Binomial(n, rate)."""
-    logs = [
-        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-        + k * math.log(rate) + (n - k) * math.log1p(-rate)
-        for k in range(hits, n + 1)
-    ]  # fmt: skip
-    return min(1.0, math.fsum(map(math.exp, logs)))
+    if n == 0:
+        return Interval(0.0, 0.0, 1.0, 0)
+    z, share = NormalDist().inv_cdf((1 + LEVEL) / 2), hits / n
+    half = z * math.sqrt(share * (1 - share) / n + (z / n / 2) ** 2)
+    low, high = ((share + z * z / n / 2 + end) / (1 + z * z / n) for end in (-half, half))
+    return Interval(share, min(max(0.0, low), share), max(min(1.0, high), share), n)  # of 0 hits, 0 exactly
 
 
 def bits_per_byte(nats: float, bytes_scored: int) -> float:

@@ -11,11 +11,11 @@ from tuti.nn.dropout import Dropout
 from tuti.nn.files import load_decoder, save_decoder
 from tuti.nn.first_weights import look_back
 from tuti.nn.gguf import read_gguf, read_packed_gguf
-from tuti.nn.lora import LoRA, add_lora, load_lora, merge_lora, save_lora
+from tuti.nn.lora import LoRA, add_lora, merge_lora, save_lora
 from tuti.nn.loss import IGNORE, each_nll, summed_nll
 
 __all__ = [
     "IGNORE", "Block", "CacheWindow", "Decoder", "DecoderConfig", "Dropout", "KVCache", "LoRA",
-    "add_lora", "each_nll", "load_decoder", "load_lora", "look_back", "merge_lora", "nll", "read_gguf",
+    "add_lora", "each_nll", "load_decoder", "look_back", "merge_lora", "nll", "read_gguf",
     "read_packed_gguf", "save_decoder", "save_lora", "summed_nll", "token_nll",
 ]

@@ -12,8 +12,7 @@ after which `lengths` of these slots have grown by `counts`. Prefill, decode and
 (a second turn, a chunk of a long prompt) are the same call: T = 1 is decode, slots whose length is
 0 are prefilled, and rows may differ in both past and new tokens. What stands in padded places is
 never seen; `hidden` there is meaningless. A row's last state is `hidden[b, counts[b] - 1]`.
-`window.parts()` are the same pass in pieces without padding. `cache.read(model, slots, parts)` is such a
-call for lists of ids, and cuts the padding off.
+`cache.read(model, slots, parts)` is such a call for lists of ids, and cuts the padding off.
 
 `free(slot)` forgets a sequence; `held` and `append` show tokens of a slot and put them into another,
 as bits, which is how texts that begin alike share what was read. Slots that are consecutive
@@ -25,9 +24,8 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import groupby
 from math import prod
 
 import torch
@@ -140,13 +138,6 @@ class CacheWindow:
                 seen &= keys > queries - far
             self._masks[far] = as_mask(seen, store.dtype)[:, None]
         return self._masks[far]
-
-    def parts(self) -> Iterator[CacheWindow]:
-        """Neighbouring rows with one new token together, every other row by itself, in order."""
-        rows = enumerate(self.counts)
-        for _, part in groupby(rows, key=lambda row: 0 if row[1] == 1 else row[0] + 1):
-            slots, counts = zip(*((self.slots[row], count) for row, count in part), strict=True)
-            yield self.cache.window(slots, counts)
 
     @torch.no_grad()
     def attend(

@@ -1,15 +1,15 @@
 """Low-rank adaptation (Hu et al. 2021): W + (alpha/r) B A with W frozen, in PEFT's file format.
 
 The decoder's fused matrices are adapted part by part (q, k, v; gate, up), each with its own A and
-B, so that adapters go to and come from PEFT unchanged.
+B, so that PEFT loads the adapters as they are.
 """
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -17,34 +17,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tuti.nn.decoder import Decoder, DecoderConfig
-from tuti.nn.files import Tensors, write_safetensors
-from tuti.nn.hugging_face import number
+from tuti.nn.files import write_safetensors
 from tuti.run import UserError, atomic_write, read_json
 
-ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _block_diag: Callable[..., Tensor] = torch.block_diag  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
 PREFIX, GROUPS = "base_model.model.model.layers.", {"attention": "self_attn", "mlp": "mlp"}
-REFUSED = (
-    "use_dora use_rslora modules_to_save rank_pattern alpha_pattern layers_to_transform target_parameters"
-).split()
 
 
 @dataclass(frozen=True)
 class LoRA:
-    """The update's rank r, its scale alpha/r, and which matrices get one (Hugging Face's names)."""
+    """The rank r of the updates, which all matrices of a block get, and alpha: their scale is alpha/r."""
 
     rank: int = 8
     alpha: float = 16.0
-    targets: tuple[str, ...] = ALL
 
     def __post_init__(self) -> None:
-        odd = set(self.targets) - set(ALL)
-        if self.rank < 1 or not self.targets or odd:
-            raise UserError(
-                f"LoRA of rank {self.rank} on {sorted(self.targets)}; rank must be at least 1 and "
-                f"targets among {', '.join(ALL)}",
-                hint="leave targets out to adapt all matrices",
-            )
+        if self.rank < 1:
+            raise UserError(f"LoRA of rank {self.rank}", hint="rank must be at least 1")
 
 
 class LoRALinear(nn.Module):
@@ -56,21 +45,18 @@ class LoRALinear(nn.Module):
     def __init__(self, base: nn.Linear, parts: Mapping[str, int], lora: LoRA):
         super().__init__()
         self.base = base
-        self.parts = dict(parts)
+        self.parts = tuple(parts)
         self.scale = lora.alpha / lora.rank
-        w, wanted = base.weight, {name: rows for name, rows in parts.items() if name in lora.targets}
+        w = base.weight
         # B = 0: the adapted model begins as the model itself.
-        self.a = nn.ParameterDict({n: nn.Parameter(w.new_empty(lora.rank, w.shape[1])) for n in wanted})
-        self.b = nn.ParameterDict({n: nn.Parameter(w.new_zeros(r, lora.rank)) for n, r in wanted.items()})
+        self.a = nn.ParameterDict({n: nn.Parameter(w.new_empty(lora.rank, w.shape[1])) for n in parts})
+        self.b = nn.ParameterDict({n: nn.Parameter(w.new_zeros(r, lora.rank)) for n, r in parts.items()})
 
     def factors(self) -> tuple[Float[Tensor, "ranks dim"], Float[Tensor, "rows ranks"]]:
         """All A stacked, and all B along a diagonal, whose product is the update of W."""
         # By the order of the parts: a ParameterDict sorts its names.
-        a = torch.cat([cast(Tensor, self.a[n]) for n in self.parts if n in self.a])
-        b = [
-            cast(Tensor, self.b[n]) if n in self.b else a.new_empty(rows, 0) for n, rows in self.parts.items()
-        ]
-        return a, _block_diag(*b)
+        a, b = ([cast(Tensor, factors[n]) for n in self.parts] for factors in (self.a, self.b))
+        return torch.cat(a), _block_diag(*b)
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch rows"]:
         a, b = self.factors()
@@ -89,13 +75,9 @@ class LoRALinear(nn.Module):
 def _places(config: DecoderConfig) -> dict[str, dict[str, int]]:
     """A block's linear layers: {path: {Hugging Face's name of a part: its rows}}."""
     q, kv = config.heads * config.head_dim, config.kv_heads * config.head_dim
-    attention = {
+    return {
         "attention.qkv": {"q_proj": q, "k_proj": kv, "v_proj": kv},
         "attention.output": {"o_proj": config.width},
-    }
-    if config.experts:
-        return attention
-    return attention | {
         "mlp.gate_up": {"gate_proj": config.hidden, "up_proj": config.hidden},
         "mlp.down": {"down_proj": config.width},
     }
@@ -112,21 +94,17 @@ def add_lora(model: Decoder, lora: LoRA, generator: torch.Generator | None = Non
     What trains is `[p for p in model.parameters() if p.requires_grad]`.
     """
     assert not _layers(model), "the model has a LoRA already; merge it first"
-    if model.config.experts and set(lora.targets) & {"gate_proj", "up_proj", "down_proj"}:
-        raise UserError(
-            f"LoRA on {', '.join(lora.targets)}: experts cannot be adapted, only attention can",
-            hint="targets q_proj, k_proj, v_proj and o_proj",
-        )
+    if model.config.experts:
+        raise UserError("experts cannot be adapted by LoRA", hint="method:full trains every weight")
     model.requires_grad_(False)
     for block in model.blocks:
         for path, parts in _places(model.config).items():
-            if set(parts) & set(lora.targets):
-                base = block.get_submodule(path)
-                assert isinstance(base, nn.Linear)
-                layer = LoRALinear(base, parts, lora)
-                for a in layer.a.values():
-                    nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
-                block.set_submodule(path, layer)
+            base = block.get_submodule(path)
+            assert isinstance(base, nn.Linear)
+            layer = LoRALinear(base, parts, lora)
+            for a in layer.a.values():
+                nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
+            block.set_submodule(path, layer)
     return model
 
 
@@ -158,46 +136,5 @@ def save_lora(model: Decoder, lora: LoRA, folder: Path, *, base: str = "") -> No
     assert tensors, "the model has no LoRA"
     config = read_json(Path(__file__).with_name("adapter_config.json"))
     config |= {"base_model_name_or_path": base, "r": lora.rank, "lora_alpha": lora.alpha}
-    config |= {"target_modules": sorted(lora.targets)}
     write_safetensors(folder / "adapter_model.safetensors", tensors)
     atomic_write(folder / "adapter_config.json", json.dumps(config, indent=2) + "\n")
-
-
-def _checked(table: Mapping[str, Any], where: Path, names: Set[str]) -> LoRA:
-    """PEFT's adapter_config.json as a LoRA; what this file does not compute is refused."""
-    odd = [key for key in REFUSED if table.get(key)]
-    if table.get("peft_type") != "LORA" or table.get("bias", "none") != "none" or odd:
-        raise UserError(
-            f"{where} is not a plain LoRA adapter ({', '.join(odd) or 'its peft_type or bias'})",
-            hint="merge it into its base model with peft (merge_and_unload) and load that",
-        )
-    rank = number(table, "r", 1, 2**14)
-    alpha = float(number(table, "lora_alpha", 0.0, 1e9))
-    named: Any = table.get("target_modules")
-    targets = [str(t).rpartition(".")[2] for t in cast(list[Any], named)] if isinstance(named, list) else ALL
-    if isinstance(named, str):  # a pattern: what the file holds says what it matched
-        targets = [t for t in ALL if any(f".{t}." in name for name in names)]
-    return LoRA(int(rank), alpha, tuple(targets))
-
-
-def load_lora(model: Decoder, folder: Path) -> LoRA:
-    """Put an adapter of PEFT's format on the model, in place; returns its description."""
-    folder = Path(folder)
-    table = read_json(folder / "adapter_config.json")
-    tensors = Tensors(folder / "adapter_model.safetensors")
-    lora = _checked(table, folder, tensors.owner.keys())
-    named = dict(_named(add_lora(model, lora)))
-    try:
-        for name, parameter in named.items():
-            tensors.check(name, tuple(parameter.shape))
-        if odd := sorted(tensors.owner.keys() - named.keys()):
-            raise UserError(f"{folder} has tensors without a place here: {', '.join(odd[:3])}")
-    except UserError:
-        for path, layer in _layers(model):
-            model.set_submodule(path, layer.base)
-        model.requires_grad_(True)
-        raise
-    with torch.no_grad():
-        for name, parameter in named.items():
-            parameter.copy_(tensors.read(name))
-    return lora

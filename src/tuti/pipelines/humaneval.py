@@ -16,7 +16,7 @@ from tuti import measure
 from tuti.infer import Engine, Finish, Request, Sampling
 from tuti.pipelines.evaluate import EvaluateRun
 from tuti.pipelines.scores import Row, figure, section
-from tuti.run import Run, UserError
+from tuti.run import Run, UserError, printable
 from tuti.run.assets import fetch
 from tuti.run.sandbox import Limits, check_kernel, run_boxed
 
@@ -93,7 +93,7 @@ def judge(problem: dict[str, str], completion: str, limits: Limits | None = None
     if found.stopped or found.status == 0:
         return f"failed: limit of {found.stopped}" if found.stopped else "passed"
     last = (found.output.strip().splitlines() or ["the test ended early"])[-1][:200]
-    return "failed: " + "".join(c if c.isprintable() else "?" for c in last)  # it may quote the program
+    return "failed: " + printable(last)  # it may quote the program
 
 
 def check_possible(config: EvaluateRun) -> None:

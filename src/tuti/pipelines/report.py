@@ -5,27 +5,29 @@
 
 import json
 import tomllib
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from jinja2 import Environment, Template
+from jinja2 import Environment, Template, TemplateError
 
 from tuti import ui
-from tuti.run import Run, UserError, atomic_write, files, read_events
+from tuti.run import Run, UserError, atomic_write, finished, read_events, read_json
 from tuti.run.directory import read_config
 
 Json = dict[str, Any]
-SHORT = 12
-"""Characters of a hash that are shown where the whole is a click away in lineage.json."""
 PEAK = "peak memory, MB"
 LARGE = 60_000_000
 """Parameters from which a model is described as a large one"""
 SECTIONS = ("plan", "curves", "samples", "evaluation", "data", "tokenizer", "cost", "lineage", "config")
 HEADINGS = {"data": "Data card", "config": "Configuration"}
 """Of sections whose heading is not their name"""
+FILES = {
+    "evaluation": "evaluation.json", "data": "stats.json or drops.json", "cost": "lineage.json",
+    "lineage": "lineage.json",
+}  # fmt: skip
+"""What a section is made from, where not from events.jsonl"""
 _ABILITIES = tomllib.loads(Path(__file__).with_name("abilities.toml").read_text("utf-8"))
 
 
@@ -35,7 +37,7 @@ class Stage:
     def __init__(self, folder: Path, name: str) -> None:
         self.name, self.folder, self.about = name, folder, read_config(folder)
         self.events = [event for event in read_events(folder) if isinstance(event.get("time"), (int, float))]
-        self.lineage = read_json(folder / "lineage.json")
+        self.lineage = read_json(folder / "lineage.json") if finished(folder) else {}
 
     def of(self, event: str) -> list[Json]:
         """Its events of one kind, oldest first."""
@@ -50,7 +52,7 @@ def write_report(run: Run) -> Path:
 
 
 def report_page(folder: Path) -> str:
-    """The page of the run in this folder; damaged files are passed over."""
+    """The page of the run in this folder; a damaged file is refused by its name, a torn event passed over."""
     whole = Stage(folder, folder.resolve().name)
     stages = [Stage(path.parent, path.parent.name) for path in folder.glob("stages/*/config.json")]
     stages.sort(key=lambda s: (float(s.events[0]["time"]) if s.events else 0.0, s.name))  # as they began
@@ -61,7 +63,11 @@ def report_page(folder: Path) -> str:
     for name in ("lead", *SECTIONS):
         if name not in made:
             shown = (stages or [whole]) if name == "cost" else everything
-            made[name] = str(getattr(_template().module, name)(shown)).strip()
+            try:
+                made[name] = str(getattr(_template().module, name)(shown)).strip()
+            except (AttributeError, KeyError, TypeError, RecursionError, TemplateError) as error:
+                told = f"{FILES.get(name, 'events.jsonl')} below {folder} is damaged: {error}"
+                raise UserError(told, hint="make it again") from error
     sections = [ui.Section(n, HEADINGS.get(n, n.capitalize()), made[n]) for n in SECTIONS]
     return ui.page(title, made["lead"], sections)
 
@@ -70,7 +76,6 @@ def report_page(folder: Path) -> str:
 def _template() -> Template:
     """The macros of report.jinja, which call what stands here; all but markup is escaped where it enters."""
     environment = Environment(autoescape=True, trim_blocks=True)
-    environment.filters |= {"object": as_object, "objects": objects}
     return environment.from_string(Path(__file__).with_name("report.jinja").read_text("utf-8"), globals())
 
 
@@ -80,37 +85,19 @@ def abilities(parameters: int, language: str = "en") -> tuple[str, str]:
     return told["can"][language], told["cannot"][language]
 
 
-def read_json(path: Path) -> Json:
-    """The object that a JSON file holds; an empty one where it is absent or damaged."""
-    with suppress(UserError):
-        return files.read_json(path)
-    return {}
-
-
-def as_object(value: Any) -> Json:
-    """The value where it is a JSON object, else an empty one."""
-    return cast(Json, value) if isinstance(value, dict) else {}
-
-
-def objects(values: Any) -> list[Json]:
-    """The JSON objects of a list."""
-    listed = cast(list[Any], values) if isinstance(values, list) else []
-    return [value for value in listed if isinstance(value, dict)]
-
-
-def named(table: Any, key: str) -> list[Json]:
+def named(table: Mapping[str, Json], key: str) -> list[Json]:
     """An object of objects as rows, each with its name under `key`."""
-    return [{key: name} | as_object(row) for name, row in as_object(table).items()]
+    return [{key: name} | row for name, row in table.items()]
 
 
-def pick(rows: Any, *names: str) -> list[list[Any]]:
+def pick(rows: Sequence[Json], *names: str) -> list[list[Any]]:
     """Some fields of each row."""
-    return [[row.get(name) for name in names] for row in objects(rows)]
+    return [[row.get(name) for name in names] for row in rows]
 
 
-def worded(fields: Any, without: Sequence[str] = ()) -> Json:
+def worded(fields: Json, without: Sequence[str] = ()) -> Json:
     """The fields under their names in plain words."""
-    return {k.replace("_", " "): v for k, v in as_object(fields).items() if k not in without}
+    return {k.replace("_", " "): v for k, v in fields.items() if k not in without}
 
 
 def tell(event: Json, without: Sequence[str] = ()) -> str:
@@ -131,20 +118,12 @@ def rows_table(title: str, rows: Sequence[Json]) -> str:
     return ui.table(title, headers, [[row.get(name) for name in names] for row in rows]) if names else ""
 
 
-def plan_of(stages: Sequence[Stage]) -> Json:
-    """What was planned, as an event told it, else as the config holds it."""
-    told = [event for stage in stages for event in stage.of("plan")]
-    if told:
-        return {name: value for name, value in told[-1].items() if name not in ("event", "time")}
-    return as_object(as_object(stages[0].about["config"]).get("plan"))
-
-
 def evaluations(stages: Sequence[Stage]) -> Iterator[Json]:
-    """What each evaluation left; of a file that cannot be read its path, as `damaged`."""
+    """What each evaluation left."""
     for stage in stages:
         path = stage.folder / "artifacts" / "evaluation" / "evaluation.json"
         if path.exists():
-            yield read_json(path) or {"damaged": path}
+            yield read_json(path)
 
 
 def preparations(stages: Sequence[Stage]) -> list[tuple[Json, Json]]:
@@ -156,11 +135,11 @@ def preparations(stages: Sequence[Stage]) -> list[tuple[Json, Json]]:
 
 def kept_rows(stats: Json) -> list[Json]:
     """Documents, bytes and each script's characters of every split that holds something."""
-    splits = [part for part in named(stats.get("splits"), "split") if part.get("documents")]
-    scripts = sorted({script for part in splits for script in as_object(part.get("characters"))})
+    splits = [part for part in named(stats["splits"], "split") if part.get("documents")]
+    scripts = sorted({script for part in splits for script in part["characters"]})
     return [
         {name: part.get(name) for name in ("split", "documents", "bytes")}
-        | {f"{script} characters": as_object(part.get("characters")).get(script, 0) for script in scripts}
+        | {f"{script} characters": part["characters"].get(script, 0) for script in scripts}
         for part in splits
     ]
 
@@ -169,9 +148,8 @@ def cost_rows(stages: Sequence[Stage]) -> list[Json]:
     """What each finished stage cost and, of several, what they cost in all."""
     rows: list[Json] = []
     for stage in stages:
-        cost = as_object(stage.lineage.get("cost"))
         keys = ("seconds", "flops", "peak_memory_bytes", "money")
-        seconds, flops, peak, money = (ui.number(cost.get(key)) or 0.0 for key in keys)
+        seconds, flops, peak, money = (ui.number(stage.lineage["cost"].get(key)) or 0.0 for key in keys)
         row = {"stage": stage.name, "seconds": seconds, "FLOPs": flops, PEAK: peak / 1e6, "money": money}
         rows.append(row)
     names = ["seconds", "FLOPs", PEAK, *(["money"] if any(row["money"] for row in rows) else [])]
@@ -179,26 +157,3 @@ def cost_rows(stages: Sequence[Stage]) -> list[Json]:
         totals = {name: (max if name == PEAK else sum)(row[name] for row in rows) for name in names}
         rows.append({"stage": "all"} | totals)
     return [{name: row[name] for name in ("stage", *names)} for row in rows]
-
-
-def lineage_rows(stages: Sequence[Stage]) -> list[Json]:
-    """Key, config, code and seed of each finished stage."""
-    names = {"key": "key", "config": "config_sha256", "code commit": "code_commit", "seed": "seed"}
-    return [
-        {"stage": s.name} | {shown: _short(s.lineage.get(name)) for shown, name in names.items()}
-        for s in stages
-    ]
-
-
-def hash_rows(stages: Sequence[Stage]) -> list[Json]:
-    """What each finished stage read and wrote."""
-    rows: list[Json] = []
-    for s in stages:
-        told = [("read", name, digest) for name, digest in as_object(s.lineage.get("inputs")).items()]
-        told += [("wrote", event.get("name"), event.get("sha256")) for event in s.of("artifact")]
-        rows += [{"stage": s.name, "": verb, "what": k, "sha256": _short(v)} for verb, k, v in told]
-    return rows
-
-
-def _short(value: Any) -> Any:
-    return value[:SHORT] if isinstance(value, str) else value

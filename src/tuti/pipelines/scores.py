@@ -147,7 +147,7 @@ def choose(
 
 
 def choice_section(before: list[bool], after: list[bool], exercises: Sequence[Exercise]) -> Row:
-    """Accuracy against chance by kind, with exact intervals."""
+    """Accuracy against chance by kind, with intervals."""
     rows: list[Row] = []
     kinds = list(dict.fromkeys(exercise.kind for exercise in exercises))
     for kind in ["all", *kinds] if len(kinds) > 1 else kinds:

@@ -91,8 +91,8 @@ def teach(config: Teach, run: Run) -> None:
     chain, plan = Chain(run), config.plan
     if plan is None:
         config, plan, forecast = planned(config, run)
-        run.write_config("teach", "teach", config)
         run.log("plan", **(dataclasses.asdict(forecast) | dataclasses.asdict(plan)))
+        run.write_config("teach", "teach", config)  # a kill before this only makes it plan anew
         tell_plan(run, config, plan, forecast)
     clean = chain.step("prepare", "spark", prepare, Prepare(source=config.source, genre="any"))
     chosen = from_base if config.base else from_scratch

@@ -96,22 +96,16 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TUTI_CACHE") or Path.home() / ".cache" / "tuti")
 
 
-def _target(name: str) -> Path:
+def asset_folder(name: str) -> Path:
     """Where the asset of this name lies once it is fetched."""
     if name not in TABLE:
         raise UserError(f"no asset {name!r}", hint=f"one of: {', '.join(TABLE)}")
     return cache_folder() / f"{name}-{TABLE[name].version.replace(':', '~')}"  # an epoch is no drive
 
 
-def fetched(name: str) -> Path | None:
-    """The folder of an asset that is in the cache already."""
-    target = _target(name)
-    return target if target.is_dir() else None
-
-
 def fetch(name: str, *, offline: Path | None = None) -> Path:
     """The unpacked folder of an asset, fetched and verified if it is not in the cache."""
-    target, asset = _target(name), TABLE[name]
+    target, asset = asset_folder(name), TABLE[name]
     if target.is_dir():
         return target
     print(f"{asset.name}: {asset.what} ({asset.megabytes} MB)", file=sys.stderr)

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 
 def load(target: str) -> Any:
@@ -70,22 +70,10 @@ class Claim:
     ours: str = ""
     """What we found or do; for a source that errs, what is right"""
 
-    def __post_init__(self) -> None:
-        assert self.status in get_args(Status), f"{self.claim!r} is said to be {self.status!r}"
-        shown = self.status in ("computed exactly", "reproduced in small")
-        assert bool(self.command) or not shown, f"{self.claim!r} is said to be {self.status}"
-
 
 def load_claims(package: str) -> tuple[Claim, ...]:
     """The rows of `claims.toml` in the package that a card names; none where it names nothing."""
     if not package:
         return ()
     path = Path(str(importlib.import_module(package).__file__)).with_name("claims.toml")
-    table = tomllib.loads(path.read_text("utf-8"))
-    assert table.keys() == {"claim"}, f"{package}: claims.toml holds {sorted(table)}"
-    rows: list[dict[str, Any]] = table["claim"]
-    needed = {"claim", "source", "status"}
-    for row in rows:
-        assert needed <= row.keys() <= needed | {"command", "ours"}, f"a row has the keys {sorted(row)}"
-        assert all(isinstance(text, str) and text for text in row.values()), f"not all are texts: {row}"
-    return tuple(Claim(**row) for row in rows)
+    return tuple(Claim(**row) for row in tomllib.loads(path.read_text("utf-8"))["claim"])

@@ -15,14 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from tuti.run import files, machine
-from tuti.run.errors import UserError, damaged
+from tuti.run.errors import UserError
 from tuti.run.lineage import Json, code_commit, config_to_json
 
 VERSION = 1
@@ -164,18 +164,9 @@ def read_config(folder: Path, *, or_nothing: bool = False) -> Json:
     path = Path(folder) / "config.json"
     if not (or_nothing or path.exists()):
         raise UserError(f"{folder} is not a run: no config.json", hint="tuti runs ls")
-    refused = damaged(f"{path} is", "start the stage again with another --out")
-    with suppress(ValueError, OSError) if or_nothing else refused:
-        return read_object(path, *CONFIG)
+    with suppress(UserError) if or_nothing else nullcontext():
+        return files.read_json(path, *CONFIG)
     return {}
-
-
-def read_object(path: Path, *needed: str) -> Json:
-    """The JSON object in a file, which has the keys `needed`; else ValueError or OSError."""
-    found = as_object(json.loads(path.read_text()))
-    if lacking := sorted({*needed} - found.keys()):
-        raise ValueError(f"it lacks {', '.join(lacking)}")
-    return found
 
 
 def read_events(folder: Path, event: str | None = None) -> list[Json]:
@@ -236,8 +227,7 @@ def find_artifact(path: Path, kind: str) -> Path:
 
 def _about(folder: Path) -> Json | None:
     path = folder / "tuti.json"
-    with damaged(f"{path} is", "make the artifact again"):
-        return read_object(path, "kind") if path.is_file() else None
+    return files.read_json(path, "kind") if path.is_file() else None
 
 
 def _check(folder: Path, about: Json) -> None:

@@ -1,6 +1,7 @@
-"""The one exception that is meant for the person at the keyboard, and the colour of what went wrong."""
+"""What a person at the keyboard is told: the one exception that is meant for them, and text that is safe."""
 
 import os
+import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -36,3 +37,9 @@ def has_colours(stream: TextIO) -> bool:
 def red(text: str) -> str:
     """The text in red where stderr has colours."""
     return f"\x1b[31m{text}\x1b[0m" if has_colours(sys.stderr) else text
+
+
+def printable(text: str) -> str:
+    """With escapes for controls, and for marks that turn text around: a text must not steer a terminal."""
+    steering = "[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+    return re.sub(steering, lambda found: repr(found[0])[1:-1], text)

@@ -93,8 +93,8 @@ def sweep(folder: Path) -> None:
             left.unlink()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file by strangers, of at most 64 MB; anything else is an error in words."""
+def read_json(path: Path, *needed: str) -> dict[str, Any]:
+    """The object in a JSON file of at most 64 MB, with the keys `needed`; else an error in words."""
     hint = "the download or copy may have been cut short; fetch or make it again"
     try:
         size = path.stat().st_size
@@ -107,6 +107,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} has {size:,} bytes; at most {LARGEST_JSON:,} are read", hint=hint)
     if not isinstance(found, dict):
         raise UserError(f"{path} holds a {type(found).__name__}, not a table", hint=hint)
+    if lacking := sorted({*needed} - cast(dict[str, Any], found).keys()):
+        raise UserError(f"{path} lacks {', '.join(lacking)}", hint=hint)
     return cast(dict[str, Any], found)
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from tuti.data import IGNORED, Batch
 from tuti.data.dialogues import join
-from tuti.run import UserError
+from tuti.run import UserError, printable
 from tuti.text import ChatTemplate, Tokenizer
 from tuti.train.fit import DTYPES, Parts, fit
 from tuti.train.optimisers import Muon, Optimiser, is_matrix
@@ -291,11 +290,11 @@ def _size(count: float) -> str:
 
 def mask_text(batch: Batch, tokenizer: Tokenizer, *, colour: bool) -> str:
     """The row with most answers as text, what is trained in green (or in brackets)."""
-    rows = [batch.part(slice(r, r + 1)) for r in range(len(batch.ids))]
-    batch = max(rows, key=lambda row: sum(1 for _ in answers(row)))
+    counted = batch.targets != IGNORED
+    row = int((counted[:, 1:] & ~counted[:, :-1]).sum(1).argmax())  # where most of them begin
     said: list[tuple[int, bool]] = []
     ids, targets, numbers = (
-        cast(list[int], x[0].tolist()) for x in (batch.ids, batch.targets, batch.numbers)
+        cast(list[int], x[row].tolist()) for x in (batch.ids, batch.targets, batch.numbers)
     )
     for t in range(min(SHOWN, len(ids))):
         begins = t == 0 or numbers[t] != numbers[t - 1]
@@ -309,24 +308,6 @@ def mask_text(batch: Batch, tokenizer: Tokenizer, *, colour: bool) -> str:
     runs = ((trained, [i for i, _ in run]) for trained, run in groupby(said, key=lambda one: one[1]))
     pieces = ((trained, printable(tokenizer.decode(run))) for trained, run in runs)
     return "".join(f"{begin}{piece}{end}" if trained else piece for trained, piece in pieces)
-
-
-def printable(text: str) -> str:
-    """The text without control characters: a corpus must not steer a terminal."""
-    return "".join(c if c == "\n" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
-
-
-def answers(batch: Batch) -> Iterator[list[int]]:
-    """The trained ids of each answer: a run of targets inside a document.
-
-    A run that touches the end of its row may be cut there, and is left out.
-    """
-    every = cast(list[list[int]], batch.targets.tolist())
-    where = cast(list[list[int]], batch.numbers.tolist())
-    for targets, numbers in zip(every, where, strict=True):
-        pairs = groupby(zip(targets, numbers, strict=True), key=lambda one: (one[0] != IGNORED, one[1]))
-        runs = [[target for target, _ in run] for (trained, _), run in pairs if trained]
-        yield from runs[:-1] if targets[-1] != IGNORED else runs
 
 
 CHECKS: dict[str, Callable[[Patient], Finding]] = {

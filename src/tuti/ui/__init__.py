@@ -6,9 +6,9 @@ these functions return is markup.
 
 from tuti.ui.curve import Series, charts, line_chart, number
 from tuti.ui.graph import Bar, Box, bars, graph
-from tuti.ui.template import Section, block, escape, facts, figure, folded, inline, page, paragraph, table
+from tuti.ui.template import Section, block, escape, facts, figure, folded, page, paragraph, table
 
 __all__ = [
     "Bar", "Box", "Section", "Series", "bars", "block", "charts", "escape", "facts", "figure", "folded",
-    "graph", "inline", "line_chart", "number", "page", "paragraph", "table",
+    "graph", "line_chart", "number", "page", "paragraph", "table",
 ]

@@ -42,11 +42,6 @@ def escape(text: object) -> Markup:
     return Markup(html.escape(visible(str(text)), quote=True))
 
 
-def inline(text: object) -> Markup:
-    """A phrase in its own direction inside a line of another."""
-    return Markup(f'<bdi dir="auto">{escape(text)}</bdi>')
-
-
 def paragraph(text: object, kind: str = "", tag: str = "p") -> Markup:
     """A paragraph in its own direction."""
     look = f' class="{escape(kind)}"' if kind else ""

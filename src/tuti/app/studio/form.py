@@ -5,7 +5,6 @@ It starts the stage as a process of its own.
 
 import asyncio
 import dataclasses
-import json
 import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,6 @@ from tuti.app.house import all_cards
 from tuti.app.invoke import config_type
 from tuti.app.studio import web
 from tuti.app.studio.place import Place
-from tuti.app.studio.stream import list_runs
 from tuti.run import RunOptions, UserError, config_from_json, config_to_json
 from tuti.run.card import load
 from tuti.run.lineage import Json, variants_of
@@ -29,12 +27,13 @@ from tuti.run.lineage import Json, variants_of
 Values = Callable[[], Json]
 """How to read what is typed into some fields, by name"""
 DOCUMENTED = pydantic.ConfigDict(use_attribute_docstrings=True)
-PLAIN = {"integer": "integer", "number": "number", "boolean": "switch", "string": "text"}
+KINDS = {"array": "lines", "boolean": "switch"}
+"""The input that a type of JSON schema asks for, where it is no line of text"""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One input: `kind` is integer, number, text, path, paths, list, switch, choice, json or variant."""
+    """One input: `kind` is text, lines, switch, choice or variant."""
 
     name: str
     kind: str
@@ -72,62 +71,31 @@ def _field(each: "dataclasses.Field[Any]", hint: Any, about: Json, defaults: Any
         made = {one.__name__: fields_of(one, default if type(default) is one else None) for one in variants}
         chosen = type(default).__name__ if default is not None else next(iter(made))
         return Field(each.name, "variant", help, chosen, required, tuple(made), made, optional)
-    kind = _kind(told[0]) if len(told) == 1 else "json"
+    kind = "choice" if "enum" in told[0] else KINDS.get(told[0].get("type", ""), "text")
     choices = tuple(told[0]["enum"]) if kind == "choice" else ()
     return Field(each.name, kind, help, config_to_json(default), required, choices, {}, optional)
 
 
-def _kind(about: Json) -> str:
-    if "enum" in about and all(isinstance(value, str) for value in about["enum"]):
-        return "choice"
-    if about.get("format") == "path":
-        return "path"
-    inner: Json = about.get("items", {})
-    if about.get("type") == "array" and inner.get("type") == "string":
-        return "paths" if inner.get("format") == "path" else "list"
-    return PLAIN.get(about.get("type", ""), "json")
-
-
 def parse(made: Sequence[Field], values: Mapping[str, Any]) -> Json:
-    """The config's JSON from what was typed; what cannot be read is refused by its field's name."""
+    """The config's JSON from what was typed, numbers still as texts; what has to be given is asked for."""
     found: Json = {}
     for each in made:
         value = values.get(each.name)
+        value = value.strip() if isinstance(value, str) else value
         if each.kind == "variant":
             chosen = cast(Json, value or {"type": each.default})
             inner = each.variants.get(str(chosen.get("type")))
             if inner is not None:
                 found[each.name] = {"type": chosen["type"]} | parse(inner, chosen)
-        elif value not in (None, "", []):
-            found[each.name] = _value(each, value)
+        elif each.kind == "lines" and value:
+            found[each.name] = [line.strip() for line in value.splitlines() if line.strip()]
+        elif value not in (None, ""):
+            found[each.name] = value
         elif each.required:
             raise UserError(f"{each.name} is empty", hint=each.help or "fill it in")
         elif each.optional:
             found[each.name] = None
     return found
-
-
-def _value(each: Field, value: Any) -> Any:
-    text = str(value).strip()
-    if each.kind in ("paths", "list"):
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    read, wanted = READ.get(each.kind, (str, ""))
-    try:
-        return bool(value) if each.kind == "switch" else read(text)
-    except (ValueError, OverflowError, RecursionError) as error:
-        raise UserError(f"{each.name} is {text!r}", hint=f"give {wanted}") from error
-
-
-def _whole(text: str) -> int:
-    if (number := float(text)) != int(number):
-        raise ValueError
-    return int(number)
-
-
-READ: dict[str, tuple[Callable[[str], Any], str]] = {
-    "integer": (_whole, "a whole number"), "number": (float, "a number"), "json": (json.loads, "JSON"),
-}  # fmt: skip
-"""How a kind's text is read, and what it has to be"""
 
 
 def build(kind: type, made: Sequence[Field], values: Mapping[str, Any], allowed: Sequence[Path]) -> Any:
@@ -193,8 +161,7 @@ def register_form(place: Place) -> None:
 
 
 def _form(place: Place, room: str, stage: str, kind: type, made: list[Field], speech: web.Language) -> None:
-    known = [str(run.folder) for run in list_runs(place.runs)] + [str(f) for f in place.folders]
-    read = _inputs(made, known, speech)
+    read = _inputs(made, speech)
     name = _text(speech("run_name"), speech("run_name_help"), "")
     seed = _text(speech("seed"), speech("seed_help"), "0")
     problem = web.alert()
@@ -222,33 +189,29 @@ def _run_name(given: str, room: str, stage: str) -> str:
     return name
 
 
-def _inputs(made: list[Field], known: list[str], speech: web.Language) -> Values:
-    reads = {each.name: _input(each, known, speech) for each in made}
+def _inputs(made: list[Field], speech: web.Language) -> Values:
+    reads = {each.name: _input(each, speech) for each in made}
     return lambda: {name: read() for name, read in reads.items()}
 
 
-def _input(each: Field, known: list[str], speech: web.Language) -> Callable[[], Any]:
+def _input(each: Field, speech: web.Language) -> Callable[[], Any]:
     """One field with its help; returns how to read it."""
     label = each.name.replace("_", " ") + (f" ({speech('required')})" if each.required else "")
     if each.choices:
         made = ui.select(list(each.choices), value=each.default, label=label).classes("field")
         web.attributed(made, hint=each.help)
         if each.variants:
-            return _variant(each, made, known, speech)
+            return _variant(each, made, speech)
     elif each.kind == "switch":
         made = ui.switch(label, value=bool(each.default))
         web.said(each.help, "quiet", "p")
-    elif each.kind in ("paths", "list", "json"):
-        shown = each.default
-        text = json.dumps(shown) if each.kind == "json" else "\n".join(map(str, shown or ()))
-        made = ui.textarea(label=label, value="" if shown is None else text).classes("field")
-        hint = each.help + ("" if each.kind == "json" else f" ({speech('one_a_line')})")
+    elif each.kind == "lines":
+        made = ui.textarea(label=label, value="\n".join(map(str, each.default or ()))).classes("field")
+        hint = f"{each.help} ({speech('one_a_line')})"
         web.attributed(made, hint=hint, dir="ltr", rows="2").props("autogrow")
     else:
         made = _text(label, each.help, "" if each.default is None else str(each.default))
-        if each.kind == "path":
-            made.set_autocomplete(known)
-        if each.kind in ("integer", "number"):
+        if isinstance(each.default, (int, float)):
             made.props("inputmode=decimal")
     return lambda: made.value
 
@@ -258,12 +221,12 @@ def _text(label: str, help: str, value: str) -> ui.input:
     return web.attributed(ui.input(label=label, value=value).classes("field"), hint=help, dir="ltr")
 
 
-def _variant(each: Field, select: ui.select, known: list[str], speech: web.Language) -> Values:
+def _variant(each: Field, select: ui.select, speech: web.Language) -> Values:
     """The fields of each dataclass that can be chosen, of which those of the chosen one are shown."""
     reads: dict[str, Values] = {}
     for name, inner in each.variants.items():
         group = web.attributed(ui.element("div").classes("variant"), role="group", aria_label=name)
         group.bind_visibility_from(select, "value", value=name if inner else "")
         with group:
-            reads[name] = _inputs(inner, known, speech)
+            reads[name] = _inputs(inner, speech)
     return lambda: {"type": str(select.value)} | reads[str(select.value)]()

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -26,7 +25,6 @@ SLOTS = 4
 LOG = "studio.log"
 TAIL = 20_000
 """Bytes of a log that a page shows."""
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 Job = subprocess.Popen[bytes]
 
 
@@ -175,13 +173,11 @@ class Place:
 
 
 def read_tail(path: Path) -> str:
-    """The last lines of a text file, without colours; a line that overwrites itself as it ended."""
+    """The end of a text file; nothing where there is none. It may hold anything: show it made `visible`."""
     try:
         with open(path, "rb") as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - TAIL))
-            text = file.read().decode("utf-8", "replace")
+            return file.read().decode("utf-8", "replace").strip("\n")
     except OSError:
         return ""
-    lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-    return _CONTROL.sub("", "\n".join(lines)).strip("\n")

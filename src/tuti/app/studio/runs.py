@@ -12,7 +12,6 @@ from tuti.app.studio.place import LOG, Place, interrupt, read_tail
 from tuti.app.studio.stream import Watch, find_run, list_runs, model_of, state_of
 from tuti.pipelines.report import abilities
 from tuti.run.directory import read_config
-from tuti.run.lineage import Json
 from tuti.ui.template import visible
 
 SECONDS = 1.0
@@ -93,9 +92,10 @@ def run_page(place: Place, folder: Path, speech: web.Language, *, demo: bool = F
             sample.set_content(web.filled("sample", speech, sample=watch.last("sample")))
         output.set_text(visible(read_tail(folder / LOG) or speech("none_yet")))
         state, job = _state(place, folder, state_of(folder)), place.jobs.find(folder)
-        has_model, plan = model_of(folder) is not None, _plan(watch)
+        has_model, planning = model_of(folder) is not None, watch.last("plan")
         told.set_content(web.filled("run", speech, run=folder.name, state=state, has_model=has_model))
-        planned.set_content(web.filled("plan", speech, plan=plan, abilities=abilities) if plan else "")
+        if planning:
+            planned.set_content(web.filled("plan", speech, plan=planning[1], abilities=abilities))
         stopping.set_visibility(state == "running" and job is not None and job.poll() is None)
         resuming.set_visibility(state not in ("running", "finished"))
         if not demo:
@@ -105,16 +105,8 @@ def run_page(place: Place, folder: Path, speech: web.Language, *, demo: bool = F
                 web.heading(speech("chat"))
                 panels.append(Panel(place.voices, speech, folder.name, ""))
         failed = job is not None and job.poll() and state != "finished"
-        said = "demo_failed" if failed else "demo_ready" if panels else "" if plan else "demo_wait"
+        said = "demo_failed" if failed else "demo_ready" if panels else "" if planning else "demo_wait"
         status.set_text(speech(said) if said else "")
 
     refresh()
     ui.timer(SECONDS, refresh)
-
-
-def _plan(watch: Watch) -> Json | None:
-    """As it was told in the events, else as the config had it from the first."""
-    if found := watch.last("plan"):
-        return found[1]
-    config: Json = {} if watch.last("stage") is None else read_config(watch.folder)["config"]
-    return config.get("plan")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from tuti.run import UserError, finished
-from tuti.run.directory import events_in, read_config, read_object
+from tuti.run import UserError, finished, read_json
+from tuti.run.directory import events_in, read_config
 from tuti.run.lineage import Json
 from tuti.ui import number
 
@@ -109,7 +109,7 @@ def find_run(runs: Path, name: str) -> Path:
 def model_of(folder: Path) -> Path | None:
     """The folder of a run's language model, when it has one."""
     for about in sorted(folder.glob("artifacts/*/tuti.json")):  # a damaged one hides no other
-        with contextlib.suppress(OSError, ValueError):
-            if read_object(about, "kind")["kind"] == "LanguageModel":
+        with contextlib.suppress(UserError):
+            if read_json(about, "kind")["kind"] == "LanguageModel":
                 return about.parent
     return None

@@ -180,6 +180,18 @@ def test_completions_echo_prompts_of_every_kind_and_logprobs(server: Server) -> 
     assert texts == [complete("طوطی", echo=True).choices[0].text] * 2
 
 
+UNSUPPORTED: dict[str, Any] = {
+    "logit_bias": {"1": 3},
+    "functions": [{"name": "f"}],
+    "suffix": "x",
+    "best_of": 2,
+    "guided_json": {},
+    "guided_regex": "a",
+    "guided_choice": ["a"],
+    "guided_grammar": "a",
+}
+
+
 def test_errors_are_openais_with_a_hint(server: Server) -> None:
     client = server.client
     with pytest.raises(openai.NotFoundError, match="served here: parrot, base"):
@@ -205,6 +217,19 @@ def test_errors_are_openais_with_a_hint(server: Server) -> None:
         with pytest.raises(openai.BadRequestError) as caught:
             client.chat.completions.create(**({"model": "parrot", "messages": ASKED} | wrong))
         assert caught.value.body["message"], wrong  # type: ignore[index]
+    for name, value in UNSUPPORTED.items():
+        with pytest.raises(openai.BadRequestError, match=name):
+            client.chat.completions.create(model="parrot", messages=ASKED, extra_body={name: value})
+        with pytest.raises(openai.BadRequestError, match=name):
+            client.completions.create(model="base", prompt="a", extra_body={name: value})
+    nothing = {"logit_bias": {}, "functions": [], "suffix": "", "best_of": 1, "guided_json": None}
+    assert client.completions.create(model="base", prompt="a", max_tokens=1, extra_body=nothing).choices
+    for few in (["a"] * 65, [[1]] * 65):
+        with pytest.raises(openai.BadRequestError, match="prompt.* at most 64"):
+            client.completions.create(model="base", prompt=few)  # type: ignore[arg-type]
+    for stop, said in ((["a"] * 5, "at most 4"), ("a" * 257, "at most 256"), (["a" * 257], "at most 256")):
+        with pytest.raises(openai.BadRequestError, match=f"stop.* {said}"):
+            client.completions.create(model="base", prompt="a", stop=stop)
     for prompt in ([10**6], [[1], []], [], "a" * 10**6, [-1], [[1], "b"]):
         with pytest.raises(openai.BadRequestError):
             client.completions.create(model="base", prompt=prompt)  # type: ignore[arg-type]
@@ -299,6 +324,8 @@ def test_only_known_hosts_and_own_pages_may_ask(server: Server) -> None:
         assert http.get("/health", headers={"host": host}).status_code == 200
     for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", ""):
         assert http.get("/health", headers={"host": host}).status_code == 403
+    refused = http.get("/health", headers={"host": "192.168.1.5:8000"})
+    assert refused.status_code == 403 and "--names 192.168.1.5" in refused.json()["error"]["message"]
     own = f"http://127.0.0.1:{server.port}"
     assert http.get("/health", headers={"origin": own}).status_code == 200
     for origin in ("http://evil.example", "null", "http://127.0.0.1:1"):

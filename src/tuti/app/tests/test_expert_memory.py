@@ -1,4 +1,4 @@
-"""`--expert-memory` of serve and chat: answers as without it, the uses of experts shown, others refused."""
+"""`--expert-memory` of serve and chat: answers as without it, the server counts uses, others refused."""
 
 import io
 import re
@@ -16,7 +16,7 @@ from tuti.nn import DecoderConfig
 from tuti.run import UserError
 
 
-def test_the_chat_says_the_same_and_how_experts_were_found(
+def test_the_chat_says_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = saved(tmp_path)
@@ -24,11 +24,8 @@ def test_the_chat_says_the_same_and_how_experts_were_found(
     for memory in (None, 0.0):
         monkeypatch.setattr("sys.stdin", io.StringIO("salam\n"))
         chat(Chat(folder, temperature=0, max_tokens=8, expert_memory=memory))
-        found = capsys.readouterr()
-        said.append(found.out)
-        shown = re.search("uses of experts, 0% found in memory; .*% guessed", found.err)
-        assert bool(shown) == (memory == 0)
-    assert said[0] == said[1]
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] != "\n"
 
 
 def test_the_server_counts_uses(tmp_path: Path) -> None:
@@ -37,8 +34,7 @@ def test_the_server_counts_uses(tmp_path: Path) -> None:
         asked = {"model": "moe", "prompt": "salam", "max_tokens": 5, "temperature": 0}
         assert client.post("/v1/completions", json=asked).status_code == 200
         found = dict(re.findall(r'tuti_expert_(\w+)_total\{model="moe"\} (\d+)', client.get("/metrics").text))
-    uses, hits, guessed, foreseen = (int(found[n]) for n in ("uses", "hits", "guessed", "foreseen"))
-    assert uses > hits > 0 and uses > guessed >= foreseen > 0  # a megabyte holds all of them
+    assert int(found["uses"]) > int(found["hits"]) > 0  # a megabyte holds all of them
 
 
 def test_a_model_without_experts_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from tuti.app.house import all_cards
 from tuti.app.invoke import config_type
 from tuti.app.studio import stream
 from tuti.app.studio.form import _run_name, build, fields_of, inside, parse
-from tuti.app.studio.place import LOG, Jobs, Voices, read_tail
+from tuti.app.studio.place import LOG, TAIL, Jobs, Voices, read_tail
 from tuti.app.studio.web import LANGUAGES
 from tuti.app.tests.wordy import ENGLISH as SPOKEN_ENGLISH
 from tuti.app.tests.wordy import PERSIAN as SPOKEN_PERSIAN
@@ -29,6 +29,7 @@ from tuti.app.tests.wordy import save_wordy
 from tuti.infer import load_model
 from tuti.pipelines.report import abilities
 from tuti.run import Run, RunOptions, UserError, atomic_link
+from tuti.ui.template import visible
 
 ENGLISH, PERSIAN = (LANGUAGES[code].strings for code in ("en", "fa"))
 
@@ -65,6 +66,8 @@ class Stage:
     """Of weights"""
     shuffle: bool = True
     """Whether to shuffle"""
+    saved: tuple[int, ...] = ()
+    """Steps"""
     plan: tyro.conf.Suppress[Whole | None] = None
     """Not asked for"""
 
@@ -73,13 +76,14 @@ def test_fields_come_from_the_dataclass() -> None:
     made = {each.name: each for each in fields_of(Stage)}
     kinds = {name: each.kind for name, each in made.items()}
     assert kinds == {
-        "source": "paths",
-        "rate": "number",
-        "names": "list",
+        "source": "lines",
+        "rate": "text",
+        "names": "lines",
         "method": "variant",
         "base": "text",
         "precision": "choice",
         "shuffle": "switch",
+        "saved": "lines",
     }
     assert made["source"].required and not made["rate"].required
     assert made["rate"].default == 0.5 and made["rate"].help == "A share"
@@ -98,27 +102,30 @@ def test_a_preset_gives_the_defaults() -> None:
 def test_what_was_typed_becomes_the_config(tmp_path: Path) -> None:
     values = {
         "source": f"{tmp_path}\n {tmp_path}/b \n",
-        "rate": "0.25",
-        "names": "x\ny",
+        "rate": " 0.25",
+        "names": "x\n\ny",
         "method": {"type": "Small", "rank": "4"},
         "base": "",
         "precision": "bf16",
         "shuffle": False,
+        "saved": "3\n4",
     }
     found = build(Stage, fields_of(Stage), values, [tmp_path])
     paths = (tmp_path, tmp_path / "b")
-    assert found == Stage(paths, 0.25, ("x", "y"), Small(4), None, "bf16", False)
+    assert found == Stage(paths, 0.25, ("x", "y"), Small(4), None, "bf16", False, (3, 4))
 
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
         ("source", "", "source is empty"),
+        ("source", " \n ", "source is empty"),
         ("rate", "much", "rate is 'much'"),
         ("rate", "1.5", "less than or equal to 1"),
         ("method", {"type": "Small", "rank": "2.5"}, "rank is '2.5'"),
-        ("method", {"type": "Small", "rank": "0"}, "rank is 0"),
+        ("method", {"type": "Small", "rank": "0"}, "rank is '0'"),
         ("precision", "fp8", "precision"),
+        ("saved", "3\nfour", "saved is ['3', 'four']"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(
@@ -165,7 +172,7 @@ def test_forms_reach_no_path_outside_their_folders(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="outside"):
             build(Stage, made, {"source": str(path)}, [open_folder])
         with pytest.raises(UserError, match="outside"):
-            build(Stage, made, {"source": str(open_folder), "base": str(path)}, [open_folder])
+            build(Stage, made, {"source": str(open_folder), "base": f" {path}"}, [open_folder])
     build(Stage, made, {"source": str(open_folder), "base": "org/name"}, [open_folder])
     with pytest.raises(UserError):
         inside(Path("a\0b"), [open_folder])
@@ -247,10 +254,11 @@ def test_a_damaged_artifact_hides_no_model_beside_it(tmp_path: Path) -> None:
     assert stream.model_of(tmp_path) is None
 
 
-def test_a_log_is_shown_as_a_terminal_would_leave_it(tmp_path: Path) -> None:
+def test_the_end_of_a_log_is_shown(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_text("one\n\r\x1b[2Kstep 1\r\x1b[2Kstep 2\n\x1b[31merror:\x1b[0m no\n")
-    assert read_tail(log) == "one\nstep 2\nerror: no"
+    log.write_bytes(b"x" * TAIL + "\nstep 2\n\x1b[31mسلام\r".encode() + b"\xff\n")
+    assert read_tail(log).endswith("xx\nstep 2\n\x1b[31mسلام\r\ufffd") and len(read_tail(log)) < TAIL
+    assert visible(read_tail(log)).endswith("xx\nstep 2\n\\x1b[31mسلام\\x0d\ufffd")
     assert read_tail(tmp_path / "absent") == ""
 
 

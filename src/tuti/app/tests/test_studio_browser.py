@@ -292,7 +292,7 @@ def test_a_form_starts_a_real_run_of_a_stage(visit: Open, folder: Path) -> None:
     source.fill(str(folder / "runs" / "texts"))
     page.get_by_role("textbox", name="valid share").fill("7")
     page.get_by_role("button", name="Start").click()
-    expect(page.get_by_role("alert").filter(has_text="valid_share is 7")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="valid_share is '7'")).to_be_visible()
     page.get_by_role("textbox", name="valid share").fill("0.1")
     page.get_by_role("combobox", name="genre").click()  # two thousand lines that are alike are no prose
     page.get_by_role("option", name="any").click()
@@ -475,4 +475,4 @@ def write_demo(folder: Path, texts: Path) -> None:
     values: dict[str, Any] = {"source": [str(texts)], "plan": plan, "precision": "fp32"}
     kind = config_type(PIPELINES["teach"].stages["teach"].load())
     config = config_from_json(kind, values)
-    Run.create("teach", "teach", config, RunOptions(out=folder, threads=2))
+    Run.create("teach", "teach", config, RunOptions(out=folder, threads=2)).log("plan", **plan)

@@ -1,5 +1,6 @@
 """Experts on disk: the same answers as in memory, whatever is held where; and a model of 6 GB in 3."""
 
+import itertools
 import json
 import math
 import os
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tuti.infer import Engine, Request, Sampling, Token, generate, load_model
+from tuti.infer import Engine, Request, Sampling, Token, generate, load_model, offload
 from tuti.infer.loading import LoadedModel
 from tuti.infer.tests.test_packed import lively
 from tuti.nn import DecoderConfig, save_decoder
 from tuti.nn.files import write_safetensors
 from tuti.nn.hugging_face import Part, config_to_hf, hf_parts
+from tuti.nn.moe import Routing, by_expert
 from tuti.run import UserError
 from tuti.text import Tokenizer
 
@@ -106,11 +109,52 @@ def test_hot_experts_are_held_cold_ones_leave_and_uses_are_counted(tmp_path: Pat
         if name == "half":
             assert len(seen) > len(experts._held) == 9  # some came and went
             assert min(experts._uses[k] for k in experts._held) > 0
-        # Of six experts two are taken: a guess by chance would name a third of them.
-        assert tally.expert_foreseen / tally.expert_guessed > 0.5, tally
         print(name, tally)
     assert shares["none"] == 0 < shares["one"] < 0.5 < shares["half"] < shares["all"]
     assert shares["all"] > 0.9
+
+
+def test_the_kernel_is_told_what_the_next_layer_will_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_model(saved(tmp_path), expert_memory=0)
+    experts = loaded.experts
+    assert experts is not None
+    keys = itertools.product(range(CONFIG.layers), range(CONFIG.experts))
+    owner = {matrix.data_ptr(): key for key in keys for matrix in experts._matrices(key)}
+    told, chosen, named = list[tuple[int, int]](), 0, 0
+
+    def fed(x: Tensor, routing: Routing, each: list[partial[Tensor]]) -> Tensor:
+        nonlocal chosen, named
+        layer = each[0].args[0][0]
+        own = [key for key in told if key[0] == layer]
+        guess = set(own)
+        assert len(own) == 3 * len(guess) and bool(guess) == (layer > 0)  # gate, up and down
+        asked = {(layer, number) for number in routing.chosen.unique().tolist()}
+        if layer:
+            chosen, named = chosen + len(asked), named + len(asked & guess)
+        told[:] = [key for key in told if key[0] != layer]
+        return by_expert(x, routing, each)
+
+    monkeypatch.setattr(offload, "_will_need", lambda matrix: told.append(owner[matrix.data_ptr()]))
+    monkeypatch.setattr(offload, "by_expert", fed)
+    for start in range(0, 200, 40):
+        answer(loaded, [start, start + 1, start + 2], 15)
+    # Of six experts two are taken: a guess by chance would name a third of them.
+    assert named / chosen > 0.5, (named, chosen)
+
+
+def test_what_is_held_is_not_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Tensor] = []
+    monkeypatch.setattr(offload, "_will_need", told.append)
+    loaded = load_model(saved(tmp_path), expert_memory=BUDGETS["all"])
+    for _ in range(2):
+        told.clear()
+        answer(loaded, [5, 250, 17], 15)
+    assert loaded.experts is not None and loaded.experts._held
+    assert not {m.data_ptr() for m in told} & {
+        m.data_ptr() for key in loaded.experts._held for m in loaded.experts._matrices(key)
+    }
 
 
 def test_what_cannot_be_offloaded_is_refused(tmp_path: Path) -> None:
@@ -160,8 +204,8 @@ for token in generate(loaded.model, loaded.tokenizer, [5, 250], rule):
 over.set()
 watching.join()
 rate = (len(made) - 1) / (times[-1] - times[1])
-said = "" if loaded.experts is None else str(loaded.experts.tally)
-print(json.dumps({"tokens": made, "anonymous": peak * 1024, "rate": rate, "said": said}))
+uses = {} if loaded.experts is None else vars(loaded.experts.tally)
+print(json.dumps({"tokens": made, "anonymous": peak * 1024, "rate": rate, **uses}))
 """
 
 

@@ -6,7 +6,7 @@ import itertools
 import pytest
 import torch
 
-from tuti.infer.packed import InParts, PackedDecoder
+from tuti.infer.packed import PackedDecoder
 from tuti.nn import Decoder, DecoderConfig
 from tuti.nn.quantised import Bits, quantise
 
@@ -137,19 +137,3 @@ def test_bfloat16_is_read_as_it_is() -> None:
     made = [PackedDecoder(copy.deepcopy(model)) for model in (decoder, copy.deepcopy(decoder).float())]
     half, whole = (model(ids, cache=model.cache(1, 20).window([0], [20])) for model in made)
     assert torch.equal(half, whole)
-
-
-@pytest.mark.parametrize("shape", ["grouped", "experts", "a window"])
-def test_in_parts_nothing_is_padded_and_nothing_changes(shape: str) -> None:
-    """The way of a GPU, here on a processor."""
-    decoder = lively(SHAPES[shape])
-    parts, ids = InParts(decoder), torch.randint(0, 77, (4, 9), generator=torch.Generator().manual_seed(4))
-    ours, theirs = parts.cache(4, 20), decoder.cache(4, 20)
-    for slots, counts in [([1], [9]), ([0, 1, 3], [5, 1, 1]), ([2, 0, 1, 3], [1, 1, 7, 2])]:
-        given = ids[: len(slots), : max(counts)]
-        with torch.no_grad():
-            found = parts(given, cache=ours.window(slots, counts))
-            wanted = decoder(given, cache=theirs.window(slots, counts))
-        assert ours.lengths == theirs.lengths and found.shape == wanted.shape
-        for row, count in enumerate(counts):
-            torch.testing.assert_close(found[row, :count], wanted[row, :count], atol=2e-5, rtol=1e-5)

@@ -12,7 +12,6 @@ from tuti.measure import (
     bits_per_byte,
     ratio_interval,
 )
-from tuti.measure.intervals import _upper_tail
 
 
 def test_bootstrap_of_a_mean_agrees_with_the_normal_interval() -> None:
@@ -59,26 +58,20 @@ def test_bits_per_byte() -> None:
     assert difference.low == pytest.approx(-0.08) == difference.high == difference.value
 
 
-@given(n=st.integers(1, 60), data=st.data())
-def test_binomial_interval_inverts_the_tails(n: int, data: st.DataObject) -> None:
-    hits = data.draw(st.integers(0, n))
+@given(n=st.integers(1, 10**6), data=st.data())
+def test_binomial_interval_ends_where_hits_are_1_96_deviations_away(n: int, data: st.DataObject) -> None:
+    hits = data.draw(st.integers(0, 2 * n)) / 2
     interval = binomial_interval(hits, n)
-    assert interval.low <= hits / n <= interval.high
-    if hits:
-        assert _upper_tail(hits, n, interval.low) == pytest.approx(0.025, abs=1e-9)
-    if hits < n:
-        below = sum(
-            math.comb(n, k) * interval.high**k * (1 - interval.high) ** (n - k)
-            for k in range(hits + 1)
-        )
-        assert below == pytest.approx(0.025, abs=1e-9)
+    assert 0 <= interval.low <= hits / n <= interval.high <= 1
+    for end, there in ((interval.low, hits > 0), (interval.high, hits < n)):
+        if there:
+            away = abs(hits / n - end) / math.sqrt(end * (1 - end) / n)
+            assert away == pytest.approx(1.959963985, rel=1e-5)
 
 
 def test_binomial_interval_equals_published_figures() -> None:
-    # R: binom.test(7, 20)$conf.int
-    interval = binomial_interval(7, 20)
-    assert (interval.low, interval.high) == (
-        pytest.approx(0.1539092, abs=1e-7),
-        pytest.approx(0.5921885, abs=1e-7),
-    )
+    # Newcombe 1998, table I: the method of Wilson without correction
+    for hits, n, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611)):
+        interval = binomial_interval(hits, n)
+        assert (interval.low, interval.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
     assert (binomial_interval(0, 0).low, binomial_interval(0, 0).high) == (0, 1)

@@ -1,32 +1,18 @@
-"""LoRA against PEFT in both directions, and against its own definition."""
+"""LoRA in PEFT, and against its own definition."""
 
 import copy
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from transformers import LlamaForCausalLM
 
-from tuti.nn import (
-    Decoder,
-    DecoderConfig,
-    LoRA,
-    add_lora,
-    load_decoder,
-    load_lora,
-    merge_lora,
-    save_decoder,
-    save_lora,
-)
-from tuti.nn.lora import ALL
+from tuti.nn import Decoder, DecoderConfig, LoRA, add_lora, merge_lora, save_decoder, save_lora
 from tuti.run import UserError
 
 CONFIG = DecoderConfig(50, 24, 2, 4, 2, 6, 36, 64)
 IDS = torch.randint(50, (2, 20), generator=torch.Generator().manual_seed(0))
-SETS = [ALL, ("q_proj", "v_proj"), ("k_proj", "down_proj", "up_proj")]
 
 
 def decoder() -> Decoder:
@@ -46,9 +32,8 @@ def logits(model: Decoder) -> torch.Tensor:
         return model.logits(model(IDS))
 
 
-@pytest.mark.parametrize("targets", SETS)
-def test_ours_in_peft(targets: tuple[str, ...], tmp_path: Path) -> None:
-    model, lora = decoder(), LoRA(3, 7.0, targets)
+def test_ours_in_peft(tmp_path: Path) -> None:
+    model, lora = decoder(), LoRA(3, 7.0)
     save_decoder(model, tmp_path / "base")
     before = logits(model)
     add_lora(model, lora)
@@ -58,20 +43,7 @@ def test_ours_in_peft(targets: tuple[str, ...], tmp_path: Path) -> None:
     save_lora(model, lora, tmp_path / "adapter")
     base = LlamaForCausalLM.from_pretrained(tmp_path / "base")
     peer = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
-    with torch.no_grad():
-        torch.testing.assert_close(logits(model), peer(IDS).logits, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("targets", SETS)
-def test_peft_in_ours(targets: tuple[str, ...], tmp_path: Path) -> None:
-    save_decoder(decoder(), tmp_path / "base")
-    base = LlamaForCausalLM.from_pretrained(tmp_path / "base")
-    config = LoraConfig(r=5, lora_alpha=8, target_modules=list(targets), task_type="CAUSAL_LM")
-    peer = get_peft_model(base, config).eval()
-    shaken(peer)
-    peer.save_pretrained(tmp_path / "adapter")
-    model = load_decoder(tmp_path / "base")
-    assert load_lora(model, tmp_path / "adapter").rank == 5
+    assert peer.active_peft_config.r == 3 and peer.active_peft_config.lora_alpha == 7
     with torch.no_grad():
         want = peer(IDS).logits
     torch.testing.assert_close(logits(model), want, rtol=0, atol=1e-5)
@@ -96,41 +68,6 @@ def test_only_the_update_trains() -> None:
             assert torch.equal(value, before[plain])
 
 
-@pytest.mark.parametrize(
-    "changes,says",
-    [
-        ({"use_dora": True}, "use_dora"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-        ({"peft_type": "PREFIX_TUNING"}, "peft_type"),
-        ({"r": 4}, "lora_A"),
-        ({"r": "many"}, "'many'"),
-        ({"target_modules": ["c_attn"]}, "c_attn"),
-        ({"target_modules": ["q_proj"]}, "without a place"),
-    ],
-)
-def test_adapters_that_do_not_fit(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
-    model, lora = decoder(), LoRA(3, 7.0)
-    save_lora(add_lora(model, lora), lora, tmp_path)
-    path = tmp_path / "adapter_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    plain = decoder()
-    with pytest.raises(UserError, match=says):
-        load_lora(plain, tmp_path)
-    assert set(plain.state_dict()) == set(decoder().state_dict())  # as it was
-
-
-def test_a_cut_adapter_and_a_pattern(tmp_path: Path) -> None:
-    model, lora = decoder(), LoRA(3, 7.0, ("q_proj", "v_proj"))
-    save_lora(add_lora(model, lora), lora, tmp_path)
-    path = tmp_path / "adapter_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"target_modules": ".*(q|v)_proj"}))
-    assert load_lora(decoder(), tmp_path) == lora
-    weights = tmp_path / "adapter_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-10])
-    with pytest.raises(UserError, match="not a whole"):
-        load_lora(decoder(), tmp_path)
-
-
 def test_merging_in_bf16_rounds_once() -> None:
     model = decoder().bfloat16()
     add_lora(model, LoRA(2, 4.0))
@@ -141,10 +78,8 @@ def test_merging_in_bf16_rounds_once() -> None:
     assert torch.equal(merge_lora(model).blocks[0].mlp.down.weight, want)
 
 
-def test_experts_are_not_adapted_but_their_attention_is() -> None:
+def test_experts_are_not_adapted() -> None:
     model = Decoder(DecoderConfig(50, 16, 1, 4, 2, 4, 20, 32, experts=3))
     with pytest.raises(UserError, match="experts cannot be adapted"):
         add_lora(model, LoRA(rank=2))
-    add_lora(model, LoRA(rank=2, targets=("q_proj", "o_proj")))
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert trained and all("attention" in name for name in trained)
+    assert all(p.requires_grad for p in model.parameters())  # as it was

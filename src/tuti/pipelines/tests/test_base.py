@@ -10,7 +10,7 @@ from tuti.infer import Sampling, generate, load_model
 from tuti.nn import load_decoder
 from tuti.pipelines.base import base_folder
 from tuti.run import UserError, find_artifact
-from tuti.run.assets import fetch, fetched
+from tuti.run.assets import asset_folder, fetch
 from tuti.systems.finetune.tests.small import build
 from tuti.text import ChatTemplate, Tokenizer
 
@@ -22,7 +22,7 @@ PROMPTS = (
     "What day follows Monday?", "Spell 'parrot'.", "Finish: once upon a", "What do bees make?",
 )  # fmt: skip
 smollm2 = pytest.mark.skipif(
-    fetched("smollm2") is None, reason="the asset smollm2 is not here: tuti fetch smollm2"
+    not asset_folder("smollm2").exists(), reason="the asset smollm2 is not here: tuti fetch smollm2"
 )
 
 

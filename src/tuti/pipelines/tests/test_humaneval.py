@@ -14,13 +14,13 @@ from tuti.measure.intervals import pass_at_k, pass_at_k_interval
 from tuti.pipelines.evaluate import EvaluateRun, evaluate_run
 from tuti.pipelines.humaneval import judge, problems
 from tuti.run import UserError, read_events
-from tuti.run.assets import fetched
+from tuti.run.assets import asset_folder
 from tuti.run.sandbox import Limits
 from tuti.systems.finetune.tests.small import build
 
 SOON = Limits(cpu=1, wall=20.0)
 asset = pytest.mark.skipif(
-    fetched("humaneval") is None, reason="the asset humaneval is not here: tuti fetch humaneval"
+    not asset_folder("humaneval").exists(), reason="the asset humaneval is not here: tuti fetch humaneval"
 )
 ADD = {
     "task_id": "Test/0",

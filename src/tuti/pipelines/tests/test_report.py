@@ -117,6 +117,8 @@ def test_the_page_tells_what_the_run_holds(job: Run) -> None:
         "61,359",
         "an earlier one",
         "abc123",
+        LINEAGE["key"],
+        LINEAGE["inputs"]["source"],
     ):
         assert expected in text, expected
     assert "pretrain made its own measure worse" not in text
@@ -156,31 +158,45 @@ def test_a_promoted_artifact_is_told_once(job: Run) -> None:
     assert text.count("Dropped, by rule") == 1
 
 
+@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b"\xff\xfe\x00", b'{"rules": 3}', b"[" * 100_000])
 @pytest.mark.parametrize(
-    "damage", [b"", b"{", b"[1]", b"\xff\xfe\x00", b'{"rules": 3}', b"[" * 100_000]
+    "name",
+    [
+        "artifacts/evaluation/evaluation.json",
+        "stages/prepare/artifacts/documents/drops.json",
+        "stages/prepare/artifacts/documents/stats.json",
+        "stages/prepare/lineage.json",
+        "stages/prepare/config.json",
+    ],
 )
-def test_damaged_files_do_not_stop_the_report(job: Run, damage: bytes) -> None:
+def test_a_damaged_file_is_refused_by_its_name(job: Run, name: str, damage: bytes) -> None:
     evaluation(job)
-    (job.folder / "artifacts/evaluation/evaluation.json").write_bytes(damage)
-    (job.folder / "stages/prepare/artifacts/documents/drops.json").write_bytes(damage)
-    (job.folder / "stages/prepare/lineage.json").write_bytes(damage)
+    (job.folder / name).write_bytes(damage)
+    with pytest.raises(UserError, match=Path(name).name) as caught:
+        write_report(job)
+    assert "make it again" in caught.value.hint
+    assert not (job.folder / "report.html").exists()
+
+
+def test_an_event_of_the_wrong_kind_is_refused_and_a_torn_one_is_not(job: Run) -> None:
     with open(job.folder / "stages/pretrain/events.jsonl", "ab") as stream:
         stream.write(
             b'\n{"event": "step", "time": 1, "loss": "x"}\n{"event": "held_out", "time": 2}\n{"ev'
         )
     assert "pretrain" in read(job)[2]
+    job.log("tokenizer", vocab=512, fertility=3)
+    with pytest.raises(UserError, match=r"events\.jsonl"):
+        write_report(job)
 
 
-def test_wrong_types_in_sound_files_do_not_stop_the_report(job: Run) -> None:
+def test_absent_fields_and_figures_do_not_stop_the_report(job: Run) -> None:
     evaluation(job)
     path = job.folder / "artifacts/evaluation/evaluation.json"
-    path.write_text(json.dumps({"sections": [{"title": "no fields", "rows": [{}]}]}))
+    path.write_text(json.dumps({"sections": [{"title": "no fields", "rows": [{}]}], "verdicts": {}}))
     lineage = job.folder / "stages/prepare/lineage.json"
     about = json.loads(lineage.read_text())
     lineage.write_text(json.dumps(about | {"cost": {"seconds": "x", "flops": [1]}}))
-    with open(job.folder / "stages/prepare/events.jsonl", "a") as stream:
-        stream.write('{"event": "artifact", "time": 3, "name": ["x"], "sha256": "abcdef"}\n')
-    assert "abcdef" in read(job)[2]
+    assert "What it cost" in read(job)[2]
 
 
 def test_a_failed_stage_says_why(tmp_path: Path) -> None:

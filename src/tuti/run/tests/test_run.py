@@ -24,6 +24,7 @@ from tuti.run import (
     files,
     find_artifact,
     finished,
+    printable,
     read_events,
 )
 
@@ -106,7 +107,7 @@ def test_wrong_missing_and_truncated_artifacts_say_what_was_wanted(tmp_path: Pat
     with pytest.raises(UserError, match="truncated"):
         run.load(run.folder, "Tokens")
     (run.folder / "artifacts" / "a" / "tuti.json").write_text('{"kind": ')
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match=r"tuti\.json is not readable JSON.*\nhint: .*make it again"):
         run.load(run.folder, "Tokens")
 
 
@@ -114,10 +115,14 @@ def test_a_damaged_run_directory_is_refused(tmp_path: Path) -> None:
     from tuti.run.directory import read_config
 
     run = new_run(tmp_path)
-    for content in ("", "{", "[]", '{"room": 1}', "\x00\x01"):
-        (run.folder / "config.json").write_text(content)
-        with pytest.raises(UserError, match="damaged"):
+    unread, path = "is not readable JSON", run.folder / "config.json"
+    damages = {"": unread, "{": unread, "[]": "holds a list", '{"room": 1}': "lacks", "\x00\x01": unread}
+    damages["[" * 100_000] = unread
+    for content, said in damages.items():
+        path.write_text(content)
+        with pytest.raises(UserError, match=rf"config\.json {said}.*\nhint: .*make it again"):
             read_config(run.folder)
+        assert read_config(run.folder, or_nothing=True) == {}
     with pytest.raises(UserError, match="not a run"):
         read_config(tmp_path)
 
@@ -215,3 +220,10 @@ def test_options_are_kept(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     kept = json.loads((run.folder / "config.json").read_text())["options"]
     assert config_from_json(RunOptions, kept) == dataclasses.replace(run.options, resume=False)
+
+
+def test_a_printed_text_cannot_steer_the_terminal() -> None:
+    said = "سلام، می\u200cروم\t1.\nnaïve\xa0😀 \U0001fa77"
+    assert printable(said) == said
+    assert printable("\x1b]0;evil\x07\r\x9b2J\x7f") == r"\x1b]0;evil\x07\r\x9b2J\x7f"
+    assert printable("\u202egnp.exe \u2066a\u2028b \ud800") == r"\u202egnp.exe \u2066a\u2028b \ud800"

@@ -99,14 +99,14 @@ def duel(config: Match, run: Run) -> None:
 
 
 def tally(paths: list[Path]) -> dict[str, float]:
-    """The first's points and their share with its exact interval (half points rounded down); void games."""
+    """The first's points and their share with its interval; void games."""
     results = [read_game(path).result for path in paths]
     points = [
         0.5 if result == "0" else float(result.startswith("WB"[number % 2 == 0]))
         for number, result in enumerate(results) if not result.startswith("Void")
     ]  # fmt: skip
     won, games = sum(points), len(points)
-    found = binomial_interval(int(won), games)
+    found = binomial_interval(won, games)
     share = won / max(1, games)
     told = {"won": won, "games": games, "share": share, "low": found.low, "high": found.high}
     return told | {"void": len(results) - games}

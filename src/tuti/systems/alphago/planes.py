@@ -79,15 +79,6 @@ def liberties(game, most, count, which):
 
 
 @board.loop
-def see(game, keys, allowed, komi, out):
-    """What a network that takes so many planes sees."""
-    if len(out) == PLANES:
-        draw(game, allowed, komi, out)
-    else:
-        alphago_planes(game, keys, allowed, out)
-
-
-@board.loop
 def draw(game, allowed, komi, out):
     """The planes [PLANES, points] of a position."""
     side, me = game[board.SIDE], game[TO_MOVE]

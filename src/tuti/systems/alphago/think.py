@@ -10,7 +10,7 @@ import torch
 
 from tuti.search import GUMBEL, Trees, descend, first_choice, grow, halving, improved
 from tuti.systems.alphago import board
-from tuti.systems.alphago.planes import ALPHAGO, PLANES, cell_of, may, see
+from tuti.systems.alphago.planes import PLANES, cell_of, draw, may
 
 
 @board.loop
@@ -33,7 +33,7 @@ def reach(trees, games, keys, komi, first, leaves, leaf_keys, planes, allowed, r
             lead = board.owners(game, owner) - komi
             result[b] = np.sign(lead) if game[board.TO_MOVE] == board.BLACK else -np.sign(lead)
         may(game, known, allowed[b])
-        see(game, known, allowed[b], komi, planes[b])
+        draw(game, allowed[b], komi, planes[b])
 
 
 @board.loop
@@ -76,7 +76,6 @@ class Thinker:
 
     def __init__(self, net, side, games, simulations, considered=16):
         self.net, self.simulations, self.considered = net, simulations, considered
-        self.planes = PLANES if net.shape[0] == PLANES else ALPHAGO
         self.trees, self.side = Trees(games, simulations + 1, side * side + 1), side
 
     @torch.inference_mode()
@@ -86,7 +85,7 @@ class Thinker:
         self.trees.clear()
         trees = (*(array[:n] for array in self.trees.arrays()), self.trees.made[:n], self.trees.depth[:n])
         leaves, leaf_keys = np.empty_like(games), np.empty_like(keys)
-        planes = np.empty((n, self.planes, self.side**2), np.float32)
+        planes = np.empty((n, PLANES, self.side**2), np.float32)
         first, result = np.empty(n, np.int32), np.empty(n, np.float32)
         allowed, policy, roots = np.empty((n, actions), np.bool_), np.empty((n, actions), np.float32), planes
         for sought in (None, *halving(min(self.considered, count, actions), count)):
@@ -94,7 +93,7 @@ class Thinker:
                 judge(trees, gumbels, sought, first, policy)
             reach(trees, games, keys, komi, first, leaves, leaf_keys, planes, allowed, result)
             roots = planes.copy() if sought is None else roots
-            seen = torch.from_numpy(planes[:, : self.net.shape[0]])
+            seen = torch.from_numpy(planes)
             forecast = self.net(seen.unflatten(-1, (self.side, self.side)))
             tell(trees, forecast.policy.numpy(), forecast.value.numpy(), allowed, result)
         judge(trees, gumbels, -1.0, first, policy)

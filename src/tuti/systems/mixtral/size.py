@@ -1,6 +1,5 @@
 """View `size`: how many parameters a mixture of experts has, how many work on a token, what it all takes."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -34,17 +33,12 @@ class Size:
     """Bits a weight; norms and routers stay at 16 at least"""
     context: Annotated[int, Ge(1)] = 32768
     """Tokens in the cache, whose numbers have 16 bits (32 where the weights have)"""
-    json: bool = False
-    """One JSON object instead of a table"""
 
 
 def size(config: Size) -> None:
     """Prints where the parameters are, and the bytes of weights and cache."""
     shape = shape_of(config.model)
     places, weights, cache = count(shape, config.bits, config.context)
-    if config.json:
-        print(json.dumps({"parameters": places, "weights_bytes": weights, "cache_bytes": cache}))
-        return
     print(f"{config.model}: {shape.layers} layers, {shape.width} wide, {shape.experts or 'no'} experts\n")
     for name, value in places.items():
         print(f"  {name:<34} {value:>18,}")

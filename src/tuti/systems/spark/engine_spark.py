@@ -32,7 +32,7 @@ from tuti.systems.spark.walk import Skip, Source, unused
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-FORM = re.compile(r"local(\[(\*|[1-9]\d*)(,\d+)?\])?|spark://[^\s,]+:\d+(,[^\s,]+:\d+)*|yarn")
+FORM = re.compile(r"local(\[(\*|[1-9]\d*)(,\d+)?\])?|spark://[^\s,]+:\d+|yarn")
 ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
 LARGEST = 500_000_000
 """Bytes of such a file; it stands in Java's heap and in a Python worker at once"""
@@ -88,22 +88,18 @@ def check_master(master: str) -> None:
     """Refuses what is no master, or does not answer, before a JVM is started, which would wait a minute."""
     if not FORM.fullmatch(master):
         forms = "local, local[N], local[*], spark://HOST:PORT, yarn"
-        hint = "--master 'local[2]', or leave it out for the engine on this machine"
+        hint = "one only, as --master 'local[2]', or leave it out for the engine on this machine"
         raise UserError(f"{master!r} is no master of Spark: {forms}", hint)
     if master == "yarn" and not (os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR")):
         what = "master yarn: neither HADOOP_CONF_DIR nor YARN_CONF_DIR says where it is"
         raise UserError(what, hint="point one at the folder of yarn-site.xml")
-    places = [urlsplit(f"//{place}") for place in master.partition("://")[2].split(",") if place]
-    refused: list[str] = []
-    for place in places:
+    if master.startswith("spark://"):
+        place = urlsplit(master)
         try:
             socket.create_connection((place.hostname or "", place.port or 0), timeout=3).close()
-            return
         except (OSError, ValueError) as error:  # ValueError: a port above 65535
-            refused.append(f"{place.netloc}: {error}")
-    if refused:
-        hint = "start it, or correct HOST:PORT; 7077 is Spark's own"
-        raise UserError(f"no master answers at {master} ({'; '.join(refused)})", hint)
+            hint = "start it, or correct HOST:PORT; 7077 is Spark's own"
+            raise UserError(f"no master answers at {master} ({error})", hint) from None
 
 
 def await_executors(spark: "SparkSession", master: str) -> None:

@@ -6,18 +6,17 @@ in whatever order they are made. Each engine is a process of its own, which is w
 
 import multiprocessing
 import os
-import sys
 import tempfile
 import textwrap
 import time
 import tomllib
 import zlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,15 +34,13 @@ from tuti.systems.spark.query.arrow import Table, pa, pc, pq
 
 WORKERS, MEMORY, FILES = 2, "2g", 4
 """Tasks at once and the cap of Spark and of our engine (pandas has neither), and files of the sales"""
-Ways = tuple[Callable[[str], Any], Callable[[Any], Any], Callable[[Any], Table]]
-"""Of an engine: a table by its name; all rows computed; a result as Arrow"""
+Ways = tuple[Callable[[str], Any], Callable[[Any], Any]]
+"""Of an engine: a table by its name; all rows computed"""
 
 DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 WORDS = "Sugar tea Rice bread salt Milk oil figs Dates mint honey Plums walnuts saffron late paid gift of the"
 NAMES: dict[str, Any] = {"col": col, "pa": pa, "zlib": zlib, "Path": Path, "mkdtemp": mkdtemp, "DAYS": DAYS}
-"""What a program may name beside its tables"""
-for name, module in (("pd", "pandas"), ("F", "pyspark.sql.functions")):
-    NAMES[name] = import_module(module) if find_spec(module.partition(".")[0]) else None
+"""What a program may name beside its tables; pandas and PySpark add their own"""
 
 
 @dataclass(frozen=True)
@@ -74,14 +71,15 @@ class Idioms:
 
 def idioms(config: Idioms) -> None:
     """For each idiom: milliseconds and megabytes of each engine, what is shuffled, and the programs."""
+    if not (find_spec("pandas") and find_spec("pyspark")):
+        what = "tuti spark idioms needs pandas and pyspark, which are not both installed"
+        raise UserError(what, hint="pip install 'tuti[spark]'")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tuti-idioms-")))
         write(folder, config.rows)
         engines = [stack.enter_context(Engine(name, folder)) for name in ENGINES]
-        print("checking that all engines make the same rows", file=sys.stderr)
-        for idiom in IDIOMS:
-            check(idiom, engines)
-        print(f"{config.rows:,} rows in {FILES} parquet files; all engines made the same rows of them")
+        wait([engine.begun for engine in engines])  # none is measured while another starts
+        print(f"{config.rows:,} rows in {FILES} parquet files")
         print(f"ms: best of {config.repeats}, reading included")
         print("MB: most at once above the start (Spark's JVM keeps much of what it once took)\n")
         print(" " * 36, *(f"{engine.name:>10} ms     MB" for engine in engines))
@@ -89,9 +87,6 @@ def idioms(config: Idioms) -> None:
             print(f"{idiom.name:36}", *(measured(e, idiom, config.repeats) for e in engines))
             programs = (textwrap.indent(getattr(idiom, name), f"    {name:8}") for name in ENGINES)
             print(f"    {idiom.shape}", *programs, sep="\n", flush=True)
-        for e in engines:
-            held = "" if e.absent else f"{e.at_start / 1e6:,.0f} MB at first, {e.held() / 1e6:,.0f} at last"
-            print(f"{e.name}: {e.absent or held}")
 
 
 def write(folder: Path, rows: int) -> None:
@@ -103,93 +98,62 @@ def write(folder: Path, rows: int) -> None:
             pq.write_table(table.slice(start, step), folder / name / f"{start:012}.parquet")
 
 
-def check(idiom: Idiom, engines: "Sequence[Engine]") -> None:
-    """Refuses an idiom of which the engines make different rows (sums of this data are exact)."""
-    results = {engine.name: engine.ask("rows", idiom)[0] for engine in engines if not engine.absent}
-    first = next(iter(results))
-    for name, rows in results.items():
-        if not rows.equals(results[first]):
-            raise UserError(f"{idiom.name}: {name} makes other rows than {first}", hint="a bug of ours")
-
-
 def measured(engine: "Engine", idiom: Idiom, repeats: int) -> str:
     """Milliseconds and megabytes."""
-    if engine.absent:
-        return f"{'not installed':>20}"
-    _, peak = engine.ask("memory", idiom)  # the warm-up, too
-    best = min(engine.ask("time", idiom)[0] for _ in range(repeats))
+    _, peak = engine.ask(idiom, watched=True)  # the warm-up, too
+    best = min(engine.ask(idiom, watched=False)[0] for _ in range(repeats))
     return f"{best * 1e3:13,.0f} {peak / 1e6:6,.0f}"
 
 
 def _pandas(folder: Path) -> Ways:
-    if NAMES["pd"] is None:
-        raise UserError("pandas is not installed", hint="pip install 'tuti[spark]'")
-    arrow = partial(pa.Table.from_pandas, preserve_index=False)
-    return lambda name: NAMES["pd"].read_parquet(folder / name), lambda frame: frame, arrow
+    import pandas as pd
+
+    NAMES["pd"] = pd
+    return lambda name: pd.read_parquet(folder / name), lambda frame: frame
 
 
 def _spark(folder: Path) -> Ways:
     spark = cast(Any, session(f"local[{WORKERS}]", MEMORY))
+    NAMES["F"] = import_module("pyspark.sql.functions")
     spark.conf.set("spark.sql.shuffle.partitions", str(4 * WORKERS))  # as many as our engine has
     made = {name: spark.read.parquet(str(folder / name)) for name in ("t", "shops")}
-    return made.__getitem__, lambda f: f.write.format("noop").mode("overwrite").save(), lambda f: f.toArrow()
+    return made.__getitem__, lambda f: f.write.format("noop").mode("overwrite").save()
 
 
 def _ours(folder: Path) -> Ways:
     ours = Session(executors=WORKERS, memory=MEMORY, folder=folder)
-
-    def arrow(found: Any) -> Table:  # `take` gives a list
-        return found.collect() if isinstance(found, Frame) else pa.Table.from_pylist(found)
-
     made = {name: ours.parquet(sorted((folder / name).iterdir())) for name in ("t", "shops")}
-    return made.__getitem__, lambda f: isinstance(f, Frame) and f.count(), arrow
+    return made.__getitem__, lambda f: isinstance(f, Frame) and f.count()  # `take` gives a list
 
 
 ENGINES = {"pandas": _pandas, "spark": _spark, "ours": _ours}
 
 
-_MADE: list[Ways] = []
+MADE: list[Ways] = []
 """In an engine's process, that engine"""
 
 
-def begin(name: str, folder: Path) -> tuple[int, str]:
-    """In an engine's process: makes it ready; the process's number, and why it cannot be, if so."""
+def begin(name: str, folder: Path) -> int:
+    """In an engine's process: makes it ready; the process's number."""
     tempfile.tempdir = str(folder)
-    try:
-        _MADE.append(ENGINES[name](folder))
-    except UserError as error:
-        return os.getpid(), str(error)
-    return os.getpid(), ""
+    MADE.append(ENGINES[name](folder))
+    return os.getpid()
 
 
-def answer(program: str, ways: Ways | None, what: str) -> Any:
-    """The rows of a program, or the seconds that it takes to compute them; None: on this process's engine."""
-    read, force, arrow = ways or _MADE[0]
+def evaluated(program: str, ways: Ways) -> Any:
+    """What a program gives: a result of its engine, or the folder that it wrote."""
+    read, _ = ways
+    return eval(program, NAMES | {"t": read("t"), "shops": read("shops")})
+
+
+def seconds(program: str) -> float:
+    """The time that this process's engine takes to compute all rows of a program."""
     began = time.perf_counter()
-    found = eval(program, NAMES | {"t": read("t"), "shops": read("shops")})
-    if what == "rows":
-        return in_order(pq.read_table(found) if isinstance(found, Path) else arrow(found))
+    found = evaluated(program, MADE[0])
     if not isinstance(found, Path):
+        _, force = MADE[0]
         force(found)
     return time.perf_counter() - began
-
-
-def in_order(table: Table) -> Table:
-    """The rows in order, and numbers as floats, so that results of different engines can be compared."""
-    by = sorted(table.schema.names)
-    kinds = [pa.types.is_primitive(table.schema.field(name).type) for name in by]
-    plain = [(name, pa.float64() if number else pa.string()) for name, number in zip(by, kinds, strict=True)]
-    return table.select(by).cast(pa.schema(plain)).sort_by([(name, "ascending") for name in by])
-
-
-@contextmanager
-def alive(name: str) -> Generator[None]:
-    """Refuses, in words, an engine whose process dies."""
-    try:
-        yield
-    except (BrokenProcessPool, psutil.NoSuchProcess):
-        hint = "fewer --rows, if memory was short"
-        raise UserError(f"the process of {name} died", hint=hint) from None
 
 
 class Engine(ProcessPoolExecutor):
@@ -200,23 +164,26 @@ class Engine(ProcessPoolExecutor):
         self.name, self.begun = name, self.submit(begin, name, folder)
 
     @cached_property
-    def absent(self) -> str:
-        """Why it could not start, or nothing, as soon as that is known; it has read nothing then."""
-        with alive(self.name):
-            number, why = self.begun.result()
-            self.process = psutil.Process(number)
-            self.at_start = 0 if why else self.held()
-        return why
+    def process(self) -> psutil.Process:
+        """As soon as its engine is ready."""
+        return psutil.Process(self.begun.result())
 
-    def ask(self, what: str, idiom: Idiom) -> tuple[Any, int]:
-        """The answer (`rows`; or seconds), and for `memory` the bytes at most above those at the start."""
-        assert not self.absent
-        peak = self.at_start
-        with alive(self.name):
-            told = self.submit(answer, getattr(idiom, self.name), None, what)
-            while what == "memory" and not wait([told], 0.02).done:
+    @cached_property
+    def at_start(self) -> int:
+        """Bytes before the first program."""
+        return self.held()
+
+    def ask(self, idiom: Idiom, *, watched: bool) -> tuple[float, int]:
+        """Seconds; and, if watched (which takes time), the bytes at most above those at the start."""
+        try:
+            peak = self.at_start
+            told = self.submit(seconds, getattr(idiom, self.name))
+            while watched and not wait([told], 0.02).done:
                 peak = max(peak, self.held())
             return told.result(), peak - self.at_start
+        except (BrokenProcessPool, psutil.NoSuchProcess):
+            hint = "fewer --rows, if memory was short"
+            raise UserError(f"the process of {self.name} died", hint) from None
 
     def held(self) -> int:
         """Bytes of its processes; pages that they share count once, where the system says so."""

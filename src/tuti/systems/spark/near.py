@@ -51,8 +51,8 @@ RUN = 13
 BANDS, ROWS = 14, 8
 """As FineWeb's: half of the pairs with J = .72 become candidates, .95 of those with .8, all above .9"""
 PUNCTUATION = "".join(chr(c) for c in range(33, 127) if not chr(c).isalnum()) + "،؛؟«»…“”‘’–—"
-AT_ONCE = 32_768
-"""Shingles whose minima are found together: few enough to stay in the processor's cache"""
+AT_ONCE = 1024
+"""Shingles of a text whose minima are found together: their permutations take a megabyte"""
 CROWD = 32
 """Documents that share a band, beyond which each is compared with a few and not with all"""
 KEYS = pa.schema([("bucket", pa.int32()), ("key", pa.int64()), ("document", pa.int64())])
@@ -88,22 +88,13 @@ def shingles(texts: Sequence[str], size: int = WORDS) -> tuple[Hashes, Places]:
 
 def signatures(hashes: Hashes, starts: Places) -> Hashes:
     """[texts, BANDS · ROWS] the minima of each text's shingles (of none: the largest number)."""
-    found = np.full((len(A), len(starts) - 1), np.iinfo(np.uint64).max, np.uint64)
-    full = np.flatnonzero(np.diff(starts))
-    begins = starts[full]
-    permuted = np.empty(AT_ONCE, np.uint64)
-    for begin in range(0, len(hashes), AT_ONCE):
-        part = hashes[begin : begin + AT_ONCE]
-        low = int(np.searchsorted(begins, begin, "right")) - 1
-        high = int(np.searchsorted(begins, begin + len(part), "left"))
-        own, edges = full[low:high], np.maximum(begins[low:high] - begin, 0)
-        into = permuted[: len(part)]
-        for number, (a, b) in enumerate(zip(A, B, strict=True)):
-            np.multiply(part, a, out=into)
-            np.add(into, b, out=into)
-            minima = np.minimum.reduceat(into, edges)
-            found[number, own] = np.minimum(found[number, own], minima)
-    return found.T
+    found = np.full((len(starts) - 1, len(A)), np.iinfo(np.uint64).max, np.uint64)
+    for minima, begin, end in zip(found, starts[:-1], starts[1:], strict=True):
+        for start in range(begin, end, AT_ONCE):
+            part = hashes[start : min(start + AT_ONCE, end)]
+            permuted = A[:, None] * part + B[:, None]
+            np.minimum(minima, permuted.min(1), out=minima)
+    return found
 
 
 def bands(minima: Hashes) -> Hashes:

@@ -157,7 +157,7 @@ def _documents(config: Prepare, run: Run, sources: list[Source], skips: list[Ski
     }
     with run.save("documents", "Documents") as folder:
         splits, drops = write_documents(scratch, folder, cuts), tally.drops()
-        read = {"files": tally.files, "bytes": tally.bytes, "suffixes": tally.suffixes}
+        read = {"files": tally.files, "bytes": tally.bytes}
         stats = {"splits": splits, "sources": read, "passage": config.passage}
         for name, found in (("stats", stats), ("drops", drops)):
             text = json.dumps(found, ensure_ascii=False, indent=1, sort_keys=True)

@@ -50,7 +50,7 @@ class Row(NamedTuple):
 
 def rows_of(source: Source, limit: int, how: Cleaning, tally: Tally) -> Iterator[Row]:
     """The rows of one file, in texts of at most `limit` characters; drops and skips go into the tally."""
-    tally.file(source.name, source.size)
+    tally.file(source.size)
     for item in read(source, limit):
         if isinstance(item, Skip):
             tally.skip(item)

@@ -43,7 +43,6 @@ class Tally:
 
     files: int = 0
     bytes: int = 0
-    suffixes: Counter[str] = field(default_factory=Counter[str])
     rules: dict[str, Rule] = field(default_factory=dict[str, Rule])
     reasons: Counter[str] = field(default_factory=Counter[str])
     skipped: list[Skip] = field(default_factory=list[Skip])
@@ -51,13 +50,10 @@ class Tally:
     """Documents, and dialogues"""
     kept_bytes: Counter[str] = field(default_factory=Counter[str])
 
-    def file(self, name: str, size: int) -> None:
+    def file(self, size: int) -> None:
         """One file was read."""
         self.files += 1
         self.bytes += size
-        parts = name.rpartition("/")[2].lower().split(".")[1:]
-        ends = parts[-2:] if parts[-1:] in (["gz"], ["zst"]) else parts[-1:]
-        self.suffixes["".join(f".{end}" for end in ends)[:16] or "(none)"] += 1
 
     def drop(self, rule: str, name: str, n: int, text: str) -> None:
         """One passage was dropped by a rule."""
@@ -80,7 +76,7 @@ class Tally:
         """Joins the counts of another piece of work to these."""
         self.files += other.files
         self.bytes += other.bytes
-        for name in ("suffixes", "reasons", "kept", "kept_bytes"):
+        for name in ("reasons", "kept", "kept_bytes"):
             getattr(self, name).update(getattr(other, name))
         for name, rule in other.rules.items():
             self.rules.setdefault(name, Rule()).add(rule)

@@ -18,7 +18,7 @@ from tuti.train import AdamW, Muon, Parts, Trapezoid, batch_loss, processes, tra
 
 @dataclass(frozen=True)
 class Scratch:
-    """A decoder from random weights."""
+    """A decoder from random weights, but that the first block's heads look 0 to 3 tokens back."""
 
     width: Annotated[int, Ge(16)] = 192
     """Size of the residual stream"""
@@ -28,8 +28,6 @@ class Scratch:
     """Query heads"""
     kv_heads: Annotated[int, Ge(1)] = 2
     """Key-value heads, shared by groups of query heads"""
-    look_back: bool = True
-    """The first block's heads begin by looking 0 to 3 tokens back, not at random"""
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,7 @@ def parts(config: Pretrain, run: Run) -> Parts:
     seed = run.options.seed
     generator = torch.Generator().manual_seed(seed)
     model = Decoder(decoder_config(config.start, config.context, tokens.vocab), generator)
-    if config.start.look_back:
-        look_back(model, generator)
+    look_back(model, generator)
     batches = update_batches(
         tokens, config.context, config.rows, config.micro, config.steps, seed, config.balance, config.dropout
     )

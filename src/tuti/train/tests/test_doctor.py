@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from tuti.data import IGNORED, Batch
-from tuti.data.dialogues import Dialogue, PackedDialogues, pack
+from tuti.data.dialogues import Dialogue, PackedDialogues, join, pack
 from tuti.nn import Decoder, DecoderConfig
 from tuti.text import ChatTemplate, Tokenizer
 from tuti.text.tests.sample import count_words
 from tuti.train import AdamW, Muon, Parts, Trapezoid, batch_loss
-from tuti.train.doctor import CHECKS, Patient, answers, examine, mask_text, needed_bytes, saved_bytes
+from tuti.train.doctor import CHECKS, Patient, examine, mask_text, needed_bytes, saved_bytes
 
 WORDS = "gol bolbol bagh bahar mey saghi yar del jan rah shab ruz".split()
 STEPS = 50
@@ -179,7 +179,10 @@ def test_the_mask_in_colour_and_in_brackets(template, dialogues) -> None:
         assert f"<|user|>\n{says(n, 3 + n)}<|end|>" in plain
     green = mask_text(batch, template.tokenizer, colour=True)
     assert green == plain.replace("[", "\x1b[32m").replace("]", "\x1b[0m")
-    assert [run[-1] for run in answers(batch)] == [template.stops[0]] * 2
+    assert plain.count("<|end|>]") == 2
+    text = batch.ids[:1]  # a row of text alone, all trained, shows no mask
+    both = join(Batch(text, text, torch.zeros_like(text)), batch)
+    assert mask_text(both, template.tokenizer, colour=False) == plain
 
 
 def test_the_printed_sample_cannot_steer_the_terminal(template) -> None:

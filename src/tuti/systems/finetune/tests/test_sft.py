@@ -12,7 +12,7 @@ from tuti.data import read_tokens
 from tuti.data.dialogues import pack
 from tuti.infer import document_nats
 from tuti.measure import ratio_interval
-from tuti.nn import load_decoder, load_lora, merge_lora, nll
+from tuti.nn import load_decoder, nll
 from tuti.run import Run, RunOptions, UserError, find_artifact, hash_file, read_events
 from tuti.systems.finetune import exercises
 from tuti.systems.finetune.held_out import HeldOut, answer, dialogue_nats
@@ -163,6 +163,9 @@ def test_a_killed_run_resumes_to_the_same_bits(
 
 
 def test_lora_in_bf16_is_merged_in_fp32_and_saved_for_peft(small: Path, adapted: Path) -> None:
+    from peft import PeftModel
+    from transformers import LlamaForCausalLM
+
     config = config_of(
         small, model=adapted, method=Lora(rank=4, alpha=8, lr=5e-3), precision="bf16", steps=20
     )
@@ -172,12 +175,13 @@ def test_lora_in_bf16_is_merged_in_fp32_and_saved_for_peft(small: Path, adapted:
     merged = load_decoder(find_artifact(run.folder, "LanguageModel"))
     base = load_decoder(find_artifact(adapted, "LanguageModel"))
     assert torch.equal(base.embedding.weight, merged.embedding.weight)
-    lora = load_lora(base, run.folder / "artifacts" / "adapter")
-    assert lora.rank == 4
+    theirs = LlamaForCausalLM.from_pretrained(find_artifact(adapted, "LanguageModel"))
+    peer = PeftModel.from_pretrained(theirs, run.folder / "artifacts" / "adapter").eval()
+    assert peer.active_peft_config.r == 4
     ids = torch.arange(3, 60)[None]
-    ours = merge_lora(base)
     with torch.no_grad():
-        assert torch.allclose(ours(ids), merged(ids), atol=1e-5)
+        hidden = peer.merge_and_unload().model(ids).last_hidden_state
+        assert torch.allclose(hidden, merged(ids), atol=1e-5)
 
 
 def test_a_long_answer_is_cut_and_a_long_question_counted(small: Path) -> None:

@@ -1,13 +1,11 @@
 """Parameters and bytes from a shape alone: exact where the paper says a figure."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, MixtralConfig
 
-from tuti.app.cli import main
 from tuti.nn import Decoder, KVCache, save_decoder
 from tuti.run import UserError
 from tuti.systems.mixtral.size import MIXTRAL_8X7B, SHAPES, TINY, Size, count, size
@@ -54,13 +52,10 @@ def test_why_it_is_not_56_billion(capsys: pytest.CaptureFixture[str]) -> None:
     assert 8 * one - 7 * 1_604_587_520 == 46_702_792_704  # what is shared is there once
 
 
-def test_one_object_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["mixtral", "size", "small", "--bits", "4", "--context", "1000", "--json"])
-    assert not ended.value.code
-    found = json.loads(capsys.readouterr().out)
-    assert found["cache_bytes"] == 2 * 8 * 2 * 64 * 1000 * 2
-    assert found["weights_bytes"] / found["parameters"]["in all"] == pytest.approx(4.5 / 8, rel=1e-3)
+def test_four_bits_a_weight() -> None:
+    places, weights, cache = count(SHAPES["small"], 4, 1000)
+    assert cache == 2 * 8 * 2 * 64 * 1000 * 2
+    assert weights / places["in all"] == pytest.approx(4.5 / 8, rel=1e-3)
 
 
 @pytest.mark.parametrize("model", ["mixtral-9x9b", "/nowhere/at/all"])

@@ -41,7 +41,7 @@ class Means:
         folder = self.scratch / f"aside-{next(self.names)}"
         folder.mkdir(parents=True)
         streams: dict[int, Any] = {}
-        for batch in rows:
+        for batch in pieces(rows):
             of = parts(batch)
             for part in map(int, np.unique(of)):
                 if part not in streams:

@@ -329,6 +329,15 @@ def test_hashes_are_of_values_not_of_places(values: list[str | None], begin: int
     assert len(set(alone)) == len(set(values))
 
 
+def test_the_hash_of_a_string_is_the_same_in_every_process() -> None:
+    """Of a null, too, and of bytes and of larger offsets."""
+    values = ["گل", "", None, "b"]
+    wanted = [12307522040143519676, 8670812520888592119, 11562461410679940143, 7634610631256549904]
+    assert hash_column(pa.array(values)).tolist() == wanted
+    assert hash_column(pa.array(values, pa.large_string())).tolist() == wanted
+    assert hash_column(pa.array(values).cast(pa.binary())).tolist() == wanted
+
+
 @given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=40))
 def test_numbers_of_all_widths_hash_alike(values: list[int]) -> None:
     found = [hash_column(pa.array(values, kind)).tolist() for kind in (pa.int32(), pa.int64())]

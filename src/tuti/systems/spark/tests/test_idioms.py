@@ -2,14 +2,18 @@
 
 import os
 import shutil
-from types import SimpleNamespace
+import signal
+import sys
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tuti.run import UserError
 from tuti.systems.spark import idioms
-from tuti.systems.spark.idioms import ENGINES, IDIOMS, Engine, Idioms, answer, check, tables, write
+from tuti.systems.spark.engine import Frame
+from tuti.systems.spark.idioms import ENGINES, IDIOMS, MADE, Engine, Idioms, evaluated, tables, write
 
 needs_java = pytest.mark.skipif(not shutil.which("java"), reason="needs the program java")
 NAMES = [idiom.name for idiom in IDIOMS]
@@ -22,10 +26,35 @@ def folder(tmp_path_factory):
     return folder
 
 
+def arrow(found):
+    """What a program gave, of whichever engine, as Arrow."""
+    if isinstance(found, Path):
+        return pq.read_table(found)
+    if isinstance(found, list):  # `take` gives one
+        return pa.Table.from_pylist(found)
+    if isinstance(found, Frame):
+        return found.collect()
+    return found.toArrow() if hasattr(found, "toArrow") else pa.Table.from_pandas(found, preserve_index=False)
+
+
+def end(*_):
+    """As a process ends that the system kills for its memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def rows_of(program, ways=None):
+    """Its rows in order, numbers as floats, to compare engines; None: on the engine of this process."""
+    table = arrow(evaluated(program, ways or MADE[0]))
+    by = sorted(table.schema.names)
+    kinds = [pa.types.is_primitive(table.schema.field(name).type) for name in by]
+    plain = [(name, pa.float64() if number else pa.string()) for name, number in zip(by, kinds, strict=True)]
+    return table.select(by).cast(pa.schema(plain)).sort_by([(name, "ascending") for name in by])
+
+
 @pytest.fixture(scope="module")
 def pandas_rows(folder):
     ways = ENGINES["pandas"](folder)
-    return {idiom.name: answer(idiom.pandas, ways, "rows") for idiom in IDIOMS}
+    return {idiom.name: rows_of(idiom.pandas, ways) for idiom in IDIOMS}
 
 
 def test_there_are_twenty_and_each_makes_rows(pandas_rows):
@@ -39,7 +68,7 @@ def test_our_engine_gives_what_pandas_gives_and_shuffles_where_it_is_said(folder
     ways[0]("t").session.ended = lambda job: stages.append(len(job.stages))
     for idiom in IDIOMS:
         stages.clear()
-        assert answer(idiom.ours, ways, "rows").equals(pandas_rows[idiom.name]), idiom.name
+        assert rows_of(idiom.ours, ways).equals(pandas_rows[idiom.name]), idiom.name
         assert (max(stages) > 1) == idiom.shape.startswith("wide"), idiom.name
         assert idiom.shape.startswith(("wide", "narrow")), idiom.name
 
@@ -48,10 +77,9 @@ def test_our_engine_gives_what_pandas_gives_and_shuffles_where_it_is_said(folder
 @needs_java
 def test_spark_gives_what_pandas_gives(folder, pandas_rows):
     with Engine("spark", folder) as spark:
-        assert not spark.absent
         for idiom in IDIOMS:
-            assert spark.ask("rows", idiom)[0].equals(pandas_rows[idiom.name]), idiom.name
-        seconds, more = spark.ask("memory", IDIOMS[0])
+            assert spark.submit(rows_of, idiom.spark).result().equals(pandas_rows[idiom.name]), idiom.name
+        seconds, more = spark.ask(IDIOMS[0], watched=True)
         assert seconds > 0 and more >= 0
         assert spark.held() > 300e6, "a JVM is in it"
     assert not spark.process.is_running()
@@ -67,36 +95,38 @@ def test_results_show_what_is_in_the_tables():
     assert not made["t"].equals(tables(600, seed=1)["t"])
 
 
-def test_other_rows_are_refused():
-    results = {"one": pa.table({"n": [1.0, 2.0]}), "two": pa.table({"n": [1.0, 2.5]})}
-    engines = [
-        SimpleNamespace(name=name, absent="", ask=lambda what, idiom, rows=rows: (rows, 0))
-        for name, rows in results.items()
-    ]
-    check(IDIOMS[0], engines[:1])
-    with pytest.raises(UserError, match="filter rows: two makes other rows than one"):
-        check(IDIOMS[0], engines)
+@pytest.mark.parametrize("missing", ["pandas", "pyspark"])
+def test_without_the_extra_it_is_named(monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UserError, match="needs pandas and pyspark") as caught:
+        idioms.idioms(Idioms())
+    assert caught.value.hint == "pip install 'tuti[spark]'"
 
 
-def test_without_pyspark_the_others_are_measured(monkeypatch, tmp_path, capsys):
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['pyspark'] = None\n")
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+def test_time_and_memory_of_each_engine_are_told_and_the_programs(monkeypatch, capsys):
     monkeypatch.setattr(idioms, "IDIOMS", IDIOMS[:2])
+    monkeypatch.setattr(idioms, "ENGINES", {name: ENGINES[name] for name in ("pandas", "ours")})
     idioms.idioms(Idioms(rows=20_000, repeats=1))
     out = capsys.readouterr().out
     rows = {line[:36].strip(): line[36:].split() for line in out.splitlines()[5:] if line[:1] != " "}
-    for name in NAMES[:2]:
-        pandas, ours = rows[name][:2], rows[name][4:]
-        assert rows[name][2:4] == ["not", "installed"], out
-        assert int(pandas[0]) > 0 and int(ours[0]) > 0 and int(pandas[1]) >= 0, out
-    assert "spark: the Spark engine needs pyspark, which is not installed" in out
-    assert f"    {IDIOMS[0].shape}\n    pandas  {IDIOMS[0].pandas}\n    spark   {IDIOMS[0].spark}\n" in out
+    assert list(rows) == NAMES[:2], out
+    for pandas_ms, pandas_mb, ours_ms, ours_mb in rows.values():
+        assert int(pandas_ms) > 0 and int(ours_ms) > 0 and int(pandas_mb) >= 0 and int(ours_mb) >= 0, out
+    assert f"    {IDIOMS[0].shape}\n    pandas  {IDIOMS[0].pandas}\n    ours    {IDIOMS[0].ours}\n" in out
 
 
 def test_a_process_that_dies_is_told(folder):
     with Engine("pandas", folder) as engine:
         idiom = next(idiom for idiom in IDIOMS if idiom.name == "drop duplicates")
-        assert engine.ask("memory", idiom)[0] > 0
+        assert engine.ask(idiom, watched=True)[0] > 0
         engine.process.kill()
-        with pytest.raises(UserError, match="the process of pandas died"):
-            engine.ask("rows", idiom)
+        for watched in (False, True):
+            with pytest.raises(UserError, match="the process of pandas died") as caught:
+                engine.ask(idiom, watched=watched)
+            assert "memory" in caught.value.hint
+
+
+def test_an_engine_that_dies_as_it_starts_is_told(monkeypatch, folder):
+    monkeypatch.setattr(idioms, "begin", end)
+    with Engine("pandas", folder) as engine, pytest.raises(UserError, match="the process of pandas died"):
+        engine.ask(IDIOMS[0], watched=True)

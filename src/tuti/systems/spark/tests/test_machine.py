@@ -114,7 +114,8 @@ def test_what_is_missing_is_named(monkeypatch):
     [
         *((name, "is no master") for name in ("", "engine:local", "local[0]", "local[", "spark://h", "k8s://h:1")),
         ("spark://127.0.0.1:99999", "no master answers"),
-        ("spark://127.0.0.1:1,127.0.0.1:2", "no master answers"),
+        ("spark://127.0.0.1:1", "no master answers"),
+        ("spark://127.0.0.1:1,127.0.0.1:2", "is no master of Spark: .*\nhint: one only, "),
         ("yarn", "YARN_CONF_DIR"),
     ],
 )
