@@ -21,10 +21,11 @@ import harness
 
 RECIPE = (
     ("games", "match gnugo:1-8 gnugo:1-8 --games 600 --opening 5 --seed 1"),
-    ("sl", "sl games --updates 150"),
-    ("rl", "rl sl --iterations 60"),
-    ("value", "value sl rl --games 10240 --updates 80"),
-    ("alphago", "search sl value"),
+    ("sl", "sl games --updates 75"),
+    ("rollout", "rollout games"),
+    ("rl", "rl sl --iterations 50"),
+    ("value", "value sl rl --games 8192"),
+    ("alphago", "search sl rollout value"),
 )
 """Each run and the words after `tuti alphago` that make it"""
 BARS = {"gnugo:1": 0.8, "gnugo:10": 0.4}
@@ -39,9 +40,9 @@ def made(folder: Path, name: str, words: str) -> float:
     return (time.monotonic() - began) / 60
 
 
-def kept(folder: Path, names: list[str]) -> None:
+def kept(folder: Path, names: list[str], result: str) -> None:
     """The games of some matches in one small file beside the results."""
-    with tarfile.open(harness.RESULTS / "recipe-2016-games.tar.xz", "w:xz") as archive:
+    with tarfile.open(harness.RESULTS / f"{result}-games.tar.xz", "w:xz") as archive:
         for name in names:
             for path in sorted((folder / name / "artifacts" / "games").iterdir()):
                 about, data = tarfile.TarInfo(f"{name}/{path.name}"), path.read_bytes()
@@ -59,7 +60,7 @@ def measured(folder: Path) -> None:
         limits = f"--games {games} --seconds {seconds} --simulations 100000 --seed 7 --threads 1"
         made(folder, name, f"match alphago {opponent} {limits}")
         told[opponent] = json.loads((folder / name / "artifacts" / "result.json").read_text())
-    kept(folder, ["against-" + opponent.replace(":", "-") for opponent in BARS])
+    kept(folder, ["against-" + opponent.replace(":", "-") for opponent in BARS], "recipe-2016")
     worst = min(BARS, key=lambda opponent: told[opponent]["share"] / BARS[opponent])
     harness.write(
         "recipe-2016", ours=told[worst]["share"], peer=None, unit=f"points against {worst}",
