@@ -17,11 +17,10 @@ import tyro
 from annotated_types import Ge
 
 from tuti import __version__
-from tuti.run import UserError
+from tuti.run import UserError, read_json
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, MOST, PASS, WHITE
 from tuti.systems.alphago.game import COLUMNS, Game, cell_of, name_of
-from tuti.systems.alphago.net import load_net
 from tuti.systems.alphago.players import Choose, Player, open_player
 from tuti.systems.alphago.sgf import read_game, write_game
 
@@ -201,9 +200,9 @@ class Engine:
     """Speaks the Go Text Protocol (GTP 2) on its input and output."""
 
     player: tyro.conf.Positional[str]
-    """A run of `tuti alphago train`, `playouts:1000`, `random`"""
-    simulations: Annotated[int, Ge(2)] = 200
-    """Simulations that a network has for a move, at most; fewer where the clock wants it"""
+    """A run of `tuti alphago search` or `train`, `playouts:1000`, `random`"""
+    simulations: Annotated[int, Ge(2)] = 1000
+    """Simulations for a move, at most; fewer where the clock wants it"""
 
 
 def gtp(config: Engine) -> None:
@@ -216,6 +215,8 @@ def gtp(config: Engine) -> None:
     def choose(game: Game, seconds: float) -> int | None:
         return player(game.size).choose(game, seconds)
 
-    size = int(load_net(config.player)[1]["size"]) if Path(config.player).exists() else 9
+    name = config.player if Path(config.player).exists() else config.player.rpartition("@")[0]
+    told = [read_json(path) for path in Path(name or ".").glob("artifacts/*/tuti.json") if name]
+    size = int(told[0]["size"]) if told else 9  # a run's board is the one that it learnt
     player(size)  # what is wrong with it is said now
     serve(Gtp(choose, version=__version__, game=Game(size)), sys.stdin.buffer, sys.stdout.buffer)

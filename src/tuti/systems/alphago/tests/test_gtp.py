@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,10 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tuti.run import Run, RunOptions
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, PASS, WHITE
 from tuti.systems.alphago.game import RULES, Game, cell_of, name_of
 from tuti.systems.alphago.gtp import Gtp, serve
+from tuti.systems.alphago.net import Net, save_net
+from tuti.systems.alphago.planes import PLANES
 from tuti.systems.alphago.sgf import read_game, write_game
 
 GNUGO = shutil.which("gnugo") or shutil.which("gnugo", path="/usr/games")
@@ -228,6 +232,20 @@ def test_nothing_but_the_protocol_is_written() -> None:
     out = io.BytesIO()
     serve(engine(), io.BytesIO(b"2 name"), out)  # the end without quit
     assert out.getvalue() == b"=2 Tuti\n\n"
+
+
+def test_a_run_plays_on_the_board_that_it_learnt(tmp_path: Path) -> None:
+    """As a GUI begins the engine: the command itself, of a run in a folder whose name has an @."""
+    path = tmp_path / "a@b"
+    save_net(Net(PLANES, 1, 8), Run(path, RunOptions(out=path)), size=5, komi=0.5)
+    words = [sys.executable, "-m", "tuti", "alphago", "gtp", str(path), "--simulations", "4"]
+    lines = b"1 genmove b\n2 boardsize 9\n3 genmove w\n4 name\n"
+    said = subprocess.run(words, input=lines, capture_output=True)
+    first, _, other, name, _ = said.stdout.decode().split("\n\n")
+    assert re.fullmatch("=1 ([A-E][1-5]|pass)", first) and name == "=4 Tuti", said
+    assert other.startswith("?3 ") and "board of 5" in other  # it learnt no other
+    wrong = subprocess.run([*words[:5], "nobody"], input=b"", capture_output=True)
+    assert wrong.returncode == 1 and not wrong.stdout and b"no player is called" in wrong.stderr
 
 
 WORDS = [*COMMANDS, *"b w black WHITE red 9 19 2 0 -1 7.5 1e9 nan pass A1 t19 J9 i3 D4 e5 alive seki".split()]
