@@ -119,10 +119,10 @@ def evaluations(stages: Sequence[Stage]) -> Iterator[Json]:
             yield read_json(path)
 
 
-def corpora(stages: Sequence[Stage]) -> list[Path]:
-    """The folder of every prepared corpus; a promoted one counts once."""
+def data_cards(stages: Sequence[Stage]) -> list[str]:
+    """The card of every prepared corpus; a promoted one counts once."""
     found = [path.parent for s in stages for path in sorted(s.folder.glob("artifacts/*/drops.json"))]
-    return list({path.resolve(): path for path in found}.values())
+    return [data_card(folder) for folder in {path.resolve(): path for path in found}.values()]
 
 
 def cost_rows(stages: Sequence[Stage]) -> list[Json]:
