@@ -88,8 +88,9 @@ def test_usage_is_2_and_says_so_on_stderr(tuti: Tuti, words: tuple[str, ...]) ->
     assert code == 2 and out == "" and err.strip()
 
 
-def test_a_word_that_is_nearly_right_is_shown(tuti: Tuti) -> None:
-    assert "hint: one of: teach" in tuti("taech")[2]
+def test_the_words_that_are_right_are_shown(tuti: Tuti) -> None:
+    shown = tuti("taech")[2].partition("hint: one of: ")[2].strip().split(", ")
+    assert {"teach", "chat", "spark"} <= {*shown} and shown == sorted(shown)
     assert "prepare" in tuti("spark", "prepar")[2]
 
 

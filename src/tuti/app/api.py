@@ -296,9 +296,8 @@ async def _failed(request: Request, error: Exception) -> Response:
         case UserError():
             return failure(400, error.what, error.hint)
         case Busy():
-            headers = {"Retry-After": str(error.seconds)}
             what = "the server is busy and its queue is full"
-            return failure(429, what, f"try again in {error.seconds} s", headers=headers)
+            return failure(429, what, "try again in 1 s", headers={"Retry-After": "1"})
         case RequestValidationError():
             errors = error.errors()  # of a field that may be several things: one for each of them
             too_long = (one for one in errors if str(one["type"]).endswith("too_long"))

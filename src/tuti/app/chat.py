@@ -14,7 +14,6 @@ from tuti.run import UserError, printable
 
 if TYPE_CHECKING:
     from tuti.infer import LoadedModel
-    from tuti.infer.speculative import Draft
 
 HELP = "Ctrl-C stops an answer, /reset forgets the conversation, Ctrl-D leaves"
 CONTINUES = "this model was pretrained only: it goes on with your text, it does not answer"
@@ -32,14 +31,10 @@ class Chat:
     """Draw from the fewest tokens whose probabilities sum to this"""
     max_tokens: Annotated[int, Ge(1)] = 256
     """Tokens an answer may have"""
-    beams: Annotated[int, Ge(1), Le(64)] = 1
-    """More than one: no draws, but the best of so many answers that grow side by side"""
     system: str = ""
     """What the model is told before the conversation"""
     seed: int | None = None
     """Seed of the draws (default: another one each time)"""
-    draft: str = ""
-    """Guesses ahead, which changes the time alone: "lookup" (what was said before) or a smaller model"""
     bits: Literal[32, 16, 8, 4] = 32
     """Bits of a weight: 8 and 4 need less memory and answer sooner (a GGUF file has its own)"""
     expert_memory: Annotated[float, Ge(0)] | None = None
@@ -49,10 +44,9 @@ class Chat:
 def chat(config: Chat) -> None:
     """Reads messages, prints answers as they are made."""
     from tuti.infer import load_model
-    from tuti.infer.speculative import open_draft
 
     loaded = load_model(config.model, bits=config.bits, expert_memory=config.expert_memory)
-    conversation = Conversation(config, loaded, open_draft(config.draft, loaded, load_model))
+    conversation = Conversation(config, loaded)
     if not sys.stdin.isatty():
         for line in sys.stdin:
             if line.strip():
@@ -74,8 +68,8 @@ def chat(config: Chat) -> None:
 class Conversation:
     """The messages so far, and the answers; a pretrained model continues each text by itself."""
 
-    def __init__(self, config: Chat, loaded: "LoadedModel", draft: "Draft | None" = None) -> None:
-        self.config, self.loaded, self.draft = config, loaded, draft
+    def __init__(self, config: Chat, loaded: "LoadedModel") -> None:
+        self.config, self.loaded = config, loaded
         self.turn = 0
         self.reset()
 
@@ -101,17 +95,12 @@ class Conversation:
 
     def _pieces(self, prompt: list[int]) -> Generator[str]:
         from tuti.infer import Sampling, generate
-        from tuti.infer.beam import beam_search
 
-        c, model, tokenizer, ends = self.config, self.loaded.model, self.loaded.tokenizer, self.loaded.ends
-        if c.beams > 1:
-            found = beam_search(model, tokenizer, prompt, width=c.beams, max_tokens=c.max_tokens, ends=ends)
-            yield tokenizer.stream(skip_specials=True).push(*found[0].ids) if found else ""
-            return
+        c, loaded = self.config, self.loaded
         seed = None if c.seed is None else c.seed + self.turn
         self.turn += 1
         rule = Sampling(c.temperature, c.top_p, max_tokens=c.max_tokens, seed=seed)
-        for token in generate(model, tokenizer, prompt, rule, ends, self.draft):
+        for token in generate(loaded.model, loaded.tokenizer, prompt, rule, loaded.ends):
             yield token.text
 
 

@@ -58,13 +58,13 @@ def _find(words: list[str]) -> tuple[str, str, Entry | None, Card, list[str]]:
         room, card = verbs[first]
         return room, first, card.verbs[first], card, rest
     if first not in groups:
-        raise UsageError(f"no command {first!r}", sorted({*verbs, *groups}), first)
+        raise UsageError(f"no command {first!r}", sorted({*verbs, *groups}))
     card = groups[first]
     entries = {**card.stages, **card.views}
     if not rest or rest[0] in ("--help", "-h"):
         return first, "", None, card, rest
     if rest[0] not in entries:
-        raise UsageError(f"room {first} has no {rest[0]!r}", sorted(entries), rest[0])
+        raise UsageError(f"room {first} has no {rest[0]!r}", sorted(entries))
     return first, rest[0], entries[rest[0]], card, rest[1:]
 
 
@@ -75,13 +75,10 @@ def _verbs() -> dict[str, tuple[str, Card]]:
 
 
 class UsageError(UserError):
-    """A word that names nothing; the hint shows the nearest that do."""
+    """A word that names nothing; the hint shows those that do."""
 
-    def __init__(self, what: str, known: list[str], word: str) -> None:
-        import difflib
-
-        near = difflib.get_close_matches(word, known, n=3) or known
-        super().__init__(what, hint=f"one of: {', '.join(near)} (tuti --help lists all)")
+    def __init__(self, what: str, known: list[str]) -> None:
+        super().__init__(what, hint=f"one of: {', '.join(known)}")
 
 
 def overview() -> str:

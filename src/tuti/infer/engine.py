@@ -19,7 +19,6 @@ hardly longer than one over a single row, one over 64 does.
 import asyncio
 import sys
 import threading
-import time
 import traceback
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -94,7 +93,7 @@ class Engine:
             assert not self._closed, "the engine is closed"
             if sum(not one.cancelled for one in self._queue) >= self.most_waiting:
                 self.counters.rejected += 1
-                raise Busy(self._patience())
+                raise Busy
             self.counters.requests += 1
             ticket.number = self.counters.requests
             self._queue.append(ticket)
@@ -129,26 +128,18 @@ class Engine:
             self._changed.notify()
         self._thread.join()
 
-    def _patience(self) -> int:
-        """Seconds until a place in the queue is free, by the requests served so far."""
-        c = self.counters
-        each = c.busy_seconds / c.finished if c.finished else 1.0
-        return max(1, min(60, round(each)))
-
     @torch.no_grad()
     def _run(self) -> None:
         while not self._closed:
             with self._changed:
                 if not (self._queue or self._slots.live):
                     self._changed.wait(IDLE_SECONDS)
-            start = time.monotonic()
             try:
                 self._step()
             except Exception:  # a bug or exhausted memory: fail these answers, serve the next
                 traceback.print_exc(file=sys.stderr)
                 self._fail()
             self._deliver()
-            self.counters.busy_seconds += time.monotonic() - start
         with self._changed:
             waiting = [*self._queue]
             self._queue.clear()

@@ -11,7 +11,6 @@ from torch import Tensor
 from tuti.infer.grammar import constrain
 from tuti.infer.requests import Request, Ticket, Token
 from tuti.infer.sampling import Sampling, sample, unspellable
-from tuti.infer.speculative import Draft, Text
 from tuti.nn import CacheWindow, DecoderConfig, KVCache
 from tuti.run import UserError
 from tuti.text import Tokenizer
@@ -28,19 +27,18 @@ class Model(Protocol):
 
 
 def generate(
-    model: Model, tokenizer: Tokenizer, prompt: Sequence[int], sampling: Sampling, ends: Sequence[int] = (),
-    draft: Draft | None = None,
+    model: Model, tokenizer: Tokenizer, prompt: Sequence[int], sampling: Sampling, ends: Sequence[int] = ()
 ) -> Iterator[Token]:
     """Tokens as they are made, until one of `ends`, a stop string, max_tokens, the end of grammar or context.
 
     The ending token and the stop string are not given out. Texts joined are the answer, always valid
-    UTF-8: of a character that max_tokens cuts off nothing is given out. `draft` makes it faster, perhaps.
+    UTF-8: of a character that max_tokens cuts off nothing is given out.
     """
     request = Request(prompt, sampling, ends)
     ticket = Ticket(request, tokenizer, room(model, prompt, sampling.max_tokens))
     banned = unspellable(tokenizer, model.config.vocab)
     last: Token | None = None
-    for token in _steps(model, ticket, banned, draft) if ticket.most else ():
+    for token in _steps(model, ticket, banned) if ticket.most else ():
         if token.id in ends:
             break
         if last is not None:
@@ -53,20 +51,12 @@ def generate(
 
 
 @torch.no_grad()  # not inference_mode: tables that a decoder keeps must stay fit for training
-def _steps(model: Model, ticket: Ticket, banned: Tensor, draft: Draft | None) -> Generator[Token]:
-    said, rule = ticket.ids, ticket.request.sampling
-    cache = model.cache(1, len(said) + ticket.most)
+def _steps(model: Model, ticket: Ticket, banned: Tensor) -> Generator[Token]:
+    cache = model.cache(1, len(ticket.ids) + ticket.most)
     while ticket.finish is None:
-        text = Text(said, ticket.most - ticket.made - 1, rule, ticket.source)
-        guessed = () if draft is None else draft.propose([text])[0]
-        [hidden] = cache.read(model, [0], [[*said[cache.lengths[0] :], *guessed]])
-        seen = model.logits(hidden[-1 - len(guessed) :]).float().cpu()
-        for logits, guess in zip(seen[:, None], [*guessed, None], strict=True):
-            [token] = draw([ticket], logits, banned)
-            yield token
-            if ticket.finish is not None or token.id != guess:
-                break
-        cache.truncate(0, len(said) - 1)
+        [hidden] = cache.read(model, [0], [ticket.ids[cache.lengths[0] :]])
+        [token] = draw([ticket], model.logits(hidden[-1:]).float().cpu(), banned)
+        yield token
 
 
 def draw(

@@ -56,11 +56,7 @@ def judged(token_id: int, text: str, logprobs: Tensor, alternatives: int) -> Tok
 
 
 class Busy(Exception):
-    """The queue is full; worth trying again after so many seconds."""
-
-    def __init__(self, seconds: int) -> None:
-        super().__init__(f"the queue is full; try again in {seconds} s")
-        self.seconds = seconds
+    """The queue is full; worth trying again in a second."""
 
 
 @dataclass
@@ -85,7 +81,6 @@ class Counters:
     guessed_tokens: int = 0
     right_guesses: int = 0
     steps: int = 0
-    busy_seconds: float = 0.0
 
 
 Inbox = asyncio.Queue[tuple["Ticket", Event]]

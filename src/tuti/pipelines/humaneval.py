@@ -18,7 +18,7 @@ from tuti.pipelines.evaluate import EvaluateRun
 from tuti.pipelines.scores import Row, figure, section
 from tuti.run import Run, UserError, printable
 from tuti.run.assets import fetch
-from tuti.run.sandbox import Limits, check_kernel, run_boxed
+from tuti.run.sandbox import Limits, run_boxed
 
 STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")  # Chen et al. 2021, section 2.1
 BLOCK = 64  # completions between two lines of progress; an engine lets as many wait
@@ -94,14 +94,6 @@ def judge(problem: dict[str, str], completion: str, limits: Limits | None = None
         return f"failed: limit of {found.stopped}" if found.stopped else "passed"
     last = (found.output.strip().splitlines() or ["the test ended early"])[-1][:200]
     return "failed: " + printable(last)  # it may quote the program
-
-
-def check_possible(config: EvaluateRun) -> None:
-    """Refuses, before minutes are spent, what would tell nothing or cannot be run."""
-    if config.tries > 1 and not config.temperature:
-        rule = f"at temperature 0 all {config.tries} tries are one program"
-        raise UserError(rule, hint="--temperature .2 (for pass@1) to .8 (for pass@100), or --tries 1")
-    check_kernel()
 
 
 def humaneval(engine: Engine, ends: Sequence[int], config: EvaluateRun, run: Run) -> tuple[list[Row], str]:

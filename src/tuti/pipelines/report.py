@@ -15,6 +15,7 @@ from jinja2 import Environment, Template, TemplateError
 from tuti import ui
 from tuti.run import Run, UserError, atomic_write, finished, read_events, read_json
 from tuti.run.directory import read_config
+from tuti.systems.spark.card import data_card
 
 Json = dict[str, Any]
 PEAK = "peak memory, MB"
@@ -23,10 +24,7 @@ LARGE = 60_000_000
 SECTIONS = ("plan", "curves", "samples", "evaluation", "data", "tokenizer", "cost", "lineage", "config")
 HEADINGS = {"data": "Data card", "config": "Configuration"}
 """Of sections whose heading is not their name"""
-FILES = {
-    "evaluation": "evaluation.json", "data": "stats.json or drops.json", "cost": "lineage.json",
-    "lineage": "lineage.json",
-}  # fmt: skip
+FILES = {"evaluation": "evaluation.json", "cost": "lineage.json", "lineage": "lineage.json"}
 """What a section is made from, where not from events.jsonl"""
 _ABILITIES = tomllib.loads(Path(__file__).with_name("abilities.toml").read_text("utf-8"))
 
@@ -90,11 +88,6 @@ def named(table: Mapping[str, Json], key: str) -> list[Json]:
     return [{key: name} | row for name, row in table.items()]
 
 
-def pick(rows: Sequence[Json], *names: str) -> list[list[Any]]:
-    """Some fields of each row."""
-    return [[row.get(name) for name in names] for row in rows]
-
-
 def worded(fields: Json, without: Sequence[str] = ()) -> Json:
     """The fields under their names in plain words."""
     return {k.replace("_", " "): v for k, v in fields.items() if k not in without}
@@ -126,22 +119,10 @@ def evaluations(stages: Sequence[Stage]) -> Iterator[Json]:
             yield read_json(path)
 
 
-def preparations(stages: Sequence[Stage]) -> list[tuple[Json, Json]]:
-    """stats.json and drops.json of every prepared corpus; a promoted one counts once."""
+def data_cards(stages: Sequence[Stage]) -> list[str]:
+    """The card of every prepared corpus; a promoted one counts once."""
     found = [path.parent for s in stages for path in sorted(s.folder.glob("artifacts/*/drops.json"))]
-    folders = {path.resolve(): path for path in found}.values()
-    return [(read_json(folder / "stats.json"), read_json(folder / "drops.json")) for folder in folders]
-
-
-def kept_rows(stats: Json) -> list[Json]:
-    """Documents, bytes and each script's characters of every split that holds something."""
-    splits = [part for part in named(stats["splits"], "split") if part.get("documents")]
-    scripts = sorted({script for part in splits for script in part["characters"]})
-    return [
-        {name: part.get(name) for name in ("split", "documents", "bytes")}
-        | {f"{script} characters": part["characters"].get(script, 0) for script in scripts}
-        for part in splits
-    ]
+    return [data_card(folder) for folder in {path.resolve(): path for path in found}.values()]
 
 
 def cost_rows(stages: Sequence[Stage]) -> list[Json]:

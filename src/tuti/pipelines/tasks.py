@@ -15,10 +15,11 @@ from typing import Any, cast
 from tuti import measure
 from tuti.infer import Engine, load_model
 from tuti.pipelines.evaluate import EvaluateRun, save_evaluation
-from tuti.pipelines.humaneval import check_possible, humaneval
+from tuti.pipelines.humaneval import humaneval
 from tuti.pipelines.scores import Row, figure, section
 from tuti.run import Run, UserError
 from tuti.run.machine import choose_device
+from tuti.run.sandbox import check_kernel
 
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Where in the text the pass-key stands"""
@@ -111,7 +112,7 @@ def run_task(config: EvaluateRun, run: Run) -> None:
     """Writes artifacts/evaluation: evaluation.json; for humaneval completions.jsonl, too."""
     programs, texts = config.task == "humaneval", dict[str, str]()
     if programs:
-        check_possible(config)
+        check_kernel()  # before minutes are spent
     elif not config.items and config.task != "passkey":
         raise UserError(f"the task {config.task} needs files", hint="--items FILE…")
     run.load(config.run, "LanguageModel")

@@ -128,20 +128,14 @@ def has_interval(value: object) -> bool:
     return isinstance(value, Mapping) and {"value", "low", "high"} <= cast(Fields, value).keys()
 
 
-def _is_number(value: Cell) -> bool:
-    return has_interval(value) or (isinstance(value, (int, float)) and not isinstance(value, bool))
-
-
 def table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Markup:
-    """Rows under headers; a column whose cells are all numbers is aligned at its end."""
-    width = len(headers)
-    assert all(len(row) == width for row in rows), "each row has a cell for each header"
-    numeric = [bool(rows) and all(_is_number(row[i]) or row[i] is None for row in rows) for i in range(width)]
+    """Rows under headers: what the first cell names, and figures, which are aligned at their end."""
+    assert all(len(row) == len(headers) for row in rows), "each row has a cell for each header"
     texts = [[figure(cell) for cell in row] for row in rows]
-    return rendered("table", caption=caption, headers=headers, rows=texts, numeric=numeric)
+    return rendered("table", caption=caption, headers=headers, rows=texts)
 
 
 def facts(caption: str, rows: Fields) -> Markup:
     """Names and values, two columns."""
     texts = [(name, figure(value)) for name, value in rows.items()]
-    return rendered("table", caption=caption, headers=(), rows=texts, numeric=(False, False))
+    return rendered("table", caption=caption, headers=(), rows=texts)

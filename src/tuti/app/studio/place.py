@@ -150,7 +150,7 @@ class Voices:
                     if event.text:
                         yield event.text
         except Busy as error:
-            raise UserError(str(error), hint=f"try again in {error.seconds} s") from error
+            raise UserError("the queue is full", hint="try again in 1 s") from error
         finally:
             spoken.users -= 1
             await self._leave(spoken)

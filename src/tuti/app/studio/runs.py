@@ -1,6 +1,5 @@
 """The list of runs, and the pages of one and of the demo: curves, samples and output, as they come."""
 
-import json
 from pathlib import Path
 
 from nicegui import ui
@@ -11,7 +10,6 @@ from tuti.app.studio.chat import Panel
 from tuti.app.studio.place import LOG, Place, interrupt, read_tail
 from tuti.app.studio.stream import Watch, find_run, list_runs, model_of, state_of
 from tuti.pipelines.report import abilities
-from tuti.run.directory import read_config
 from tuti.ui.template import visible
 
 SECONDS = 1.0
@@ -80,9 +78,6 @@ def run_page(place: Place, folder: Path, speech: web.Language, *, demo: bool = F
     watch, live, sample = Watch(folder), web.markup(""), web.markup("")
     web.heading(speech("output"))
     output = web.said(speech("none_yet"), "said code")
-    web.heading(speech("configuration"))
-    plain = json.dumps(read_config(folder), indent=1, ensure_ascii=False)
-    web.markup(widgets.folded(folder.name, widgets.block(plain, "code")))
 
     def refresh() -> None:
         if watch.read() or not live.content:

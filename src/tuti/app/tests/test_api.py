@@ -299,7 +299,7 @@ def test_a_full_queue_answers_429_with_retry_after(server: Server) -> None:
         with client.http.stream("POST", "/v1/completions", json=body | {"stream": True}):
             answer = client.http.post("/v1/completions", json=body)
             assert answer.status_code == 429
-            assert 1 <= int(answer.headers["retry-after"]) <= 60
+            assert answer.headers["retry-after"] == "1"
             assert answer.json()["error"]["type"] == "rate_limit_error"
             with pytest.raises(openai.RateLimitError):
                 client.client.completions.create(**body)

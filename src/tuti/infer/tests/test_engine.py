@@ -184,10 +184,10 @@ def test_a_full_queue_is_busy_and_the_impossible_is_refused(
         with pytest.raises(UserError, match=what):
             small.submit(Request(wrong, Sampling()))
     tickets = [small.submit(forever)]
-    with pytest.raises(Busy) as caught:
+    with pytest.raises(Busy):
         for _ in range(50):
             tickets.append(small.submit(forever))
-    assert caught.value.seconds >= 1 and small.counters.rejected == 1
+    assert small.counters.rejected == 1
     assert len(list(tickets[0].wait())) == 33  # 32 tokens fit beside a prompt of one, and the end
     small.close()
     last = list(tickets[-1].wait())[-1]

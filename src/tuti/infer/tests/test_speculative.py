@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tuti.infer import Engine, Event, LoadedModel, PackedDecoder, Request, Sampling, Token, generate
+from tuti.infer import Engine, Event, Finish, LoadedModel, PackedDecoder, Request, Sampling, Token, generate
 from tuti.infer.grammar import Grammar
 from tuti.infer.speculative import CHUNK, Draft, DraftModel, Lookup, Text, open_draft
 from tuti.nn import Decoder, DecoderConfig
@@ -67,7 +67,12 @@ RULES = {
 def test_equal_seeds_give_equal_answers(name: str, rule: Sampling) -> None:
     model = PackedDecoder(decoder(0))
     plain = list(generate(model, TOKENIZER, PROMPT, rule))
-    guessed = list(generate(model, TOKENIZER, PROMPT, rule, draft=draft(name)))
+    engine = Engine(model, TOKENIZER, slots=1, draft=draft(name))
+    *events, finish = engine.complete(Request(PROMPT, rule))
+    engine.close()
+    guessed = [event for event in events if isinstance(event, Token)]
+    assert isinstance(finish, Finish) and len(guessed) == len(events)
+    guessed[-1] = replace(guessed[-1], text=guessed[-1].text + finish.text)
     assert [token.id for token in guessed] == [token.id for token in plain]
     assert [token.text for token in guessed] == [token.text for token in plain]
     if rule.logprobs is not None:
@@ -76,17 +81,27 @@ def test_equal_seeds_give_equal_answers(name: str, rule: Sampling) -> None:
 
 
 def test_the_distribution_is_the_models_own() -> None:
-    """Two tokens, 3,000 times with a draft that is usually wrong: χ² against exact probabilities."""
+    """A guessed token, 3,000 times with a draft that is usually wrong: χ² against exact probabilities.
+
+    It is the second: the grammar says the first, since an engine guesses nothing while it reads a prompt.
+    """
     model = PackedDecoder(decoder(2, 14.0))
-    draft = DraftModel(PackedDecoder(decoder(3, 14.0)))
-    cache = model.cache(1, len(PROMPT))
-    first = model.logits(model(torch.tensor([PROMPT]), cache=cache.window([0], [len(PROMPT)])))[0, -1]
+    told = [*PROMPT, *b"a"]
+    cache = model.cache(1, len(told))
+    second = model.logits(model(torch.tensor([told]), cache=cache.window([0], [len(told)])))[0, -1]
     ascii_only = torch.arange(VOCAB) < 128
-    probabilities = first.masked_fill(~ascii_only, -torch.inf).softmax(-1)
-    rule = Grammar.regex("[\\x01-\\x7f]{2}")
+    probabilities = second.masked_fill(~ascii_only, -torch.inf).softmax(-1)
+    grammar = Grammar.regex("a[\\x01-\\x7f]{2}")
     count = 3000
-    rules = (Sampling(seed=seed, max_tokens=2, grammar=rule) for seed in range(count))
-    seen = Counter(next(generate(model, TOKENIZER, PROMPT, rule, (), draft)).id for rule in rules)
+    rules = [Sampling(seed=seed, max_tokens=3, grammar=grammar) for seed in range(count)]
+    draft = DraftModel(PackedDecoder(decoder(3, 14.0)), texts=8)
+    engine = Engine(model, TOKENIZER, slots=8, waiting=count, draft=draft)
+    answers = engine.complete_all([Request(PROMPT, rule) for rule in rules])
+    engine.close()
+    said = [[event.id for event in events if isinstance(event, Token)] for events in answers]
+    assert engine.counters.guessed_tokens >= count > 2 * engine.counters.right_guesses > 0
+    assert {ids[0] for ids in said} == {*b"a"}
+    seen = Counter(ids[1] for ids in said)
     likely = [i for i in range(1, 128) if float(probabilities[i]) * count >= 5]
     expected = {i: float(probabilities[i] / probabilities[1:128].sum()) * count for i in likely}
     chi2 = sum((seen[i] - e) ** 2 / e for i, e in expected.items())
@@ -123,8 +138,9 @@ def test_right_guesses_save_passes() -> None:
         inner._layers = count  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
         return inner
 
-    draft = DraftModel(english(), tokens=4)
-    tokens: list[Token] = list(generate(counted("model", english()), TOKENIZER, PROMPT, rule, draft=draft))
+    engine = Engine(counted("model", english()), TOKENIZER, slots=1, draft=DraftModel(english(), tokens=4))
+    tokens = [event for event in engine.complete(Request(PROMPT, rule)) if isinstance(event, Token)]
+    engine.close()
     assert len(tokens) == 80 and calls["model"] <= 80 / 5 + 2  # a draft equal to the model is always right
 
 

@@ -112,8 +112,10 @@ def test_the_page_tells_what_the_run_holds(job: Run) -> None:
         "or <not>",
         "sft made its own measure worse and was not promoted.",
         "Not finished: pretrain.",
-        "not text <i>",
-        "void.txt",
+        "not text <i>**: 12 (345 bytes)",
+        "| train | 41 | 0.00 |  | Arabic 900, Latin 80 |",
+        "Licences: none is recorded",
+        "void.txt: 0 bytes",
         "61,359",
         "an earlier one",
         "abc123",
@@ -155,10 +157,16 @@ def test_a_promoted_artifact_is_told_once(job: Run) -> None:
     target = job.folder / "stages" / "prepare" / "artifacts" / "documents"
     (job.folder / "artifacts" / "documents").symlink_to(target)
     _, _, text = read(job)
-    assert text.count("Dropped, by rule") == 1
+    assert text.count("# Data card") == 1
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b"\xff\xfe\x00", b'{"rules": 3}', b"[" * 100_000])
+DAMAGES = [
+    b"", b"{", b"[1]", b"\xff\xfe\x00", b'{"rules": 3}', b"[" * 100_000,
+    b'{"rules": {"r": {"count": "many", "bytes": 1, "examples": []}}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize(
     "name",
     [

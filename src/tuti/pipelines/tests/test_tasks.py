@@ -66,7 +66,8 @@ def test_what_the_parrot_says_is_what_it_chooses(parrot: Path, tmp_path: Path) -
 
 def test_bounds_of_a_view_are_checked(parrot: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(parrot)
-    wrong = (["evaluate", run, "--tries", "0"], ["chat", run, "--beams", "0"], ["serve", "--slots", "0"])
+    below = ["chat", run, "--temperature", "-1"]
+    wrong = (["evaluate", run, "--tries", "0"], below, ["serve", "--slots", "0"])
     for words in wrong:
         with pytest.raises(SystemExit) as ended:
             main(words)

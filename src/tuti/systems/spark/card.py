@@ -6,6 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from tuti.run import find_artifact, read_json
+from tuti.run.errors import damaged
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,18 @@ class DataCard:
 
 def card(config: DataCard) -> None:
     """Counts, scripts, and drops by rule with examples."""
+    print(data_card(find_artifact(preparation(config.run), "Documents")), end="")
+
+
+def data_card(folder: Path) -> str:
+    """The card of the Documents in this folder; a report holds it, too."""
     import jinja2
 
-    folder = find_artifact(preparation(config.run), "Documents")
     stats, drops = (read_json(folder / f"{name}.json") for name in ("stats", "drops"))
     source = Path(__file__).with_name("card.jinja").read_text("utf-8")
     template = jinja2.Template(source, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    print(template.render(stats=stats, drops=drops), end="")
+    with damaged(f"stats.json or drops.json in {folder} is", "make it again", jinja2.TemplateError):
+        return template.render(stats=stats, drops=drops)
 
 
 def preparation(run: Path) -> Path:

@@ -60,9 +60,10 @@ def test_numbers_are_told_with_their_intervals() -> None:
     assert figure(True) == "yes"
 
 
-def test_columns_of_numbers_are_aligned_at_their_end() -> None:
+def test_figures_are_aligned_at_their_end() -> None:
     read = Reader(table("t", ["name", "n"], [["a", 1], ["b", None]]))
-    assert [attrs.get("class") for attrs in read.named("td")] == ["number", "number"]
+    assert [attrs.get("class") for attrs in read.named("table")] == ["figures"]
+    assert re.search(r"\.figures td, .*\{ text-align: end; }", STYLE)
     assert [attrs["scope"] for attrs in read.named("th")] == ["col", "col", "row", "row"]
 
 
