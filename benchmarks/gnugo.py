@@ -33,7 +33,7 @@ def measured(folder: Path) -> None:
     minutes = {name: seconds(folder / name) / 60 for name, _ in recipe_2016.RECIPE}
     games, limit = os.environ.get("GAMES", "200"), os.environ.get("SECONDS", "1")
     options = f"--games {games} --seconds {limit} --simulations 100000 --seed 11 --threads 2"
-    recipe_2016.made(folder, "gnugo", f"match alphago gnugo:10 {options}")
+    recipe_2016.made(folder, "gnugo", f"match {recipe_2016.PLAYER} gnugo:10 {options}")
     recipe_2016.kept(folder, ["gnugo"], "gnugo")
     told = json.loads((folder / "gnugo" / "artifacts" / "result.json").read_text())
     harness.write(

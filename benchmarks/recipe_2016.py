@@ -28,6 +28,8 @@ RECIPE = (
     ("alphago", "search sl rollout value"),
 )
 """Each run and the words after `tuti alphago` that make it"""
+PLAYER = "alphago@rp"
+"""Policy and rollouts, λ = 1: on few games the value network is no help yet (docs/log/2026-11-28-go.md)"""
 BARS = {"gnugo:1": 0.8, "gnugo:10": 0.4}
 MINUTES = 60.0
 
@@ -58,7 +60,7 @@ def measured(folder: Path) -> None:
     for opponent in BARS:
         name = "against-" + opponent.replace(":", "-")
         limits = f"--games {games} --seconds {seconds} --simulations 100000 --seed 7 --threads 1"
-        made(folder, name, f"match alphago {opponent} {limits}")
+        made(folder, name, f"match {PLAYER} {opponent} {limits}")
         told[opponent] = json.loads((folder / name / "artifacts" / "result.json").read_text())
     kept(folder, ["against-" + opponent.replace(":", "-") for opponent in BARS], "recipe-2016")
     worst = min(BARS, key=lambda opponent: told[opponent]["share"] / BARS[opponent])

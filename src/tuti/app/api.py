@@ -322,4 +322,4 @@ def _invalid(method: str, first: dict[str, Any]) -> Response:
         return failure(400, "the body is not a JSON object", hint)
     what = str(first.get("msg", "invalid"))
     message = f"{place}: {what}" if place else what
-    return failure(400, message, "see /openapi.json for what each field may be", param=place or None)
+    return failure(400, message, "see /openapi.json; leave out what is not done here", param=place or None)

@@ -173,9 +173,7 @@ class ChatRequest(Common):
 class TextRequest(Common):
     """POST /v1/completions; prompts are text or token ids, one or several."""
 
-    prompt: str | Annotated[list[str], Len(1, 64)] | Ids | Annotated[list[Ids], Len(1, 64)] = Field(
-        default="", union_mode="left_to_right"
-    )
+    prompt: str | list[str] | Ids | list[Ids] = Field(default="", union_mode="left_to_right")
     max_tokens: Tokens | None = None
     logprobs: Count | None = None
     echo: bool | None = False
@@ -183,8 +181,11 @@ class TextRequest(Common):
     @property
     def prompts(self) -> Sequence[str | list[int]]:
         given = cast(Any, self.prompt)
-        many = isinstance(given, list) and not isinstance(self.prompt[0], int)
-        return cast(list[str | list[int]], given if many else [given])
+        one = isinstance(given, str) or (given and isinstance(given[0], int))
+        found = cast(list[str | list[int]], [given] if one else given)
+        if not 0 < len(found) <= 64:
+            raise UserError(f"{len(found)} prompts in one request", hint="give 1, at most 64")
+        return found
 
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuti.run import UserError, read_json
-from tuti.run.errors import damaged
+from tuti.run import UserError, damaged, read_json
 
 
 @dataclass(frozen=True)

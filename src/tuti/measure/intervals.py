@@ -85,7 +85,7 @@ def pass_at_k(n: int, right: int, k: int) -> float:
 
 
 def pass_at_k_interval(right: Sequence[int], n: int, k: int) -> Interval:
-    """The mean over problems; its interval is of problems drawn anew, exact where each is 0 or 1."""
+    """The mean over problems; its interval is of problems drawn anew, Wilson's where each is 0 or 1."""
     values = [pass_at_k(n, count, k) for count in right]
     if all(value in (0, 1) for value in values):
         return binomial_interval(int(sum(values)), len(values))

@@ -110,7 +110,7 @@ class EvaluateRun:
     tries: Annotated[int, Ge(1)] = 1
     """Programs a problem, pass@k is told for k = 1, 10, 100 up to it; pass-keys at each place"""
     temperature: Annotated[float, Ge(0)] = 0.0
-    """0: the most probable token, so that all tries are one program; .2 for pass@1, .8 for pass@100"""
+    """0: the most probable token, which more tries would repeat; .2 for pass@1, .8 for pass@100"""
     max_tokens: Annotated[int, Ge(1)] = 512
     """Tokens of a program at most; half the context where that is less"""
     problems: Annotated[int, Ge(0)] = 0

@@ -121,7 +121,7 @@ def evaluations(stages: Sequence[Stage]) -> Iterator[Json]:
 
 def data_cards(stages: Sequence[Stage]) -> list[str]:
     """The card of every prepared corpus; a promoted one counts once."""
-    found = [path.parent for s in stages for path in sorted(s.folder.glob("artifacts/*/drops.json"))]
+    found = [path.parent for s in stages for path in sorted(s.folder.glob("artifacts/[!.]*/drops.json"))]
     return [data_card(folder) for folder in {path.resolve(): path for path in found}.values()]
 
 

@@ -113,6 +113,8 @@ def run_task(config: EvaluateRun, run: Run) -> None:
     programs, texts = config.task == "humaneval", dict[str, str]()
     if programs:
         check_kernel()  # before minutes are spent
+        if config.tries > 1 and not config.temperature:
+            raise UserError("at temperature 0 all tries are one program", hint="--temperature .2 to .8")
     elif not config.items and config.task != "passkey":
         raise UserError(f"the task {config.task} needs files", hint="--items FILE…")
     run.load(config.run, "LanguageModel")

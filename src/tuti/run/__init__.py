@@ -9,6 +9,7 @@ from tuti.run.directory import find_artifact as find_artifact
 from tuti.run.directory import finished as finished
 from tuti.run.directory import read_events as read_events
 from tuti.run.errors import UserError as UserError
+from tuti.run.errors import damaged as damaged
 from tuti.run.errors import printable as printable
 from tuti.run.errors import red as red
 from tuti.run.files import atomic_folder as atomic_folder

@@ -14,8 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
-from tuti.run import Run, atomic_folder
-from tuti.run.errors import damaged
+from tuti.run import Run, atomic_folder, damaged
 
 STATE = "state.safetensors"
 

@@ -27,13 +27,14 @@ from tuti.run.lineage import Json, variants_of
 Values = Callable[[], Json]
 """How to read what is typed into some fields, by name"""
 DOCUMENTED = pydantic.ConfigDict(use_attribute_docstrings=True)
-KINDS = {"array": "lines", "boolean": "switch"}
+KINDS = {"array": "lines", "boolean": "switch", "integer": "number", "number": "number"}
 """The input that a type of JSON schema asks for, where it is no line of text"""
+DIGITS = str.maketrans("۰۱۲۳۴۵۶۷۸۹٫", "0123456789.")
 
 
 @dataclass(frozen=True)
 class Field:
-    """One input: `kind` is text, lines, switch, choice or variant."""
+    """One input: `kind` is text, number, lines, switch, choice or variant."""
 
     name: str
     kind: str
@@ -90,7 +91,7 @@ def parse(made: Sequence[Field], values: Mapping[str, Any]) -> Json:
         elif each.kind == "lines" and value:
             found[each.name] = [line.strip() for line in value.splitlines() if line.strip()]
         elif value not in (None, ""):
-            found[each.name] = value
+            found[each.name] = str(value).translate(DIGITS) if each.kind == "number" else value
         elif each.required:
             raise UserError(f"{each.name} is empty", hint=each.help or "fill it in")
         elif each.optional:
@@ -211,7 +212,7 @@ def _input(each: Field, speech: web.Language) -> Callable[[], Any]:
         web.attributed(made, hint=hint, dir="ltr", rows="2").props("autogrow")
     else:
         made = _text(label, each.help, "" if each.default is None else str(each.default))
-        if isinstance(each.default, (int, float)):
+        if each.kind == "number":
             made.props("inputmode=decimal")
     return lambda: made.value
 

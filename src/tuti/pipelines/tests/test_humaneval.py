@@ -13,7 +13,7 @@ import pytest
 from tuti.measure.intervals import pass_at_k, pass_at_k_interval
 from tuti.pipelines.evaluate import EvaluateRun, evaluate_run
 from tuti.pipelines.humaneval import judge, problems
-from tuti.run import read_events
+from tuti.run import UserError, read_events
 from tuti.run.assets import asset_folder
 from tuti.run.sandbox import Limits
 from tuti.systems.finetune.tests.small import build
@@ -142,3 +142,9 @@ def test_the_verb_makes_a_run_and_prints_a_table(tmp_path: Path, capsys: pytest.
     printed = capsys.readouterr().out
     assert "pass@1" in printed and "pass@10" not in printed and "What became of the programs" in printed
     assert read_events(tmp_path / "first", "finish")
+
+
+def test_tries_without_chance_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="one program") as caught:
+        evaluate_run(EvaluateRun(tmp_path, task="humaneval", tries=2, out=tmp_path / "run"))
+    assert "--temperature" in caught.value.hint

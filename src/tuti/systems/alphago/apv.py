@@ -33,9 +33,9 @@ from tuti.systems.alphago.rollout import load_rollout, policy_playout
 from tuti.systems.alphago.sampled import forecast
 
 KIND = "AlphaGo"
-EXPLORATION, VIRTUAL, SHARPNESS, THRESHOLD = 5.0, 3.0, 0.67, 2
+EXPLORATION, VIRTUAL, SHARPNESS, THRESHOLD = 5.0, 3.0, 0.67, 0.25
 """c of PUCT, virtual loss, exponent of the policy (Extended Data Table 5); after how many visits an edge gets
-a node: the paper's 40 are for a thousand times as many simulations"""
+a node: the simulations so far to this power, 8 of 4,096; the paper's 40 vary with its networks' load"""
 WORKERS, NODES = 8, 20_000
 LETTERS = {"rvp": 0.5, "vp": 0.0, "rp": 1.0, "rv": 0.5, "v": 0.0, "r": 1.0, "p": 0.0}
 """The paper's names of variants (Extended Data Table 7), by what they use: rollouts, value, policy; and λ"""
@@ -162,13 +162,14 @@ class Search:
         known[DICE] = board.chance(self.seed, len(game.moves), number)
         path, owner = np.empty((4 * game.size**2, 2), np.int32), np.empty(board.CELLS, np.int8)
         mix, rolls = LETTERS[self.letters], "r" in self.letters
-        threshold = (THRESHOLD if rolls else 1) - 1 + VIRTUAL  # one's own virtual loss is among the visits
         while not self.begun or time.monotonic() < until:
             with self.lock:
                 if self.begun == self.most:
                     break
                 self.begun += 1
                 depth = select(self.tree, path, mix)
+                visits = max(2, self.begun**THRESHOLD) if rolls else 1
+                threshold = visits - 1 + VIRTUAL  # one's own virtual loss is among them
             result = value = follow(*game.arrays, own, known, path, depth, game.komi, owner)
             node, action = path[depth - 1]
             prior = None

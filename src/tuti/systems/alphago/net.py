@@ -16,8 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tuti.nn.files import Tensors, write_safetensors
-from tuti.run import Run, UserError, find_artifact, read_json
-from tuti.run.errors import damaged
+from tuti.run import Run, UserError, damaged, find_artifact, read_json
 
 KIND = "PolicyValue"
 LEAD = 10.0

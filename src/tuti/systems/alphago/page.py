@@ -1,4 +1,4 @@
-"""The page `/alphago` of Studio: a game against a network or random games; the address holds all moves."""
+"""Studio's page `/alphago/play`: a game against a network or random games; the address holds all moves."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from tuti.ui.template import templates
 TOLD: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("page.toml").read_text("utf-8"))
 """What the page says, by language"""
 MARKUP = templates(Path(__file__).parent).get_template("page.html")
-SIZES, KOMI, PLAYOUTS, SECONDS = ("5", "7", "9", "13", "19"), 7.0, "playouts:3000", 2.0
+SIZES, KOMI, OURS, PLAYOUTS, SECONDS = ("5", "7", "9", "13", "19"), 7.0, "tuti", "playouts:3000", 2.0
 Networks = Mapping[str, tuple[str, float]]
 Moves = tuple[str, ...]
 THINKING = Lock()  # pages are made by several threads, a player has one tree
@@ -32,17 +32,19 @@ THINKING = Lock()  # pages are made by several threads, a player has one tree
 def page(runs: Path, query: Mapping[str, str]) -> list[str]:
     """The parts: who plays, what is said, the board, what can be done; `query` has `lang`, and the game."""
     told, networks = TOLD.get(query["lang"], TOLD["en"]), _networks(runs)
-    spec = query.get("with", next(iter(networks), PLAYOUTS))
-    path = runs / spec if spec in networks else None
+    fitting = (name for name, (side, _) in networks.items() if query.get("size", side) == side)
+    spec = query.get("with", next(fitting, PLAYOUTS))
+    spec = spec if spec in networks else PLAYOUTS
+    path = runs / spec if spec not in (OURS, PLAYOUTS) else None
     size, komi = networks.get(spec, (query.get("size") if query.get("size") in SIZES else "9", KOMI))
     you = "white" if query.get("you") == "white" else "black"
-    asked = {"lang": query["lang"], "with": spec if path else PLAYOUTS, "size": str(size), "you": you}
+    asked = {"lang": query["lang"], "with": spec, "size": str(size), "you": you}
     parts, moves = [ui.paragraph(told["lead"])], tuple(query.get("moves", "").split())
     try:
         game, value = _replayed(int(asked["size"]), komi, moves), None
         if not game.over and game.to_move != (BLACK if you == "black" else WHITE):
             state = path.stat().st_mtime_ns if path else 0
-            cell, value = _answer(str(path or PLAYOUTS), state, game.size, komi, moves)
+            cell, value = _answer(str(path or spec), state, game.size, komi, moves)
             game.play(game.to_move, cell)
     except (UserError, ValueError, OSError) as error:
         return [*parts, ui.paragraph(error, "bad"), _drawn(told, asked, networks)]
@@ -50,14 +52,14 @@ def page(runs: Path, query: Mapping[str, str]) -> list[str]:
 
 
 def _networks(runs: Path) -> Networks:
-    """Finished runs of `alphago train` and `search`, the newest first, with the size and komi they know."""
+    """Finished runs of `alphago train` and `search`, the newest first, and ours; size and komi of each."""
     found: list[tuple[float, str, str, float]] = []
     for path in runs.glob("*/artifacts/*/tuti.json"):
         made = read_config(path.parents[2], or_nothing=True)
         if made.get("room") == "alphago" and made.get("stage") in ("train", "search"):
             facts, name = read_json(path), path.parents[2].name
             found.append((path.stat().st_mtime, name, str(facts.get("size")), float(facts.get("komi", KOMI))))
-    return {name: (size, komi) for _, name, size, komi in sorted(found, reverse=True)}
+    return {name: (size, komi) for _, name, size, komi in sorted(found, reverse=True)} | {OURS: ("9", KOMI)}
 
 
 def _replayed(size: int, komi: float, moves: Moves) -> Game:
@@ -69,7 +71,7 @@ def _replayed(size: int, komi: float, moves: Moves) -> Game:
 
 @lru_cache(maxsize=4)
 def _player(spec: str, state: int, size: int) -> Player:
-    return open_player(spec, size, 400, 0)
+    return open_player(spec, size, 2000, 0)
 
 
 @lru_cache(maxsize=512)  # a page is renewed while somebody looks

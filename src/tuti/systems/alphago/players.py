@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from tuti.systems.alphago.think import Thinker
 Choose = Callable[[Game, float], int | None]
 """(game, seconds) → a cell, PASS, or None to resign"""
 PATIENCE = 60.0  # seconds that GNU Go may take for an answer
+SHIPPED = f"{Path(__file__).parent / 'shipped'}@rp"  # the player `tuti`; how it was made: README.md
 
 
 class Crashed(Exception):
@@ -43,7 +44,9 @@ class Player:
 
 
 def open_player(spec: str, size: int, simulations: int, seed: int) -> Player:
-    """`random`, `playouts:N`, `gnugo:LEVEL` (or levels, 1-8), a run's network or AlphaGo; or UserError."""
+    """`tuti`, `random`, `playouts:N`, `gnugo:LEVEL` (or 1-8), a run's network or AlphaGo; or UserError."""
+    if spec == "tuti":
+        return replace(open_player(SHIPPED, size, simulations, seed), name=spec)
     kind, _, number = spec.partition(":")
     if spec == "random":
         return Player(spec, by_chance(seed))
@@ -62,7 +65,7 @@ def open_player(spec: str, size: int, simulations: int, seed: int) -> Player:
         return Player(Path(spec).name, Network(Path(spec), size, simulations))
     raise UserError(
         f"no player is called {spec!r}",
-        hint="give random, playouts:1000, gnugo:1 to gnugo:10, or a run of tuti alphago train or search",
+        hint="give tuti, random, playouts:1000, gnugo:1 to gnugo:10, or a run of alphago train or search",
     )
 
 

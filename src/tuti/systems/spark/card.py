@@ -5,8 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from tuti.run import find_artifact, read_json
-from tuti.run.errors import damaged
+from tuti.run import damaged, find_artifact, printable, read_json
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class DataCard:
 
 def card(config: DataCard) -> None:
     """Counts, scripts, and drops by rule with examples."""
-    print(data_card(find_artifact(preparation(config.run), "Documents")), end="")
+    print(printable(data_card(find_artifact(preparation(config.run), "Documents"))), end="")
 
 
 def data_card(folder: Path) -> str:

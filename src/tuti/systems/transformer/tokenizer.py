@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 import tyro
 from annotated_types import Ge
 
-from tuti.run import Run
-from tuti.run.errors import damaged
+from tuti.run import Run, damaged
 from tuti.text import ChatTemplate, Tokenizer, script_of
 
 

@@ -51,8 +51,17 @@ def test_moves_that_mean_nothing_are_told(tmp_path: Path, query: dict[str, str])
 
 
 @pytest.mark.parametrize(
-    "query", [{"with": "../../etc"}, {"with": "gnugo:10"}, {"size": "400"}, {"you": "both"}, {"lang": "xx"}]
+    "query", [{"with": "../../etc"}, {"with": "gnugo:10"}, {"size": "400"}, {"you": "both", "size": "5"}]
 )
 def test_what_is_not_offered_is_not_taken(tmp_path: Path, query: dict[str, str]) -> None:
     made = "".join(page(tmp_path, {"lang": "en", **query}))
-    assert "<svg" in made and chosen(made, "with") == "playouts:3000" and chosen(made, "size") == "9"
+    assert "<svg" in made and chosen(made, "with") == "playouts:3000"
+    assert chosen(made, "size") == ("5" if query.get("size") == "5" else "9")
+
+
+def test_the_network_that_ships_plays_where_nothing_was_trained(tmp_path: Path) -> None:
+    made = "".join(page(tmp_path, {"lang": "xx", "moves": "E5"}))
+    assert chosen(made, "with") == "tuti" and chosen(made, "size") == "9" and "My chances:" in made
+    assert len(re.findall('circle class="(?:black|white)"', made)) == 2
+    asked = "".join(page(tmp_path, {"lang": "en", "size": "5", "moves": "C3"}))
+    assert chosen(asked, "with") == "playouts:3000"  # it knows one board

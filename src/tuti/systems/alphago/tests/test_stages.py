@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tuti.run import Run, RunOptions, UserError, execute, hash_file, read_events
-from tuti.systems.alphago import board
+from tuti.systems.alphago import board, players
 from tuti.systems.alphago.apv import Parts, search
 from tuti.systems.alphago.game import Game
 from tuti.systems.alphago.learner import Learner, losses
@@ -285,3 +285,14 @@ def test_games_that_were_played_before_a_kill_are_read(
     assert len(asked) == 3  # the first 256 games once, the others begun twice
     one, other = (run.folder / "artifacts" / "model" / "model.safetensors" for run in (whole, half))
     assert hash_file(one) == hash_file(other)
+
+
+def test_the_player_that_ships() -> None:
+    """At most 8 MB; whole, by the hashes of its files; it beats chance, and knows no other board."""
+    folder = Path(players.__file__).parent / "shipped"
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 8e6
+    player = open_player("tuti", 9, 30, 0)
+    assert player.name == "tuti"
+    assert finished(Game(9, 7.0), player, open_player("random", 9, 2, 1), 1e9).startswith("B+")
+    with pytest.raises(UserError, match="this is one of 13"):
+        open_player("tuti", 13, 400, 0)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.tiny
 
 
 def beats(won: Any) -> None:
-    """The share of points won lies above one half with its whole interval; half points are rounded down."""
+    """The share of points won lies above one half with its whole interval."""
     found = binomial_interval(float(np.sum(won)), len(won))
     assert found.low > 0.5, found
 
