@@ -77,7 +77,7 @@ def test_fields_come_from_the_dataclass() -> None:
     kinds = {name: each.kind for name, each in made.items()}
     assert kinds == {
         "source": "lines",
-        "rate": "text",
+        "rate": "number",
         "names": "lines",
         "method": "variant",
         "base": "text",
@@ -102,9 +102,9 @@ def test_a_preset_gives_the_defaults() -> None:
 def test_what_was_typed_becomes_the_config(tmp_path: Path) -> None:
     values = {
         "source": f"{tmp_path}\n {tmp_path}/b \n",
-        "rate": " 0.25",
+        "rate": " ۰٫25",
         "names": "x\n\ny",
-        "method": {"type": "Small", "rank": "4"},
+        "method": {"type": "Small", "rank": "۴"},
         "base": "",
         "precision": "bf16",
         "shuffle": False,

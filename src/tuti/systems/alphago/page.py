@@ -34,7 +34,8 @@ def page(runs: Path, query: Mapping[str, str]) -> list[str]:
     told, networks = TOLD.get(query["lang"], TOLD["en"]), _networks(runs)
     fitting = (name for name, (side, _) in networks.items() if query.get("size", side) == side)
     spec = query.get("with", next(fitting, PLAYOUTS))
-    spec = spec if spec in networks else PLAYOUTS
+    other = spec == OURS and query.get("size") not in (None, networks[OURS][0])  # it knows one board
+    spec = spec if spec in networks and not other else PLAYOUTS
     path = runs / spec if spec not in (OURS, PLAYOUTS) else None
     size, komi = networks.get(spec, (query.get("size") if query.get("size") in SIZES else "9", KOMI))
     you = "white" if query.get("you") == "white" else "black"

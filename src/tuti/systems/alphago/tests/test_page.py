@@ -63,5 +63,6 @@ def test_the_network_that_ships_plays_where_nothing_was_trained(tmp_path: Path) 
     made = "".join(page(tmp_path, {"lang": "xx", "moves": "E5"}))
     assert chosen(made, "with") == "tuti" and chosen(made, "size") == "9" and "My chances:" in made
     assert len(re.findall('circle class="(?:black|white)"', made)) == 2
-    asked = "".join(page(tmp_path, {"lang": "en", "size": "5", "moves": "C3"}))
-    assert chosen(asked, "with") == "playouts:3000"  # it knows one board
+    for own in ({}, {"with": "tuti"}):
+        asked = "".join(page(tmp_path, {"lang": "en", "size": "5", "moves": "C3", **own}))
+        assert (chosen(asked, "with"), chosen(asked, "size")) == ("playouts:3000", "5")  # it knows one board
