@@ -11,7 +11,6 @@ kept beside the figures, compressed.
 
 import json
 import os
-import tempfile
 from pathlib import Path
 
 import harness
@@ -43,14 +42,5 @@ def measured(folder: Path) -> None:
     )  # fmt: skip
 
 
-def main() -> None:
-    if folder := os.environ.get("FOLDER"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        measured(Path(folder))
-    else:
-        with tempfile.TemporaryDirectory() as scratch:
-            measured(Path(scratch))
-
-
 if __name__ == "__main__":
-    main()
+    recipe_2016.in_folder(measured)

@@ -15,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import harness
@@ -72,14 +73,15 @@ def measured(folder: Path) -> None:
     )  # fmt: skip
 
 
-def main() -> None:
+def in_folder(measure: Callable[[Path], None]) -> None:
+    """Measures in FOLDER, which keeps the runs, or in one that is gone afterwards."""
     if folder := os.environ.get("FOLDER"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        measured(Path(folder))
+        measure(Path(folder))
     else:
         with tempfile.TemporaryDirectory() as scratch:
-            measured(Path(scratch))
+            measure(Path(scratch))
 
 
 if __name__ == "__main__":
-    main()
+    in_folder(measured)
