@@ -19,17 +19,9 @@ import recipe_2016
 BAR, MINUTES = 0.65, 120.0
 
 
-def seconds(run: Path) -> float:
-    """What a run took, as its last event tells."""
-    return json.loads((run / "events.jsonl").read_text().splitlines()[-1])["seconds"]
-
-
 def measured(folder: Path) -> None:
     """The runs that are missing, the match, the result."""
-    for name, words in recipe_2016.RECIPE:
-        if not (folder / name / "lineage.json").exists():
-            recipe_2016.made(folder, name, words)
-    minutes = {name: seconds(folder / name) / 60 for name, _ in recipe_2016.RECIPE}
+    minutes = recipe_2016.learnt(folder)
     games, limit = os.environ.get("GAMES", "200"), os.environ.get("SECONDS", "1")
     options = f"--games {games} --seconds {limit} --simulations 100000 --seed 11 --threads 2"
     recipe_2016.made(folder, "gnugo", f"match {recipe_2016.PLAYER} gnugo:10 {options}")
