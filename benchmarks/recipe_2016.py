@@ -7,7 +7,6 @@ after 60 minutes at most; the two matches are played side by side, a core each. 
 two shares ÷ its bar, with Wilson's interval. All games are kept beside the figures, compressed.
 """
 
-import io
 import json
 import os
 import subprocess
@@ -16,13 +15,16 @@ import tarfile
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import harness
 
+from tuti.systems.alphago.match import tally
+
 RECIPE = (
-    ("games", "match gnugo:1-8 gnugo:1-8 --games 600 --opening 5 --seed 1"),
-    ("sl", "sl games --updates 75"),
+    ("games", "match gnugo:1-8 gnugo:1-8 --games 900 --opening 5 --seed 1"),
+    ("sl", "sl games --updates 100"),
     ("rollout", "rollout games"),
     ("rl", "rl sl --iterations 50"),
     ("value", "value sl rl --games 32768 --updates 100"),
@@ -31,7 +33,7 @@ RECIPE = (
 """Each run and the words after `tuti alphago` that make it"""
 PLAYER = "alphago@rp"
 """Policy and rollouts, λ = 1: on few games the value network is no help yet (docs/log/2026-11-28-go.md)"""
-BARS = {"gnugo:1": 0.8, "gnugo:10": 0.4}
+BARS = {"level1": 0.8, "level10": 0.4}
 MINUTES = 60.0
 
 
@@ -52,35 +54,39 @@ def learnt(folder: Path) -> dict[str, float]:
     return minutes
 
 
-def kept(folder: Path, names: list[str], result: str) -> None:
-    """The games of some matches in one small file beside the results."""
+def played(folder: Path, result: str, games: int, seconds: str, **matches: str) -> dict[str, list[Path]]:
+    """Matches of the player, name=opponent and seed, side by side, a process and a core each: two searches in
+    one process share its interpreter. Their files, which are kept beside the results, compressed."""
+    options = f"--games {games} --seconds {seconds} --simulations 100000 --threads 1"
+    lines = [f"match {PLAYER} {opponent} {options}" for opponent in matches.values()]
+    with ThreadPoolExecutor(len(matches)) as pool:
+        list(pool.map(partial(made, folder), matches, lines))
+    found = {name: sorted((folder / name / "artifacts" / "games").iterdir()) for name in matches}
     with tarfile.open(harness.RESULTS / f"{result}-games.tar.xz", "w:xz") as archive:
-        for name in names:
-            for path in sorted((folder / name / "artifacts" / "games").iterdir()):
-                about, data = tarfile.TarInfo(f"{name}/{path.name}"), path.read_bytes()
-                about.size = len(data)
-                archive.addfile(about, io.BytesIO(data))
+        for name, paths in found.items():
+            for path in paths:
+                archive.add(path, f"{name}/{path.name}", filter=nameless)
+    return found
+
+
+def nameless(about: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without who and when."""
+    return about.replace(uid=0, gid=0, uname="", gname="", mtime=0)
 
 
 def measured(folder: Path) -> None:
     """The recipe, the matches, the result."""
-    games, seconds = os.environ.get("GAMES", "100"), os.environ.get("SECONDS", "0.35")
+    games, seconds = int(os.environ.get("GAMES", "100")), os.environ.get("SECONDS", "0.35")
     minutes = learnt(folder)
-    told: dict[str, dict[str, float]] = {}
-    options = f"--games {games} --seconds {seconds} --simulations 100000 --seed 7 --threads 1"
-    names = ["against-" + opponent.replace(":", "-") for opponent in BARS]
-    with ThreadPoolExecutor(len(BARS)) as pool:  # a process each: in one, two searches share one lock
-        words = [f"match {PLAYER} {opponent} {options}" for opponent in BARS]
-        list(pool.map(lambda name, line: made(folder, name, line), names, words))
-    for opponent, name in zip(BARS, names, strict=True):
-        told[opponent] = json.loads((folder / name / "artifacts" / "result.json").read_text())
-    kept(folder, names, "recipe-2016")
-    worst = min(BARS, key=lambda opponent: told[opponent]["share"] / BARS[opponent])
+    matches = {"level1": "gnugo:1 --seed 7", "level10": "gnugo:10 --seed 7"}
+    found = played(folder, "recipe-2016", games, seconds, **matches)
+    told = {name: tally(paths) for name, paths in found.items()}
+    worst = min(BARS, key=lambda name: told[name]["share"] / BARS[name])
+    low, share, high = (told[worst][name] / BARS[worst] for name in ("low", "share", "high"))
     harness.write(
-        "recipe-2016", ours=told[worst]["share"], peer=None, unit=f"points against {worst}",
-        ratio=told[worst]["share"] / BARS[worst], n=int(games),
-        spread=(told[worst]["low"] / BARS[worst], told[worst]["high"] / BARS[worst]),
-        seconds_a_move=float(seconds), minutes=minutes, within=sum(minutes.values()) <= MINUTES, each=told,
+        "recipe-2016", ours=told[worst]["share"], peer=None, unit=f"points against GNU Go, {worst}",
+        ratio=share, n=games, spread=(low, high), seconds_a_move=float(seconds), minutes=minutes,
+        within=sum(minutes.values()) <= MINUTES, each=told,
     )  # fmt: skip
 
 

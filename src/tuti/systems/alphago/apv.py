@@ -8,6 +8,7 @@ all threads that are waiting together.
 # numba has no types.
 # pyright: basic
 
+import copy
 import shutil
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +28,7 @@ from tuti.systems.alphago.board import BLACK, DICE, SIDE, TO_MOVE, loop
 from tuti.systems.alphago.game import Game
 from tuti.systems.alphago.net import KIND as NET
 from tuti.systems.alphago.net import load_net
-from tuti.systems.alphago.planes import ALPHAGO, alphago_planes, cell_of, may
+from tuti.systems.alphago.planes import ALPHAGO, action_of, alphago_planes, cell_of, may
 from tuti.systems.alphago.rollout import KIND as ROLLOUT
 from tuti.systems.alphago.rollout import load_rollout, policy_playout
 from tuti.systems.alphago.sampled import forecast
@@ -42,10 +43,9 @@ LETTERS = {"rvp": 0.5, "vp": 0.0, "rp": 1.0, "rv": 0.5, "v": 0.0, "r": 1.0, "p":
 
 
 @loop
-def select(tree, path, mix):
-    """Down to an edge without a node, by Q + u, leaving virtual losses; how many steps."""
+def select(tree, node, path, mix):
+    """From a node down to an edge without one, by Q + u, leaving virtual losses; how many steps."""
     children, prior, rollouts, won, values, worth = tree
-    node = 0
     for depth in range(len(path)):
         bonus, chosen, best = EXPLORATION * np.sqrt(max(1, rollouts[node].sum())), 0, -np.inf
         for a in range(prior.shape[1]):
@@ -132,22 +132,36 @@ class Search:
         shape = (min(simulations, NODES) + 1 + workers, size * size + 1)
         self.children, self.figures = np.zeros(shape, np.int32), np.zeros((5, *shape), np.float32)
         self.tree, self.lock, self.made, self.begun = (self.children, *self.figures), Lock(), 0, 0
+        self.root, self.before = -1, None
         self.value = 0.0
         """What it thought of its last move, −1 to 1"""
 
     def __call__(self, game: Game, seconds: float) -> int:
-        prior, _ = self.networks.ask(*game.arrays)
-        if self.letters == "p":
-            return int(cell_of(int(prior.argmax()), game.size))
-        self.made, self.begun, until = 0, 0, time.monotonic() + seconds
-        self._grow(prior)
+        until, self.begun, self.root = time.monotonic() + seconds, 0, self._kept(game)
+        if self.root < 0:
+            prior, self.made = self.networks.ask(*game.arrays)[0], 0
+            if self.letters == "p":
+                return int(cell_of(int(prior.argmax()), game.size))
+            self.root = self._grow(prior)
         with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             list(pool.map(lambda number: self._work(game, until, number), range(self.workers)))
-        _, rollouts, won, values, worth = self.figures[:, 0]
+        _, rollouts, won, values, worth = self.figures[:, self.root]
         action, mix = rollouts.argmax(), LETTERS[self.letters]
         self.value = float(mix * won[action] / rollouts[action])
         self.value += float((1 - mix) * worth[action] / max(1, values[action]))
         return int(cell_of(int(action), game.size))
+
+    def _kept(self, game: Game):
+        """The node of a position that came of the one searched before; −1: none, or half the room is full."""
+        node, before, self.before = self.root, self.before, copy.deepcopy(game)
+        if node < 0 or 2 * self.made > len(self.children) or before.komi != game.komi:
+            return -1
+        for _, cell in game.moves[len(before.moves) :]:
+            node = self.children[node, action_of(cell, game.size)]
+            if node <= 0:
+                return -1
+            board.play(*before.arrays, cell, before.to_move)
+        return node if all(map(np.array_equal, before.arrays, game.arrays)) else -1
 
     def _grow(self, prior):
         """A node, the next in the tree; its number."""
@@ -167,7 +181,7 @@ class Search:
                 if self.begun == self.most:
                     break
                 self.begun += 1
-                depth = select(self.tree, path, mix)
+                depth = select(self.tree, self.root, path, mix)
                 visits = max(2, self.begun**THRESHOLD) if rolls else 1
                 threshold = visits - 1 + VIRTUAL  # one's own virtual loss is among them
             result = value = follow(*game.arrays, own, known, path, depth, game.komi, owner)

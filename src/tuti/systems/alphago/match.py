@@ -105,8 +105,6 @@ def tally(paths: list[Path]) -> dict[str, float]:
         0.5 if result == "0" else float(result.startswith("WB"[number % 2 == 0]))
         for number, result in enumerate(results) if not result.startswith("Void")
     ]  # fmt: skip
-    won, games = sum(points), len(points)
-    found = binomial_interval(won, games)
-    share = won / max(1, games)
-    told = {"won": won, "games": games, "share": share, "low": found.low, "high": found.high}
-    return told | {"void": len(results) - games}
+    found = binomial_interval(sum(points), len(points))
+    told = {"won": sum(points), "games": found.n, "share": found.value, "low": found.low, "high": found.high}
+    return told | {"void": len(results) - found.n}

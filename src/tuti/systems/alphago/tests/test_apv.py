@@ -1,7 +1,9 @@
 """AlphaGo's search against its equations written out, its threads, its variants."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
@@ -15,7 +17,8 @@ from tuti.systems.alphago.apv import EXPLORATION as C
 from tuti.systems.alphago.apv import LETTERS, VIRTUAL, Networks, Search, select, tell
 from tuti.systems.alphago.game import Game, cell_of
 from tuti.systems.alphago.net import Net
-from tuti.systems.alphago.planes import ALPHAGO
+from tuti.systems.alphago.planes import ALPHAGO, action_of
+from tuti.systems.alphago.planes import cell_of as cell_of_action
 from tuti.systems.alphago.rollout import TABLE
 
 
@@ -56,7 +59,7 @@ def test_the_tree_follows_the_papers_equations(mix: float) -> None:
     made, pending = 1, list[tuple[Any, list[tuple[int, int]]]]()
     for _ in range(150):
         path = np.zeros((nodes, 2), np.int32)
-        depth, want = select(tree, path, mix), slow()
+        depth, want = select(tree, 0, path, mix), slow()
         assert [tuple(step) for step in path[:depth].tolist()] == want
         pending.append((path[:depth].copy(), want))
         if len(pending) < 3:
@@ -90,6 +93,71 @@ def test_all_simulations_are_counted_and_no_virtual_loss_stays(workers: int) -> 
     assert sorted(hung) == list(range(1, made)) and (children[:made] >= 0).all()
     for node, a in zip(*np.nonzero(children[:made]), strict=True):
         assert rollouts[children[node, a]].sum() <= rollouts[node, a] - 1
+
+
+def answered(search: Search, game: Game, simulations: int = 400) -> int:
+    """Plays the search's move and the answer that it looked at most; the node where the tree has both."""
+    search.most = simulations
+    mine = search(game, 1e9)
+    node = search.children[search.root, action_of(mine, game.size)]
+    answer = int(search.tree[2][node].argmax())
+    for cell in (mine, int(cell_of_action(answer, game.size))):
+        game.play(game.to_move, cell)
+    return int(search.children[node, answer])
+
+
+def test_the_tree_is_kept_from_move_to_move() -> None:
+    """What the search before learnt below the two moves counts on; the simulations are added to it."""
+    search, game = Search(nets(), 3, 4000, "vp", 1), Game(3, 0.5)
+    node = answered(search, game)
+    before = search.tree[2][node].sum()
+    assert node > 0 and before > 1
+    search(game, 1e9)
+    assert search.root == node and search.begun == 400
+    assert search.tree[2][node].sum() == before + 400
+    assert (search.tree[2][: search.made] >= 0).all()  # no virtual loss is left
+
+
+def free(game: Game) -> int:
+    """A cell where nobody has played."""
+    return next(int(c) for c in board.points(3) if c not in {cell for _, cell in game.moves})
+
+
+def undone(game: Game) -> Game:
+    return game.undone()
+
+
+def another(game: Game) -> Game:
+    return Game(3, 0.5, moves=[*game.moves[:-1], (game.moves[-1][0], free(game))])
+
+
+@pytest.mark.parametrize("change", [
+    undone, another,
+    lambda game: replace(game, komi=1.5),
+    lambda game: replace(game, rule="simple"),
+    lambda game: Game(3, 0.5),
+    lambda game: Game(3, 0.5, set_up=[(board.BLACK, free(game))], moves=game.moves),
+    lambda game: Game(3, 0.5, first=board.WHITE, moves=[]),
+    lambda game: Game(3, 0.5, moves=[*game.moves, (game.moves[-1][0], free(game))]),  # out of turn
+])  # fmt: skip
+def test_no_tree_is_kept_for_another_game(change: Callable[[Game], Game]) -> None:
+    search, game = Search(nets(), 3, 4000, "vp", 1, seed=1), Game(3, 0.5)
+    answered(search, game)
+    search(game, 1e9)
+    other = change(game)
+    search(other, 1e9)
+    assert search.tree[2][search.root].sum() == search.begun == 400  # of these alone
+    fresh = Search(nets(), 3, 400, "vp", 1, seed=1)
+    fresh(other, 1e9)
+    assert search.tree[2][search.root].tolist() == fresh.tree[2][0].tolist()
+
+
+def test_a_tree_that_fills_half_its_room_is_not_kept() -> None:
+    search, game = Search(nets(), 3, 100, "vp", 1), Game(3, 0.5)
+    answered(search, game, 100)
+    assert 2 * search.made > len(search.children)
+    search(game, 1e9)
+    assert search.root == 0 and search.tree[2][0].sum() == 100
 
 
 def test_one_thread_always_thinks_the_same() -> None:
