@@ -154,7 +154,7 @@ class Search:
     def _kept(self, game: Game):
         """The node of a position that came of the one searched before; −1: none, or half the room is full."""
         node, before, self.before = self.root, self.before, copy.deepcopy(game)
-        if node < 0 or 2 * self.made > len(self.children) or before.komi != game.komi:
+        if before is None or node < 0 or 2 * self.made > len(self.children) or before.komi != game.komi:
             return -1
         for _, cell in game.moves[len(before.moves) :]:
             node = self.children[node, action_of(cell, game.size)]
