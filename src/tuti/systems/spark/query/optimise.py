@@ -4,7 +4,7 @@ After Spark's own rules (Armbrust et al. 2015, Spark SQL, section 4.3.2): filter
 from, and columns that nobody reads are not carried.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from functools import reduce
 
@@ -17,8 +17,7 @@ Names = frozenset[str]
 
 def optimise(node: Node) -> Node:
     """An equal plan that is cheaper to run."""
-    names = tuple(node.schema.names)
-    return only(pruned(filters_down(node), frozenset(names)), names)
+    return only(filters_down(node), node.schema.names)
 
 
 def over(node: Node, inputs: Iterable[Node]) -> Node:
@@ -69,31 +68,25 @@ def pruned(node: Node, wanted: Names) -> Node:
     if isinstance(node, Filter):
         return over(node, [pruned(node.inputs[0], wanted | columns_of(node.condition))])
     if isinstance(node, Sort):
-        return over(node, [_carried(node.inputs[0], wanted | {name for name, _ in node.by})])
+        return over(node, [only(node.inputs[0], wanted | {name for name, _ in node.by})])
     if isinstance(node, Exchange):
-        return over(node, [_carried(node.inputs[0], wanted | node.layout.keys)])
+        return over(node, [only(node.inputs[0], wanted | node.layout.keys)])
     if isinstance(node, Group):
         measures = tuple(m for m in node.measures if m.name in wanted)
         measures = measures or node.measures[: not node.keys]
         read = {*node.keys, *(m.column for m in measures if m.column is not None)}
-        return replace(node, inputs=(_carried(node.inputs[0], frozenset(read)),), measures=measures)
+        return replace(node, inputs=(only(node.inputs[0], read),), measures=measures)
     if isinstance(node, Join):
         right = wanted if node.how in ("inner", "left") else Names()
         sides = zip(node.inputs, (wanted, right), strict=True)
-        return over(node, (_carried(side, names | set(node.on)) for side, names in sides))
+        return over(node, (only(side, names | set(node.on)) for side, names in sides))
     if isinstance(node, Union):
-        return over(node, (_carried(side, wanted) for side in node.inputs))
+        return over(node, (only(side, wanted) for side in node.inputs))
     return over(node, (pruned(inner, frozenset(inner.schema.names)) for inner in node.inputs))
 
 
-def _carried(node: Node, wanted: Names) -> Node:
-    """A side of a shuffle, with nothing in its rows that is not wanted behind it."""
-    names = tuple(n for n in node.schema.names if n in wanted) or tuple(node.schema.names[:1])
-    return only(pruned(node, frozenset(names)), names)
-
-
-def only(node: Node, names: tuple[str, ...]) -> Node:
-    """The plan with exactly these columns."""
-    if tuple(node.schema.names) == names:
-        return node
-    return Select((node,), tuple((name, col(name)) for name in names))
+def only(node: Node, wanted: Container[str]) -> Node:
+    """The plan with nothing in its rows that is not wanted, as a side of a shuffle needs it."""
+    names = [name for name in node.schema.names if name in wanted] or node.schema.names[:1]
+    node = pruned(node, frozenset(names))
+    return node if node.schema.names == names else Select((node,), tuple((n, col(n)) for n in names))
