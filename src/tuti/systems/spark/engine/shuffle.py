@@ -105,11 +105,13 @@ def hash_column(column: Array) -> Hashes:
         width = pa.int32() if types.is_date32(kind) else kind if kind == pa.uint64() else pa.int64()
         whole = pc.fill_null(column.cast(width), pa.scalar(0, width))
         found = whole.to_numpy(zero_copy_only=False).astype(np.uint64)
-    elif types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind):
-        found = _hash_bytes(column.cast(pa.large_binary()))
     else:
-        assert types.is_decimal(kind), f"a column of type {kind} cannot be a key"
-        found = _hash_bytes(column.cast(pa.string()).cast(pa.large_binary()))
+        texts = types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind)
+        assert texts or types.is_decimal(kind), f"a column of type {kind} cannot be a key"
+        written = (column if texts else column.cast(pa.string())).cast(pa.large_binary())
+        known = pc.fill_null(written, b"").dictionary_encode()  # each distinct value is hashed once
+        digests = [blake2b(value, digest_size=8).digest() for value in known.dictionary.to_pylist()]
+        found = np.frombuffer(b"".join(digests), "<u8")[known.indices.to_numpy()]
     return np.where(column.is_valid().to_numpy(zero_copy_only=False), mixed(found), NULL)
 
 
@@ -118,10 +120,3 @@ def mixed(values: Hashes) -> Hashes:
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
-
-
-def _hash_bytes(column: Array) -> Hashes:
-    """[rows] BLAKE2b of the bytes; each distinct value is hashed once."""
-    known = pc.fill_null(column, b"").dictionary_encode()
-    digests = [blake2b(value, digest_size=8).digest() for value in known.dictionary.to_pylist()]
-    return np.frombuffer(b"".join(digests), "<u8")[known.indices.to_numpy()]
