@@ -35,12 +35,8 @@ class Column:
     __or__ = partialmethod(call, "or_kleene")
     __eq__ = partialmethod(call, "equal")  # type: ignore[assignment]  # an expression, as in SQL
     __ne__ = partialmethod(call, "not_equal")  # type: ignore[assignment]
-
-    def __invert__(self) -> "Column":
-        return self.call("invert")
-
-    def is_null(self) -> "Column":
-        return self.call("is_null")
+    __invert__ = partialmethod(call, "invert")
+    is_null = partialmethod(call, "is_null")
 
     def __bool__(self) -> bool:
         raise TypeError("an expression has no truth of its own; write & | ~ for and, or, not")
