@@ -31,19 +31,17 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tuti.run import UserError
 from tuti.systems.spark import frames
 from tuti.systems.spark.clean import Cleaning, clean
-from tuti.systems.spark.engine.shuffle import BASE, Hashes, hash_column, mixed
+from tuti.systems.spark.engine.shuffle import BASE, Hashes, Places, hash_column, mixed
 from tuti.systems.spark.query.arrow import Batch, pa, pc
 from tuti.systems.spark.readers import Item, read
 from tuti.systems.spark.rows import Row, read_row
 from tuti.systems.spark.tally import Tally
 from tuti.systems.spark.walk import walk
 
-Places = NDArray[np.int64]
 WORDS = 5
 """Words of a shingle"""
 RUN = 13
