@@ -12,7 +12,6 @@ import unicodedata
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from types import SimpleNamespace
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -39,13 +38,11 @@ _SPACE = re.compile(r"(?s:.*)\s")
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
 _PLAIN = b"<a \\ud83d +2AA->"
 """In UTF-7 and Python's escapes half a surrogate pair, which no text may hold"""
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+_MARKS = {
+    "utf-8-sig": codecs.BOM_UTF8,
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),  # before UTF-16, whose mark it begins with
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
 
 
 class Item(NamedTuple):
@@ -57,10 +54,7 @@ class Item(NamedTuple):
 
 def read(source: Source, limit: int) -> Iterator[Item | Skip]:
     """Everything in one file; what cannot be read is a Skip, what was read before it is kept."""
-    name = source.name.lower()
-    for packed in (".gz", ".zst"):
-        name = name.removesuffix(packed)
-    n = 0
+    name, n = source.name.lower().removesuffix(".gz").removesuffix(".zst"), 0
     try:
         for item in _parquet(source) if name.endswith(".parquet") else _stream(source, name, limit):
             for part in passages([item], limit) if isinstance(item, str) else [item]:
@@ -201,7 +195,7 @@ def _parquet(source: Source) -> Iterator["str | list[Message] | Skip"]:
             yield Skip(source.name, 0, f"parquet without a text column (it has: {listed})"[:200])
             return
         batches = file.iter_batches(batch_size=64, columns=wanted)
-        rows = chain.from_iterable(batch.to_pylist() for batch in batches)
+        rows = (row for batch in batches for row in batch.to_pylist())
         for number, row in enumerate(rows, start=1):
             yield _content(source.name, number, row, chat=False)
     except (pa.ArrowException, UnicodeDecodeError) as error:
@@ -210,8 +204,8 @@ def _parquet(source: Source) -> Iterator["str | list[Message] | Skip"]:
 
 def encoding_of(head: bytes, *, markup: bool = False) -> str:
     """The encoding named by a byte-order mark or (markup) a `<meta charset>`; else UTF-8."""
-    for mark, name in _BOMS:
-        if head.startswith(mark):
+    for name, marks in _MARKS.items():
+        if head.startswith(marks):
             return name
     named = _CHARSET.search(head[:4096]) if markup else None
     return _codec(named.group(1).decode("ascii")) if named else "utf-8"
@@ -280,8 +274,7 @@ def passages(pieces: Iterable[str], limit: int) -> Iterator[str]:
 
 def lines(pieces: Iterable[str], longest: int) -> Iterator[str | None]:
     """Lines of a stream of text; None stands for one of more than `longest` characters."""
-    held: list[str] = []
-    size, last = 0, ""
+    held, size = list[str](), 0
     for piece in pieces:
         *whole, last = piece.split("\n")
         for line in whole:
