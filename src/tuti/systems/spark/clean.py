@@ -79,10 +79,8 @@ def chosen(text: str) -> frozenset[str]:
     found = frozenset(text.replace(",", " ").split())
     for code in sorted(found - known()):
         alike = get_close_matches(code.lower(), known(), 3, 0.5)
-        raise UserError(
-            f"no language {code!r} is known (ISO 639, two letters where there are two)",
-            hint=f"{', '.join(alike) or 'en'} are known, and fa, en, ar, tr, ur …",
-        )
+        what = f"no language {code!r} is known (ISO 639, two letters where there are two)"
+        raise UserError(what, hint=f"{', '.join(alike) or 'en'} are known, and fa, en, ar, tr, ur …")
     return found
 
 

@@ -275,10 +275,9 @@ def runs_of(roots: Sequence[Path], how: Cleaning) -> Hashes:
                 found = item.content if isinstance(item.content, list) else [{"content": item.content}]
                 texts += [clean(message["content"], plain).text for message in found]
     if not len(runs := np.unique(shingles(texts, RUN)[0])):
-        raise UserError(
-            f"no text to keep out was found in {', '.join(map(str, roots))}",
-            hint="--against takes files or folders of evaluation texts, in any format that is read",
-        )
+        what = f"no text to keep out was found in {', '.join(map(str, roots))}"
+        hint = "--against takes files or folders of evaluation texts, in any format that is read"
+        raise UserError(what, hint)
     return runs
 
 

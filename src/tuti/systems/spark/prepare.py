@@ -124,10 +124,8 @@ def _listed(config: Prepare, run: Run) -> tuple[list[Source], list[Skip]]:
     remote = _remote(config)
     sources, skips = walk([root for root in config.source if not address(root)], exclude=run.folder)
     if remote and not config.master:
-        raise UserError(
-            f"{remote[0]} is no path of this machine; Spark reads it",
-            hint="--master spark://HOST:7077, or yarn, local",
-        )
+        what = f"{remote[0]} is no path of this machine; Spark reads it"
+        raise UserError(what, hint="--master spark://HOST:7077, or yarn, local")
     if remote:
         spark = engine_spark.session(config.master, config.memory)
         more, passed = engine_spark.listed(spark, remote, several=len(config.source) > 1)
@@ -220,9 +218,8 @@ def _check(config: Prepare, tally: Tally) -> None:
     count, size, dialogues = tally.kept["document"], tally.kept_bytes["document"], tally.kept["dialogue"]
     also = f" and {dialogues} dialogues" if dialogues else ""
     if not count:
-        raise UserError(
-            f"no text is left of {tally.files} files in {_names(config)}{also}: {_found(tally)}", hint=_HINT
-        )
+        what = f"no text is left of {tally.files} files in {_names(config)}{also}: {_found(tally)}"
+        raise UserError(what, hint=_HINT)
     if size < config.min_bytes or count < 2:
         raise UserError(
             f"{size:,} bytes of text in {count} documents{also} in {_names(config)}; "
