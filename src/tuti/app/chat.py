@@ -80,28 +80,22 @@ class Conversation:
 
     def answer(self, text: str) -> Generator[str]:
         """The answer in pieces; when it is stopped early, what was said so far is remembered."""
-        loaded, messages = self.loaded, [*self.messages, {"role": "user", "content": text}]
-        prompt = loaded.prompt(messages, self.config.max_tokens)
-        if loaded.template is not None:
-            self.messages = messages
-        said: list[str] = []
-        try:
-            for piece in self._pieces(prompt):
-                said.append(piece)
-                yield piece
-        finally:
-            if loaded.template is not None:
-                self.messages.append({"role": "assistant", "content": "".join(said)})
-
-    def _pieces(self, prompt: list[int]) -> Generator[str]:
         from tuti.infer import Sampling, generate
 
-        c, loaded = self.config, self.loaded
+        c, loaded, messages = self.config, self.loaded, [*self.messages, {"role": "user", "content": text}]
+        prompt, said = loaded.prompt(messages, c.max_tokens), list[str]()
         seed = None if c.seed is None else c.seed + self.turn
         self.turn += 1
         rule = Sampling(c.temperature, c.top_p, max_tokens=c.max_tokens, seed=seed)
-        for token in generate(loaded.model, loaded.tokenizer, prompt, rule, loaded.ends):
-            yield token.text
+        if loaded.template is not None:
+            self.messages = messages
+        try:
+            for token in generate(loaded.model, loaded.tokenizer, prompt, rule, loaded.ends):
+                said.append(token.text)
+                yield token.text
+        finally:
+            if loaded.template is not None:
+                self.messages.append({"role": "assistant", "content": "".join(said)})
 
 
 def _speak(pieces: Generator[str]) -> None:
