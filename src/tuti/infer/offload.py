@@ -86,11 +86,13 @@ class Experts:
             self._uses = Counter({k: count // 2 for k, count in self._uses.items()})
         if key in self._held:
             self.tally.expert_hits += 1
-        elif self._admitted(key):
-            self._held[key] = _gated([matrix.clone() for matrix in self._matrices(key)])
-        else:
-            return _gated(self._matrices(key))(x)
-        return self._held[key](x)
+            return self._held[key](x)
+        kept = self._admitted(key)
+        gate, up, down = (as_matrix(one.clone() if kept else one) for one in self._matrices(key))
+        expert = Gated(gate, up, down)
+        if kept:
+            self._held[key] = expert
+        return expert(x)
 
     def _admitted(self, key: tuple[int, int]) -> bool:
         """Whether there is room, or is now, since an expert with fewer uses was let go."""
@@ -120,11 +122,6 @@ def without_experts(folder: Path, budget: float, dtype: torch.dtype) -> tuple[De
     mapped: dict[str, list[Tensor]] = {}
     decoder = load_decoder(folder, dtype=dtype, mapped=mapped)
     return decoder, Experts(mapped, budget)
-
-
-def _gated(matrices: list[Tensor]) -> Gated:
-    gate, up, down = map(as_matrix, matrices)
-    return Gated(gate, up, down)
 
 
 def _will_need(matrix: Tensor) -> None:
