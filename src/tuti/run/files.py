@@ -49,10 +49,8 @@ def atomic_write(path: Path, content: bytes | str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}{PARTIAL}")
     with disk_errors(path):
-        with open(partial, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        _fsync(partial)
         os.replace(partial, path)
         _fsync(path.parent)
 
