@@ -1,10 +1,9 @@
 """A model folder made ready to answer: weights, tokenizer and template, checked to belong together."""
 
-import json
 from collections.abc import Mapping, MutableSequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 import torch
 
@@ -12,7 +11,7 @@ from tuti.infer.generate import Model
 from tuti.infer.offload import Experts, without_experts
 from tuti.infer.packed import PackedDecoder, laid_out
 from tuti.nn import Decoder, load_decoder, read_packed_gguf, save_decoder
-from tuti.run import Run, UserError, find_artifact
+from tuti.run import Run, UserError, find_artifact, read_json
 from tuti.text import ChatTemplate, Tokenizer
 from tuti.text.chat import template_in
 
@@ -116,7 +115,7 @@ def _check_numbers(model: Decoder, path: Path) -> None:
 
 def _template(folder: Path) -> ChatTemplate | None:
     about = folder / "tuti.json"
-    facts = cast(dict[str, Any], json.loads(about.read_text())) if about.is_file() else {}
+    facts = read_json(about) if about.is_file() else {}
     wanted = facts.get("template")
     if not wanted and template_in(folder) is None:
         return None
