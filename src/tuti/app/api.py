@@ -156,14 +156,11 @@ class Api:
         read = 0
         for prompt in body.prompts:
             if isinstance(prompt, str):  # where nothing is said, a document begins
-                ids = await asyncio.to_thread(tokenizer.encode, prompt) or [tokenizer.end]
+                text, ids = prompt, await asyncio.to_thread(tokenizer.encode, prompt) or [tokenizer.end]
             else:
-                ids = prompt
+                text, ids = tokenizer.decode(prompt) if echo else "", prompt
             read += len(ids)
-            echoed = ""
-            if echo:
-                text = prompt if isinstance(prompt, str) else tokenizer.decode(ids)
-                echoed = text.encode("utf-8", "replace").decode()
+            echoed = text.encode("utf-8", "replace").decode() if echo else ""
             for i in range(body.n or 1):
                 rule = body.sampling(i, most, logprobs, grammar)
                 asked = Asked(ids, rule, one.loaded.ends, score=echo and logprobs is not None)
