@@ -135,9 +135,7 @@ def expected_bits(parameters: float, tokens: float, corpus_tokens: float) -> flo
     return 1.29 + 20.0 / parameters**0.35 + 100.0 / useful**0.36
 
 
-def make_plan(
-    corpus_bytes: int, minutes: float, device: str, experts: int = 0
-) -> tuple[Plan, Forecast]:
+def make_plan(corpus_bytes: int, minutes: float, device: str, experts: int = 0) -> tuple[Plan, Forecast]:
     """The plan with the lowest loss to expect among the rungs of the ladder that fit the minutes."""
     vocab = vocabulary(corpus_bytes)
     corpus_tokens = max(1.0, corpus_bytes * 0.95 / bytes_per_token(vocab))
