@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from tuti.nn.decoder import Decoder, DecoderConfig
 from tuti.nn.files import write_safetensors
+from tuti.nn.hugging_face import Part, hf_parts
 from tuti.run import UserError, atomic_write, read_json
 
 _block_diag: Callable[..., Tensor] = torch.block_diag  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
-PREFIX, GROUPS = "base_model.model.model.layers.", {"attention": "self_attn", "mlp": "mlp"}
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,11 @@ class LoRALinear(nn.Module):
         return self.base
 
 
-def _places(config: DecoderConfig) -> dict[str, dict[str, int]]:
-    """A block's linear layers: {path: {Hugging Face's name of a part: its rows}}."""
-    q, kv = config.heads * config.head_dim, config.kv_heads * config.head_dim
-    return {
-        "attention.qkv": {"q_proj": q, "k_proj": kv, "v_proj": kv},
-        "attention.output": {"o_proj": config.width},
-        "mlp.gate_up": {"gate_proj": config.hidden, "up_proj": config.hidden},
-        "mlp.down": {"down_proj": config.width},
-    }
+def _matrices(config: DecoderConfig) -> Iterator[tuple[str, dict[str, Part]]]:
+    """The path of each linear layer of the blocks, and its parts by their short names (q_proj)."""
+    for name, parts in hf_parts(config):
+        if name.startswith("blocks.") and len(parts[0][1]) == 2:
+            yield name.removesuffix(".weight"), {part[0].split(".")[-2]: part for part in parts}
 
 
 def _layers(model: Decoder) -> list[tuple[str, LoRALinear]]:
@@ -97,14 +93,13 @@ def add_lora(model: Decoder, lora: LoRA, generator: torch.Generator | None = Non
     if model.config.experts:
         raise UserError("experts cannot be adapted by LoRA", hint="method:full trains every weight")
     model.requires_grad_(False)
-    for block in model.blocks:
-        for path, parts in _places(model.config).items():
-            base = block.get_submodule(path)
-            assert isinstance(base, nn.Linear)
-            layer = LoRALinear(base, parts, lora)
-            for a in layer.a.values():
-                nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
-            block.set_submodule(path, layer)
+    for path, parts in _matrices(model.config):
+        base = model.get_submodule(path)
+        assert isinstance(base, nn.Linear)
+        layer = LoRALinear(base, {name: shape[0] for name, (_, shape) in parts.items()}, lora)
+        for a in layer.a.values():
+            nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
+        model.set_submodule(path, layer)
     return model
 
 
@@ -117,12 +112,13 @@ def merge_lora(model: Decoder) -> Decoder:
 
 def _named(model: Decoder) -> Iterator[tuple[str, Tensor]]:
     """Every factor under PEFT's name."""
-    for path, layer in _layers(model):
-        _, index, group, _ = path.split(".")
-        for part in layer.a:
-            name = f"{PREFIX}{index}.{GROUPS[group]}.{part}"
-            yield f"{name}.lora_A.weight", cast(Tensor, layer.a[part])
-            yield f"{name}.lora_B.weight", cast(Tensor, layer.b[part])
+    for path, parts in _matrices(model.config):
+        layer = model.get_submodule(path)
+        assert isinstance(layer, LoRALinear), "the model has no LoRA"
+        for part, (name, _) in parts.items():
+            adapted = "base_model.model." + name.removesuffix("weight")
+            yield f"{adapted}lora_A.weight", cast(Tensor, layer.a[part])
+            yield f"{adapted}lora_B.weight", cast(Tensor, layer.b[part])
 
 
 def save_lora(model: Decoder, lora: LoRA, folder: Path, *, base: str = "") -> None:
@@ -133,7 +129,6 @@ def save_lora(model: Decoder, lora: LoRA, folder: Path, *, base: str = "") -> No
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in _named(model)}
-    assert tensors, "the model has no LoRA"
     config = read_json(Path(__file__).with_name("adapter_config.json"))
     config |= {"base_model_name_or_path": base, "r": lora.rank, "lora_alpha": lora.alpha}
     write_safetensors(folder / "adapter_model.safetensors", tensors)
