@@ -88,22 +88,20 @@ def _opened(file: Path) -> Any:
 
 
 def save_decoder(
-    model: Decoder, folder: Path, *, dtype: torch.dtype | None = None,
-    state: Mapping[str, Tensor] | None = None, extra: Mapping[str, Any] | None = None,
+    model: Decoder, folder: Path, *, dtype: torch.dtype | None = None, extra: Mapping[str, Any] | None = None
 ) -> None:
     """Write config.json and model.safetensors, which transformers loads by its Auto classes.
 
     dtype: of the weights in the file; as they are if None. extra: more keys for config.json, such
-    as eos_token_id. state: the whole state dict where `model` holds only a shard of it (FSDP2).
+    as eos_token_id.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    given = model.state_dict() if state is None else state
-    kind = given["embedding.weight"].dtype if dtype is None else dtype
+    kind = model.embedding.weight.dtype if dtype is None else dtype
     config = config_to_hf(model.config, kind) | dict(extra or {})
     tensors = {
         name: tensor.detach().to("cpu", kind, copy=True).contiguous()
-        for name, tensor in to_hf(given, model.config).items()
+        for name, tensor in to_hf(model.state_dict(), model.config).items()
     }
     write_safetensors(folder / "model.safetensors", tensors)
     atomic_write(folder / "config.json", json.dumps(config, indent=2) + "\n")

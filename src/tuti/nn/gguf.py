@@ -243,13 +243,11 @@ def _packed(file: GGUFFile, names: list[str], config: DecoderConfig) -> Blocks:
     return stacked([piece.reordered(_order(name, len(piece.packed), config)) for name, piece in pieces])
 
 
-def read_gguf(
-    path: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-) -> tuple[Decoder, dict[str, Any]]:
+def read_gguf(path: Path, *, dtype: torch.dtype = torch.float32) -> tuple[Decoder, dict[str, Any]]:
     """The model, dequantised, and the file's metadata as they stand, for `Tokenizer.from_gguf`."""
     config = _config(file := GGUFFile(Path(path)))
     weights = {ours: _whole(file, theirs, config) for ours, theirs in _parts(file, config)}
-    return fill(config, {ours: weight.to(device, dtype) for ours, weight in weights.items()}), file.fields
+    return fill(config, {ours: weight.to(dtype) for ours, weight in weights.items()}), file.fields
 
 
 def read_packed_gguf(path: Path) -> tuple[Decoder, dict[str, Blocks], dict[str, Any]]:
