@@ -112,7 +112,7 @@ def _byte_level_json(
     return content
 
 
-def open_backend(content: Json, source: str) -> Backend:
+def opened(content: Json, source: str) -> Backend:
     """The library's tokenizer for a `tokenizer.json`; an error naming `source` where it is damaged."""
     try:
         backend = Backend.from_str(json.dumps(content))

@@ -9,15 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tuti.run import UserError, atomic_write, hash_text, read_json
-from tuti.text.backend import (
-    END,
-    SPECIALS,
-    Json,
-    byte_alphabet,
-    json_from_gguf,
-    json_from_merges,
-    open_backend,
-)
+from tuti.text.backend import END, SPECIALS, Json, byte_alphabet, json_from_gguf, json_from_merges, opened
 from tuti.text.bpe import BYTES, Merge, train_bpe
 from tuti.text.utf8 import Utf8
 
@@ -37,9 +29,9 @@ class Tokenizer:
     def __init__(self, content: Json, config: Mapping[str, Any], source: str = FILE) -> None:
         content = {**content, "truncation": None, "padding": None}  # never cut a text silently
         self._content, self._config = content, dict(config)
-        self._plain = open_backend(content, source)
+        self._plain = opened(content, source)
         self._plain.encode_special_tokens = True
-        self._control = open_backend(content, source)
+        self._control = opened(content, source)
         added = self._plain.get_added_tokens_decoder()
         self.specials: dict[str, int] = {t.content: i for i, t in added.items() if t.special}
         self.added: dict[str, int] = {t.content: i for i, t in added.items()}

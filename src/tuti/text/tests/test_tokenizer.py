@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tuti.run import UserError
 from tuti.text import Tokenizer
-from tuti.text.backend import SPECIALS, byte_alphabet, json_from_gguf, open_backend
+from tuti.text.backend import SPECIALS, byte_alphabet, json_from_gguf, opened
 from tuti.text.bpe import train_bpe
 from tuti.text.tests.sample import TEXTS, count_words, tokenizer
 
@@ -204,7 +204,7 @@ GPT2 = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N
 @given(st.text(st.sampled_from("ab'sی \t\n12۳½\u200c.,🙂"), max_size=30))
 def test_smollm_splits_as_its_two_rules_say(text: str) -> None:
     """First each digit apart, then GPT-2's words in what lies between."""
-    splitter = open_backend(json_from_gguf(gguf_metadata()), "test").pre_tokenizer
+    splitter = opened(json_from_gguf(gguf_metadata()), "test").pre_tokenizer
     assert splitter is not None
     of_char = {char: byte for byte, char in enumerate(byte_alphabet())}
     pieces = [bytes(of_char[c] for c in piece) for piece, _ in splitter.pre_tokenize_str(text)]
