@@ -171,7 +171,7 @@ class _Packing:
 
     def mixed(self, moe: MoE) -> Rows:
         """Rows to their experts and back: only the weights of experts that have rows are read."""
-        experts, scores = list(map(self.fed, moe.each())), as_matrix(moe.router.weight)
+        experts, scores = list(map(self.fed, moe.experts)), as_matrix(moe.router.weight)
         return lambda x: by_expert(x, moe.router.choose(scores(x)), experts)
 
     def layer(self, block: Block, sparse: Sparse | None) -> Layer:

@@ -172,8 +172,8 @@ def _weighted(
 class MoE(nn.Module):
     """E experts, each an MLP, and the router that sends a token to k of them.
 
-    `dispatch` carries tokens to experts and back: `by_expert`, `grouped`, or that of `across`;
-    None takes the first on a processor and the second on a GPU.
+    `experts` are those that this process holds, in order. `dispatch` carries tokens to experts and back:
+    `by_expert`, `grouped`, or that of `across`; None takes the first on a processor, the second on a GPU.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class MoE(nn.Module):
     ):
         super().__init__()
         self.router = Router(width, experts, k, shares)
-        self.experts = nn.ModuleList(MLP(width, hidden) for _ in range(experts))
+        self.experts = cast(Sequence[MLP], nn.ModuleList(MLP(width, hidden) for _ in range(experts)))
         self.dispatch, self.capacity = dispatch, capacity
 
     def forward(
@@ -196,11 +196,7 @@ class MoE(nn.Module):
         if self.capacity is not None:
             routing = within_capacity(routing, self.capacity)
         dispatch = self.dispatch or (grouped if x.is_cuda else by_expert)
-        return dispatch(rows, routing, self.each()).view_as(x)
-
-    def each(self) -> Sequence[MLP]:
-        """The experts that this process holds, in order."""
-        return cast(Sequence[MLP], self.experts)
+        return dispatch(rows, routing, self.experts).view_as(x)
 
 
 def keep_own(moe: MoE, group: dist.ProcessGroup) -> None:
@@ -209,7 +205,7 @@ def keep_own(moe: MoE, group: dist.ProcessGroup) -> None:
     experts = list(moe.experts)
     assert len(experts) % size == 0, f"{len(experts)} experts over {size} processes"
     share = len(experts) // size
-    moe.experts = nn.ModuleList(experts[rank * share : (rank + 1) * share])
+    moe.experts = cast(Sequence[MLP], nn.ModuleList(experts[rank * share : (rank + 1) * share]))
 
 
 def across(group: dist.ProcessGroup) -> Dispatch:

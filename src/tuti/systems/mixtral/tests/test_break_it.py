@@ -27,7 +27,7 @@ def test_one_expert_of_one_is_a_dense_layer() -> None:
     torch.manual_seed(1)
     moe = MoE(16, 24, 1, 1)
     x = torch.randn(7, 16)
-    torch.testing.assert_close(moe(x), moe.each()[0](x))
+    torch.testing.assert_close(moe(x), moe.experts[0](x))
     moe(x).sum().backward()
     assert not moe.router.weight.grad.any()
 
@@ -36,12 +36,12 @@ def test_copies_of_one_expert_are_a_dense_layer_until_they_part() -> None:
     """Exercise 3 (upcycling): weights among the chosen sum to 1, so equal experts answer as one."""
     torch.manual_seed(2)
     moe = MoE(16, 24, 8, 2)
-    for expert in moe.each()[1:]:
-        expert.load_state_dict(moe.each()[0].state_dict())
+    for expert in moe.experts[1:]:
+        expert.load_state_dict(moe.experts[0].state_dict())
     x = torch.randn(50, 16)
-    torch.testing.assert_close(moe(x), moe.each()[0](x))
+    torch.testing.assert_close(moe(x), moe.experts[0](x))
     (moe(x) ** 2).sum().backward()
-    grads = [expert.down.weight.grad for expert in moe.each()]
+    grads = [expert.down.weight.grad for expert in moe.experts]
     assert not torch.allclose(grads[0], grads[1])  # each saw other tokens: they part at the first update
 
 

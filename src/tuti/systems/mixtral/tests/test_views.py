@@ -83,7 +83,7 @@ def test_an_upcycled_model_begins_dense_and_its_experts_part(runs: Path, tmp_pat
         torch.testing.assert_close(made.model(ids), dense(ids), atol=1e-5, rtol=1e-5)
     words = ("--steps", "8", "model:upcycled", "--model.start", str(runs / "dense"), "--model.experts", "4")
     trained(runs / "pack", tmp_path / "up", *words)
-    experts = load_decoder(tmp_path / "up" / "artifacts" / "model").blocks[0].mlp.each()
+    experts = load_decoder(tmp_path / "up" / "artifacts" / "model").blocks[0].mlp.experts
     first, second = (expert.down.weight for expert in experts[:2])
     was = dense.blocks[0].mlp.down.weight
     assert 0 < (first - second).norm() < was.norm() and not torch.equal(first, was)
