@@ -141,13 +141,10 @@ def train(
     checkpoints, start = Checkpoints(run), group.resume(optimiser, run)
     if measure_first and start == 0:
         measure(model, 0)
-
-    def batches(step: int) -> list[Batch]:
-        return [batch.to(group.device) for batch in group.share(made.batches(step))]
-
     updates = fit(
-        wrapped, optimiser, made.schedule, batches, made.loss, start=start, steps=config.steps,
-        total=group.total,
+        wrapped, optimiser, made.schedule,
+        lambda step: [batch.to(group.device) for batch in group.share(made.batches(step))],
+        made.loss, start=start, steps=config.steps, total=group.total,
     )
     for step in updates:
         report(step, config.steps, run)

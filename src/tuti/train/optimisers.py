@@ -123,9 +123,7 @@ class Optimiser:
         }
         self.parts = _build(self.masters, method)
         self.owners = {name: self.parts[0 if is_matrix(name, p) else -1] for name, p in self.masters.items()}
-        for part in self.parts:
-            for group in part.param_groups:
-                group["peak"] = group["lr"]
+        self.peaks = [(group, group["lr"]) for part in self.parts for group in part.param_groups]
 
     def step(self, multiplier: float) -> float:
         """One update at `multiplier` × the peak rate; returns the gradient's norm before clipping.
@@ -138,9 +136,9 @@ class Optimiser:
                 self.masters[name].grad = weight.grad.float()
         norm = float(whole(nn.utils.clip_grad_norm_(list(self.masters.values()), CLIP)))
         if norm == norm and norm != float("inf"):
+            for group, peak in self.peaks:
+                group["lr"] = peak * multiplier
             for part in self.parts:
-                for group in part.param_groups:
-                    group["lr"] = group["peak"] * multiplier
                 part.step()
             self.round()
         for name, weight in self.weights.items():
