@@ -128,10 +128,8 @@ class Api:
         one = self.find(body.model)
         template = one.loaded.template
         if template is None:
-            raise UserError(
-                f"{body.model} was pretrained only and does not converse",
-                hint="use /v1/completions, or teach it to answer: tuti finetune sft",
-            )
+            what = f"{body.model} was pretrained only and does not converse"
+            raise UserError(what, hint="use /v1/completions, or teach it to answer: tuti finetune sft")
         grammar, ends = await _grammar(body, one), one.loaded.ends
         messages = told([message.plain() for message in body.messages], body.usable, template)
         rendered = await asyncio.to_thread(

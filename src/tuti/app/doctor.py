@@ -62,10 +62,8 @@ def examine_target(path: Path) -> "Iterator[Row]":
     abouts = [_read(p) for p in (path, *sorted((path / "stages").glob("*/config.json")))]
     training = [about for about in abouts if hasattr(sys.modules[_stage(about).__module__], "parts")]
     if not training:
-        raise UserError(
-            f"{path} ({abouts[0]['room']} {abouts[0]['stage']}) has no stage that trains",
-            hint="name a run of a training stage, or a job's run whose training has begun",
-        )
+        what = f"{path} ({abouts[0]['room']} {abouts[0]['stage']}) has no stage that trains"
+        raise UserError(what, hint="name a run of a training stage, or a job's run whose training has begun")
     for about in training:
         patient = patient_of(about)
         print(f"── {about['room']} {about['stage']}")

@@ -75,10 +75,8 @@ def _resumed(room: str, verb: str, kind: type[Any], out: Path | None) -> tuple[A
     folder = out or _newest_unfinished(room, verb)
     about = read_config(folder)
     if (about["room"], about["stage"]) != (room, verb):
-        raise UserError(
-            f"{folder} is a run of {about['room']} {about['stage']}, not of {room} {verb}",
-            hint=f"tuti {about['room']} {about['stage']} --resume --out {folder}",
-        )
+        what = f"{folder} is a run of {about['room']} {about['stage']}, not of {room} {verb}"
+        raise UserError(what, hint=f"tuti {about['room']} {about['stage']} --resume --out {folder}")
     kept = config_from_json(RunOptions, about.get("options", {}))
     config: Any = config_from_json(kind, about["config"])
     return config, Run(folder, dataclasses.replace(kept, out=folder, resume=True))

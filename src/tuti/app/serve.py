@@ -156,10 +156,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, dualstack_ipv6=both)
     except OSError as error:
-        raise UserError(
-            f"port {port} on {host} cannot be had: {str(error.strerror).partition(' (while')[0]}",
-            hint=f"--port {port % 65535 + 1}, or --port 0 for any that is free",
-        ) from error
+        what = f"port {port} on {host} cannot be had: {str(error.strerror).partition(' (while')[0]}"
+        raise UserError(what, hint=f"--port {port % 65535 + 1}, or --port 0 for any that is free") from error
 
 
 def _is_local(host: str) -> bool:

@@ -85,10 +85,9 @@ def read_tokens(folder: Path, split: str, tokenizer: str | None = None) -> Token
     """
     target = Path(folder) / split
     if tokenizer and read_json(target.parent / "tuti.json").get("tokenizer") not in (None, tokenizer):
-        raise UserError(
-            f"the tokens in {folder} were made with another tokenizer than the model's",
-            hint="tuti spark pack DOCUMENTS_RUN MODEL_FOLDER makes them with the model's own",
-        )
+        what = f"the tokens in {folder} were made with another tokenizer than the model's"
+        hint = "tuti spark pack DOCUMENTS_RUN MODEL_FOLDER makes them with the model's own"
+        raise UserError(what, hint)
     with damaged(f"the tokens in {target} are", "make them again: tuti spark pack"):
         index = json.loads((target / "index.json").read_text())
         rows = np.load(target / "documents.npy", allow_pickle=False)

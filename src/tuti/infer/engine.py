@@ -77,16 +77,12 @@ class Engine:
         """
         n = len(request.prompt)
         if not 0 < n <= self.length:
-            raise UserError(
-                f"the prompt has {n:,} tokens; this server takes 1 to {self.length:,}",
-                hint="shorten the prompt" if n else "give at least one token",
-            )
+            what = f"the prompt has {n:,} tokens; this server takes 1 to {self.length:,}"
+            raise UserError(what, hint="shorten the prompt" if n else "give at least one token")
         bad = next((i for i in request.prompt if not 0 <= i < self.model.config.vocab), None)
         if bad is not None:
-            raise UserError(
-                f"token id {bad} is outside the vocabulary of {self.model.config.vocab:,}",
-                hint="is this the model's own tokenizer?",
-            )
+            what = f"token id {bad} is outside the vocabulary of {self.model.config.vocab:,}"
+            raise UserError(what, hint="is this the model's own tokenizer?")
         most = min(request.sampling.max_tokens, self.length - n + 1)  # the last needs no place in the cache
         ticket = Ticket(request, self.tokenizer, most, inbox)
         with self._changed:

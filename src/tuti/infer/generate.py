@@ -75,10 +75,8 @@ def room(model: Model, prompt: Sequence[int], max_tokens: int) -> int:
     """How many tokens an answer to this prompt may have."""
     context = model.config.context
     if not 0 < len(prompt) <= context:
-        raise UserError(
-            f"the prompt has {len(prompt):,} tokens, the model's context is {context:,}",
-            hint="shorten the prompt" if prompt else "give at least one token",
-        )
+        what = f"the prompt has {len(prompt):,} tokens, the model's context is {context:,}"
+        raise UserError(what, hint="shorten the prompt" if prompt else "give at least one token")
     return min(max_tokens, context - len(prompt) + 1)  # the last needs no place
 
 

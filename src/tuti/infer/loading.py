@@ -47,10 +47,8 @@ class LoadedModel:
         first = 1 if messages[0]["role"] == "system" else 0
         while len(ids := self.template.render(messages, add_generation_prompt=True).ids) > room:
             if len(messages) - first < 3:
-                raise UserError(
-                    f"the message has {len(ids):,} tokens, this model has room for {room:,}",
-                    hint="shorten it",
-                )
+                what = f"the message has {len(ids):,} tokens, this model has room for {room:,}"
+                raise UserError(what, hint="shorten it")
             del messages[first : first + 2]  # a question and its answer
         return ids
 
@@ -107,10 +105,8 @@ def _check_numbers(model: Decoder, path: Path) -> None:
     for name, weight in model.named_parameters():
         here = not weight.is_meta and any(weight.stride())  # else it is on disk: here is its shape alone
         if here and not bool(weight.sum(dtype=torch.float64).isfinite()):
-            raise UserError(
-                f"{path}: {name} holds NaN or infinite numbers",
-                hint="training had diverged when it was saved; take an earlier checkpoint",
-            )
+            what = f"{path}: {name} holds NaN or infinite numbers"
+            raise UserError(what, hint="training had diverged when it was saved; take an earlier checkpoint")
 
 
 def _template(folder: Path) -> ChatTemplate | None:

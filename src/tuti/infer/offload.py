@@ -115,10 +115,9 @@ def without_experts(folder: Path, budget: float, dtype: torch.dtype) -> tuple[De
     The folder's files may be deleted while they are used, but not written to. Refuses what has no experts.
     """
     if not config_from_hf(read_json(folder / "config.json")).experts:
-        raise UserError(
-            f"{folder} has no experts that could stay on disk",
-            hint="leave --expert-memory out: it is for mixtures of experts, such as Mixtral",
-        )
+        what = f"{folder} has no experts that could stay on disk"
+        hint = "leave --expert-memory out: it is for mixtures of experts, such as Mixtral"
+        raise UserError(what, hint)
     mapped: dict[str, list[Tensor]] = {}
     decoder = load_decoder(folder, dtype=dtype, mapped=mapped)
     return decoder, Experts(mapped, budget)

@@ -126,8 +126,6 @@ def open_draft(
         return Lookup() if name else None
     small = load(name)
     if small.tokenizer.hash != target.tokenizer.hash:
-        raise UserError(
-            f"the draft {small.name} has another tokenizer than {target.name}: its tokens mean other texts",
-            hint="take a smaller model of the same family, or --draft lookup",
-        )
+        what = f"the draft {small.name} has another tokenizer than {target.name}: its tokens mean other texts"
+        raise UserError(what, hint="take a smaller model of the same family, or --draft lookup")
     return DraftModel(small.model, texts, length=length)

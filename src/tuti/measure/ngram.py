@@ -57,10 +57,8 @@ def ngram_bits_per_byte(train: Sequence[bytes], held_out: Sequence[bytes]) -> Ba
     """
     for name, documents in (("training", train), ("held-out", held_out)):
         if not any(documents):
-            raise UserError(
-                f"the {name} text for the n-gram model is empty; it needs at least one byte",
-                hint="give it more text, or hold out a larger share of it",
-            )
+            what = f"the {name} text for the n-gram model is empty; it needs at least one byte"
+            raise UserError(what, hint="give it more text, or hold out a larger share of it")
     owner = np.repeat(np.arange(len(held_out)), [len(document) for document in held_out])
     tried: list[tuple[Kind, int, Floats]] = [
         (kind, order, np.bincount(owner, -np.log2(p), len(held_out)).astype(np.float64))

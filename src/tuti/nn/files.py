@@ -63,15 +63,12 @@ class Tensors:
         part = self.owner[name].get_slice(name)
         found, kind = tuple(part.get_shape()), part.get_dtype()
         if found != shape:
-            raise UserError(
-                f"{name} in {self.where} has the shape {list(found)}; its configuration says {list(shape)}",
-                hint="the configuration and the weights are of different models",
-            )
+            what = f"{name} in {self.where} has the shape {list(found)}; its configuration says {list(shape)}"
+            raise UserError(what, hint="the configuration and the weights are of different models")
         if kind not in FLOATS:
-            raise UserError(
-                f"{name} in {self.where} is of type {kind}; {', '.join(sorted(FLOATS))} load",
-                hint="quantised weights do not load here; take the model's unquantised files",
-            )
+            what = f"{name} in {self.where} is of type {kind}; {', '.join(sorted(FLOATS))} load"
+            hint = "quantised weights do not load here; take the model's unquantised files"
+            raise UserError(what, hint)
 
     def read(self, name: str) -> Tensor:
         return self.owner[name].get_tensor(name)
@@ -131,10 +128,8 @@ def load_decoder(
     if not path.exists() and (folder / "model.safetensors.index.json").exists():
         path = folder / "model.safetensors.index.json"
     if not path.exists() and list(folder.glob("pytorch_model*.bin")):
-        raise UserError(
-            f"{folder} has its weights only as a pickle, which can run code and is never loaded",
-            hint="save it as safetensors: model.save_pretrained(folder) in transformers",
-        )
+        what = f"{folder} has its weights only as a pickle, which can run code and is never loaded"
+        raise UserError(what, hint="save it as safetensors: model.save_pretrained(folder) in transformers")
     weights = dict(_read_parts(Tensors(path), config, dtype, device, mapped))
     if config.post_norms:  # what divides Gemma's scores goes into its norms of queries
         factor = math.sqrt(config.head_dim / table.get("query_pre_attn_scalar", 256))
@@ -155,10 +150,8 @@ def _read_parts(
     known = {part for _, parts in expected for part, _ in parts} | {"lm_head.weight"}
     odd = sorted(n for n in tensors.owner.keys() - known if not n.endswith("rotary_emb.inv_freq"))
     if odd:
-        raise UserError(
-            f"{tensors.where} has tensors that this model has no place for: {', '.join(odd[:3])}",
-            hint="config.json and the weights are of different models",
-        )
+        what = f"{tensors.where} has tensors that this model has no place for: {', '.join(odd[:3])}"
+        raise UserError(what, hint="config.json and the weights are of different models")
     for name, parts in expected:
         # A copy, even of one piece: the file may be changed or deleted while the model lives.
         rows = [shape[0] for _, shape in parts]

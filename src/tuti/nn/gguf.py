@@ -129,10 +129,8 @@ class GGUFFile:
             with np.errstate(all="ignore"):
                 values = dequantize(raw, kind)
         except NotImplementedError as error:
-            raise UserError(
-                f"{name} in {self.path} is quantised as {kind.name}, which cannot be read here",
-                hint="take the model's F16, Q8_0, Q6_K, Q4_K or Q4_0 file",
-            ) from error
+            what = f"{name} in {self.path} is quantised as {kind.name}, which cannot be read here"
+            raise UserError(what, hint="take the model's F16, Q8_0, Q6_K, Q4_K or Q4_0 file") from error
         return torch.from_numpy(np.array(values, dtype=np.float32)).view(shape)
 
 
@@ -156,10 +154,8 @@ def _config(file: GGUFFile) -> DecoderConfig:
     """The decoder that the metadata describe, through the same checks as a config.json."""
     f = file.fields
     if f.get("general.architecture") != "llama":
-        raise UserError(
-            f"{file.path} holds a {str(f.get('general.architecture'))[:40]!r}, not a llama",
-            hint="take a GGUF file whose general.architecture is llama",
-        )
+        what = f"{file.path} holds a {str(f.get('general.architecture'))[:40]!r}, not a llama"
+        raise UserError(what, hint="take a GGUF file whose general.architecture is llama")
     if f.get("llama.expert_count"):
         raise UserError(f"{file.path} has llama.expert_count, which is not supported", hint="another model")
     if "token_embd.weight" not in file.places:

@@ -60,10 +60,9 @@ def number(table: Mapping[str, Any], key: str, low: int | float, high: int | flo
     value = table.get(key)
     fine = isinstance(value, int | float) and not isinstance(value, bool)
     if not fine or not low <= cast(float, value) <= high:
-        raise UserError(
-            f"{key} is {str(value)[:60]!r}; it must be a number from {low:g} to {high:g}",
-            hint="the model's configuration is damaged or not of a kind that loads here; fetch it again",
-        )
+        what = f"{key} is {str(value)[:60]!r}; it must be a number from {low:g} to {high:g}"
+        hint = "the model's configuration is damaged or not of a kind that loads here; fetch it again"
+        raise UserError(what, hint)
     return cast(int | float, value)
 
 
@@ -89,10 +88,8 @@ def _rope(table: Mapping[str, Any]) -> tuple[float, dict[str, Any] | None]:
     if kind == "default":
         return theta, None
     if kind not in ("linear", "llama3"):
-        raise UserError(
-            f"rope type {str(kind)[:40]!r} is not supported; default, linear and llama3 are",
-            hint="use a base model without rope scaling, or with one of these",
-        )
+        what = f"rope type {str(kind)[:40]!r} is not supported; default, linear and llama3 are"
+        raise UserError(what, hint="use a base model without rope scaling, or with one of these")
     bounds = {"factor": (1.0, 1e6)}
     if kind == "llama3":
         bounds |= {"low_freq_factor": (1e-3, 1e6), "high_freq_factor": (1e-3, 1e6)}
@@ -192,10 +189,8 @@ def config_to_hf(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]:
     """config.json for transformers 5 (rope_parameters, dtype) and 4 (rope_theta, torch_dtype)."""
     c = config
     if c.width % c.heads:
-        raise UserError(
-            f"width {c.width} is not a multiple of {c.heads} heads, which transformers demands",
-            hint="choose a width that the number of heads divides",
-        )
+        what = f"width {c.width} is not a multiple of {c.heads} heads, which transformers demands"
+        raise UserError(what, hint="choose a width that the number of heads divides")
     assert math.isfinite(c.rope_theta) and math.isfinite(c.norm_eps), c
     scaling = None if c.rope_scaling is None else dict(c.rope_scaling)
     rope = {"rope_type": "default"} | (scaling or {}) | {"rope_theta": c.rope_theta}
@@ -231,10 +226,9 @@ def family_of(config: DecoderConfig) -> str:
     for family, (_, added, _) in FAMILIES.items():
         if has <= added <= has | {"window", "shares"} and gemma == {"post_norms" in added}:
             return family
-    raise UserError(
-        "no model of transformers has all that this one has",
-        hint="experts with weights among the chosen and no biases or norms of heads make a Mixtral",
-    )
+    what = "no model of transformers has all that this one has"
+    hint = "experts with weights among the chosen and no biases or norms of heads make a Mixtral"
+    raise UserError(what, hint)
 
 
 def _own_keys(family: str, c: DecoderConfig, rope: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,10 +29,9 @@ def base_folder(name: str | Path) -> Path:
         return find_artifact(path, "LanguageModel")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
         return _from_hub(str(name))
-    raise UserError(
-        f"no base model {str(name)!r}",
-        hint="smollm2, a folder with config.json and model.safetensors, a run, or org/name on the hub",
-    )
+    what = f"no base model {str(name)!r}"
+    hint = "smollm2, a folder with config.json and model.safetensors, a run, or org/name on the hub"
+    raise UserError(what, hint)
 
 
 def _from_gguf(asset: str) -> Path:

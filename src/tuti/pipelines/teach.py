@@ -169,10 +169,8 @@ def planned(config: Teach, run: Run) -> tuple[Teach, Plan, Forecast]:
     sources, _ = walk(list(config.source), exclude=run.folder)
     size = sum(source.size for source in sources)
     if not sources:
-        raise UserError(
-            f"nothing to read in {', '.join(map(str, config.source))}",
-            hint="give a folder with .txt, .md, .html, .jsonl or .parquet files",
-        )
+        what = f"nothing to read in {', '.join(map(str, config.source))}"
+        raise UserError(what, hint="give a folder with .txt, .md, .html, .jsonl or .parquet files")
     if config.experts == 1 or config.experts and config.base:
         hint = "--experts 8 without --base" if config.base else "--experts 8, or none"
         raise UserError(f"{config.experts} experts, of which a token takes two, from scratch", hint=hint)

@@ -125,16 +125,12 @@ def fetch(name: str, *, offline: Path | None = None) -> Path:
 def verify(asset: Asset, package: Path) -> None:
     """Refuses a package that is absent or whose bytes are not those of the table."""
     if not package.is_file():
-        raise UserError(
-            f"{asset.file} is not in {package.parent}",
-            hint=f"where there is a network: {' '.join(_client(asset))}",
-        )
+        what = f"{asset.file} is not in {package.parent}"
+        raise UserError(what, hint=f"where there is a network: {' '.join(_client(asset))}")
     found = hash_file(package)
     if found != asset.sha256:
-        raise UserError(
-            f"{asset.file} has sha256 {found}, the table says {asset.sha256}",
-            hint="the download was damaged or altered: fetch it again",
-        )
+        what = f"{asset.file} has sha256 {found}, the table says {asset.sha256}"
+        raise UserError(what, hint="the download was damaged or altered: fetch it again")
 
 
 def _client(asset: Asset) -> list[str]:

@@ -133,10 +133,8 @@ class Run:
             reason = f"no run can be made at {folder}: {error.strerror or error}"
             raise UserError(reason, hint="--out NEW, another place") from error
         if there:
-            raise UserError(
-                f"{folder} is no run, and not empty: {', '.join(there[:3])}",
-                hint=f"--out {folder / 'run'}, or another folder that is new or empty",
-            )
+            what = f"{folder} is no run, and not empty: {', '.join(there[:3])}"
+            raise UserError(what, hint=f"--out {folder / 'run'}, or another folder that is new or empty")
         run.write_config(room, stage, config)
         return run
 
@@ -232,17 +230,13 @@ def _about(folder: Path) -> Json | None:
 
 def _check(folder: Path, about: Json) -> None:
     if about.get("version") != VERSION:
-        raise UserError(
-            f"{folder} was written in version {about.get('version')}, this Tuti reads {VERSION}",
-            hint="upgrade Tuti, or make the artifact again",
-        )
+        what = f"{folder} was written in version {about.get('version')}, this Tuti reads {VERSION}"
+        raise UserError(what, hint="upgrade Tuti, or make the artifact again")
     for name, facts in as_object(about.get("files", {})).items():
         file, size = folder / name, as_object(facts).get("bytes")
         if not file.is_file() or file.stat().st_size != size:
-            raise UserError(
-                f"{file} is missing or truncated (wanted {size} bytes)",
-                hint=f"make it again: {MADE_BY.get(str(about['kind']), 'run its stage')}",
-            )
+            what = f"{file} is missing or truncated (wanted {size} bytes)"
+            raise UserError(what, hint=f"make it again: {MADE_BY.get(str(about['kind']), 'run its stage')}")
 
 
 def _fresh(parent: Path, name: str) -> Path:

@@ -52,10 +52,8 @@ def config_from_json(kind: type[T], values: Json) -> T:
             fields = cast(Json, value)
             chosen = str(fields.get("type", ""))
             if chosen not in variants:
-                raise UserError(
-                    f"{kind.__name__}.{name}: unknown variant {chosen!r}",
-                    hint=f"one of {', '.join(variants)}",
-                )
+                what = f"{kind.__name__}.{name}: unknown variant {chosen!r}"
+                raise UserError(what, hint=f"one of {', '.join(variants)}")
             value = config_from_json(variants[chosen], fields)
         built[name] = value
     return check_config(kind, built)

@@ -124,8 +124,6 @@ def opened(content: Json, source: str) -> Backend:
             ) from error
         raise
     if not ids or max(ids) >= LARGEST_VOCABULARY or max(ids) >= 2 * len(ids) + 1024:
-        raise UserError(
-            f"{source} has {len(ids):,} tokens with ids up to {max(ids, default=0):,}: not a vocabulary",
-            hint="fetch or make it again",
-        )
+        what = f"{source} has {len(ids):,} tokens with ids up to {max(ids, default=0):,}: not a vocabulary"
+        raise UserError(what, hint="fetch or make it again")
     return backend

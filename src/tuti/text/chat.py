@@ -66,10 +66,8 @@ class ChatTemplate:
         """From `chat_template.jinja`, else the template in `tokenizer_config.json`; with its tokenizer."""
         tokenizer, source = Tokenizer.load(folder), template_in(Path(folder))
         if source is None:
-            raise UserError(
-                f"{folder} has no chat template ({FILE}, or chat_template in {CONFIG_FILE})",
-                hint="a base model has none: teach it with sft first",
-            )
+            what = f"{folder} has no chat template ({FILE}, or chat_template in {CONFIG_FILE})"
+            raise UserError(what, hint="a base model has none: teach it with sft first")
         return cls(tokenizer, source)
 
     def save(self, folder: str | Path) -> None:
@@ -88,10 +86,8 @@ class ChatTemplate:
         """
         chat = [self._checked(i, message) for i, message in enumerate(messages)]
         if not chat or chat[0]["role"] == "assistant":
-            raise UserError(
-                "a conversation must begin with a message by the system or the user",
-                hint="put what the assistant answers in front of its answer",
-            )
+            what = "a conversation must begin with a message by the system or the user"
+            raise UserError(what, hint="put what the assistant answers in front of its answer")
         told = [self._plain(tool) for tool in tools]
         text = self._text(chat, told, add_generation_prompt)
         pieces: list[tuple[str, bool]] = []
@@ -144,15 +140,11 @@ class ChatTemplate:
         fields = cast(dict[str, object], dict(message)) if isinstance(found, Mapping) else {}
         role, content = fields.get("role"), fields.get("content")
         if role not in ROLES:
-            raise UserError(
-                f"message {i} has the role {role!r}; a role is one of {', '.join(ROLES)}",
-                hint='write messages as {"role": "user", "content": "…"}',
-            )
+            what = f"message {i} has the role {role!r}; a role is one of {', '.join(ROLES)}"
+            raise UserError(what, hint='write messages as {"role": "user", "content": "…"}')
         if not isinstance(content, str):
-            raise UserError(
-                f"message {i} has content of type {type(content).__name__}, not a string",
-                hint="give text only",
-            )
+            what = f"message {i} has content of type {type(content).__name__}, not a string"
+            raise UserError(what, hint="give text only")
         more = {key: fields[key] for key in ("tool_calls", "tool_call_id", "name") if key in fields}
         return {"role": str(role), "content": self.neutralise(content), **self._plain(more)}
 
@@ -174,10 +166,8 @@ class ChatTemplate:
             if not self._forgeable.search(content):
                 return content
             content = self._forgeable.sub(lambda found: found[0][:1] + NEUTRALISER + found[0][1:], content)
-        raise UserError(
-            "the tokenizer has special tokens that cannot be told from text",
-            hint="use the default chat template and a tokenizer made here",
-        )
+        what = "the tokenizer has special tokens that cannot be told from text"
+        raise UserError(what, hint="use the default chat template and a tokenizer made here")
 
 
 def _any_of(names: Sequence[str] | Mapping[str, int]) -> re.Pattern[str]:

@@ -51,10 +51,8 @@ def spend(size: int) -> None:
 def compile_template(source: str) -> Template:
     """A template ready for `render_template`; errors are the user's, with the reason."""
     if len(source) > LARGEST_TEMPLATE:
-        raise UserError(
-            f"the chat template has {len(source):,} characters; at most {LARGEST_TEMPLATE:,} are read",
-            hint="is it the right file?",
-        )
+        what = f"the chat template has {len(source):,} characters; at most {LARGEST_TEMPLATE:,} are read"
+        raise UserError(what, hint="is it the right file?")
     environment = _Environment(
         trim_blocks=True, lstrip_blocks=True, extensions=[LoopControlExtension, _Generation]
     )
@@ -92,10 +90,9 @@ def _guarded(budget: int = BUDGET) -> Generator[None]:
     try:
         yield
     except Exception as error:  # whatever a stranger's program raises is the template's fault
-        raise UserError(
-            f"the chat template failed: {str(error)[:500] or type(error).__name__}",
-            hint="check the roles and their order, or give another chat_template.jinja",
-        ) from error
+        what = f"the chat template failed: {str(error)[:500] or type(error).__name__}"
+        hint = "check the roles and their order, or give another chat_template.jinja"
+        raise UserError(what, hint) from error
     finally:
         _left.reset(token)
 

@@ -52,10 +52,8 @@ class Tokenizer:
         """BPE on a word-count table; `vocab_size` has the bytes and special tokens in it."""
         least = BYTES + len(SPECIALS)
         if vocab_size < least:
-            raise UserError(
-                f"a vocabulary of {vocab_size} cannot hold {BYTES} bytes, {len(SPECIALS)} special tokens",
-                hint=f"ask for at least {least}",
-            )
+            what = f"a vocabulary of {vocab_size} cannot hold {BYTES} bytes, {len(SPECIALS)} special tokens"
+            raise UserError(what, hint=f"ask for at least {least}")
         return cls.from_merges(train_bpe(counts, vocab_size - len(SPECIALS)))
 
     @classmethod
@@ -115,10 +113,8 @@ class Tokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         """The exact bytes that a token stands for (a special token: its name)."""
         if not 0 <= token_id < len(self._bytes):
-            raise UserError(
-                f"token id {token_id} is outside this vocabulary of {self.vocab_size:,}",
-                hint="is this the model's own tokenizer?",
-            )
+            what = f"token id {token_id} is outside this vocabulary of {self.vocab_size:,}"
+            raise UserError(what, hint="is this the model's own tokenizer?")
         return self._bytes[token_id]
 
     @cached_property
@@ -129,10 +125,8 @@ class Tokenizer:
     def special(self, name: str) -> int:
         """The id of a special token."""
         if name not in self.added:
-            raise UserError(
-                f"the tokenizer has no special token {name!r}",
-                hint=f"it has {', '.join(list(self.added)[:12]) or 'none'}",
-            )
+            what = f"the tokenizer has no special token {name!r}"
+            raise UserError(what, hint=f"it has {', '.join(list(self.added)[:12]) or 'none'}")
         return self.added[name]
 
     def special_text(self, key: str) -> str | None:
@@ -147,10 +141,8 @@ class Tokenizer:
         for name in (END, self.special_text("eos_token"), "</s>", "<|end_of_text|>"):
             if name is not None and name in vocab:
                 return vocab[name]
-        raise UserError(
-            f"the tokenizer has no {END}, eos_token or </s> to end a text with",
-            hint=f"name its eos_token in {CONFIG_FILE}",
-        )
+        what = f"the tokenizer has no {END}, eos_token or </s> to end a text with"
+        raise UserError(what, hint=f"name its eos_token in {CONFIG_FILE}")
 
     def _token_table(self) -> list[bytes]:
         vocab = self._plain.get_vocab(with_added_tokens=True)
@@ -205,10 +197,9 @@ def _decoding(content: Json, source: str) -> tuple[bool, bool]:
     steps: list[Json] = decoder["decoders"] if decoder.get("type") == "Sequence" else [decoder]
     types = [step["type"] for step in steps if step]
     if not any(kind in types for kind in DECODERS):
-        raise UserError(
-            f"{source} has the decoder {types or 'none'}; known are {', '.join(DECODERS)}",
-            hint="use a byte-level or SentencePiece tokenizer (GPT-2, Llama, SmolLM2, Qwen)",
-        )
+        what = f"{source} has the decoder {types or 'none'}; known are {', '.join(DECODERS)}"
+        hint = "use a byte-level or SentencePiece tokenizer (GPT-2, Llama, SmolLM2, Qwen)"
+        raise UserError(what, hint)
     strips = any(
         (step["type"] == "Strip" and step.get("content") == " " and step.get("start") == 1)
         or (step["type"] == "Metaspace" and step.get("prepend_scheme", "always") != "never")

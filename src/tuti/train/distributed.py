@@ -45,10 +45,8 @@ class Processes:
     def share(self, parts: Sequence[B]) -> Sequence[B]:
         """The micro-batches of a step that this process computes."""
         if len(parts) % self.world:
-            raise UserError(
-                f"{len(parts)} micro-batches a step cannot be shared evenly by {self.world} processes",
-                hint=f"--micro {self.world} (or a multiple of it)",
-            )
+            what = f"{len(parts)} micro-batches a step cannot be shared evenly by {self.world} processes"
+            raise UserError(what, hint=f"--micro {self.world} (or a multiple of it)")
         return parts[self.rank :: self.world]
 
     def total(self, value: float) -> float:

@@ -93,10 +93,8 @@ def fit(
         parts = batches(number)
         count = total(float(sum(part.num_targets for part in parts)))
         if count == 0:
-            raise UserError(
-                f"step {number} holds nothing to predict: every target is masked",
-                hint="look at the mask: tuti doctor CONFIG",
-            )
+            what = f"step {number} holds nothing to predict: every target is masked"
+            raise UserError(what, hint="look at the mask: tuti doctor CONFIG")
         nats = 0.0
         for place, part in enumerate(parts):
             if isinstance(model, DistributedDataParallel):  # copies exchange gradients with the last one only
@@ -107,10 +105,8 @@ def fit(
         mean = total(nats) / count
         norm = optimiser.step(schedule(number))
         if not (mean < float("inf") and norm < float("inf")):
-            raise UserError(
-                f"the loss became {mean} (gradient norm {norm}) at step {number}",
-                hint="lower --lr; the last checkpoint is whole: --resume goes on from it",
-            )
+            what = f"the loss became {mean} (gradient norm {norm}) at step {number}"
+            raise UserError(what, hint="lower --lr; the last checkpoint is whole: --resume goes on from it")
         yield Step(number + 1, mean, int(count), norm, time.monotonic() - began)
 
 

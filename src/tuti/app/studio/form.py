@@ -133,10 +133,8 @@ def inside(path: Path, allowed: Sequence[Path]) -> None:
         raise UserError(f"{path} is no usable path: {error}", hint="choose another") from error
     if not any(real.is_relative_to(folder.resolve()) for folder in allowed):
         names = ", ".join(str(folder) for folder in allowed)
-        raise UserError(
-            f"{path} lies outside the folders that this page may read: {names}",
-            hint="start the server with that folder named, or use the command line",
-        )
+        what = f"{path} lies outside the folders that this page may read: {names}"
+        raise UserError(what, hint="start the server with that folder named, or use the command line")
 
 
 def register_form(place: Place) -> None:

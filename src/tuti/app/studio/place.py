@@ -83,10 +83,8 @@ class Jobs:
 
     def _check_free(self) -> None:
         if (running := len(self._running())) >= self.limit:
-            raise UserError(
-                f"{running} stages are running already, this server starts at most {self.limit}",
-                hint="wait until one has finished, or stop one",
-            )
+            what = f"{running} stages are running already, this server starts at most {self.limit}"
+            raise UserError(what, hint="wait until one has finished, or stop one")
 
 
 class Voices:

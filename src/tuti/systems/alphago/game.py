@@ -75,10 +75,9 @@ class Game:
     def play(self, colour: int, cell: int) -> int:
         """Plays a move; how many stones it took. UserError for one that the rules forbid."""
         if not self.legal(colour, cell):
-            raise UserError(
-                f"move {len(self.moves) + 1}, {name_of(cell, self.size)}, is not legal",
-                hint=f"the point is taken, or it is suicide, or the position was there before ({self.rule})",
-            )
+            what = f"move {len(self.moves) + 1}, {name_of(cell, self.size)}, is not legal"
+            hint = f"the point is taken, or it is suicide, or the position was there before ({self.rule})"
+            raise UserError(what, hint)
         self.moves.append((colour, cell))
         return int(board.play(*self.arrays, cell, colour))
 

@@ -63,10 +63,9 @@ def open_player(spec: str, size: int, simulations: int, seed: int) -> Player:
         return Player(Path(spec).name, Search(parts, size, simulations, letters, seed=seed))
     if Path(spec).exists():
         return Player(Path(spec).name, Network(Path(spec), size, simulations))
-    raise UserError(
-        f"no player is called {spec!r}",
-        hint="give tuti, random, playouts:1000, gnugo:1 to gnugo:10, or a run of alphago train or search",
-    )
+    what = f"no player is called {spec!r}"
+    hint = "give tuti, random, playouts:1000, gnugo:1 to gnugo:10, or a run of alphago train or search"
+    raise UserError(what, hint)
 
 
 def by_chance(seed: int) -> Choose:

@@ -131,10 +131,9 @@ def material(config: Sft, run: Run, template: ChatTemplate, context: int) -> lis
     count = min(config.exercises, 8 * config.rows * config.steps)
     found = gather(documents, "train", template, context, count, run.options.seed)
     if not found.dialogues:
-        raise UserError(
-            f"{documents} gives nothing to answer: no dialogue, and no exercise fits {context} tokens",
-            hint="--exercises 4000, a larger --context, or *.chat.jsonl files in the folder",
-        )
+        what = f"{documents} gives nothing to answer: no dialogue, and no exercise fits {context} tokens"
+        hint = "--exercises 4000, a larger --context, or *.chat.jsonl files in the folder"
+        raise UserError(what, hint)
     run.log("material", dialogues=found.own, exercises=len(found.exercises), too_long=found.lost)
     return found.repeated()
 

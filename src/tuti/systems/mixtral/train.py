@@ -90,10 +90,8 @@ def shape(config: Train, vocab: int) -> DecoderConfig:
     """The decoder: each expert has an equal part of `hidden`, the twin all of it."""
     head_dim = config.width // config.heads
     if head_dim * config.heads != config.width or head_dim % 2:
-        raise UserError(
-            f"width {config.width} is not {config.heads} heads of an even number of channels",
-            hint="width 192 with 6 heads, for example",
-        )
+        what = f"width {config.width} is not {config.heads} heads of an even number of channels"
+        raise UserError(what, hint="width 192 with 6 heads, for example")
     sparse = config.model if isinstance(config.model, Experts) else Experts(experts=1, active=1)
     if sparse.active > sparse.experts or config.hidden % sparse.active:
         raise UserError(
