@@ -19,7 +19,7 @@ from tuti.systems.alphago.net import Net
 from tuti.systems.alphago.planes import PLANES
 from tuti.systems.alphago.selfplay import self_play, together
 
-SIDE, KOMI, SEARCH, GAMES, ALONE, CORES = 9, 7.0, (16, 8), 128, 4, 2
+SIDE, KOMI, SEARCH, GAMES, ALONE, CORES = 9, 7.0, (16, "gumbel"), 128, 4, 2
 
 
 def main() -> None:

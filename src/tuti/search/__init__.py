@@ -8,4 +8,5 @@ from tuti.search.mcts import first_choice as first_choice
 from tuti.search.mcts import grow as grow
 from tuti.search.mcts import halving as halving
 from tuti.search.mcts import improved as improved
+from tuti.search.mcts import likely as likely
 from tuti.search.mcts import softmax as softmax

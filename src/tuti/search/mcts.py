@@ -191,3 +191,15 @@ def first_choice(logits, visits, totals, value, gumbels, sought):
         if fits > held or (fits == held and scores[a] > best):
             chosen, best, held = a, scores[a], fits
     return chosen
+
+
+def likely(children: Any, visits: Any, node: int, most: int) -> list[list[int]]:
+    """The actions of a node that were taken most, each with those that followed most often below it."""
+    lines: list[list[int]] = []
+    for action in np.argsort(-visits[node], kind="stable")[:most]:
+        line, below = [int(action)], children[node, action]
+        while below > 0 and visits[below].any():
+            line.append(int(visits[below].argmax()))
+            below = children[below, line[-1]]
+        lines += [line] if visits[node, action] else []
+    return lines

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tuti.search import GUMBEL, PUCT, Trees, descend, first_choice, grow, halving, improved
+from tuti.search import GUMBEL, PUCT, Trees, descend, first_choice, grow, halving, improved, likely
 
 LINES = [(0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8), (0, 4, 8), (2, 4, 6)]
 Board = tuple[int, ...]
@@ -152,3 +152,12 @@ def test_a_full_tree_goes_on_without_growing() -> None:
             here = after(here, int(a))
         made = grow(arrays, depth, made, *seen(here))
     assert made == 5 and arrays[2][0].sum() == 50
+
+
+def test_the_likely_lines_follow_the_most_visits() -> None:
+    children, visits = np.zeros((2, 4, 3), np.int32)
+    children[0, 1], children[1, 2], children[2, 0] = 1, 2, -1  # the last is on its way
+    visits[0], visits[1], visits[2] = (2, 7, 0), (1, 2, 4), (3, 0, 0)
+    assert likely(children, visits, 0, 5) == [[1, 2, 0], [0]]
+    assert likely(children, visits, 0, 1) == [[1, 2, 0]]
+    assert likely(children, visits, 3, 5) == []

@@ -23,6 +23,7 @@ import torch
 import tyro
 
 from tuti.run import Run, UserError, find_artifact, read_json
+from tuti.search import likely
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, DICE, SIDE, TO_MOVE, loop
 from tuti.systems.alphago.game import Game
@@ -37,7 +38,7 @@ KIND = "AlphaGo"
 EXPLORATION, VIRTUAL, SHARPNESS, THRESHOLD = 5.0, 3.0, 0.67, 0.25
 """c of PUCT, virtual loss, exponent of the policy (Extended Data Table 5); after how many visits an edge gets
 a node: the simulations so far to this power, 8 of 4,096; the paper's 40 vary with its networks' load"""
-WORKERS, NODES = 8, 20_000
+WORKERS, NODES, LEAST = 8, 20_000, 64
 LETTERS = {"rvp": 0.5, "vp": 0.0, "rp": 1.0, "rv": 0.5, "v": 0.0, "r": 1.0, "p": 0.0}
 """The paper's names of variants (Extended Data Table 7), by what they use: rollouts, value, policy; and λ"""
 
@@ -145,11 +146,16 @@ class Search:
             self.root = self._grow(prior)
         with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             list(pool.map(lambda number: self._work(game, until, number), range(self.workers)))
+        visits, worth, _ = self.thoughts(1)
+        self.value = float(worth[visits.argmax()])
+        return int(cell_of(int(visits.argmax()), game.size))
+
+    def thoughts(self, most):
+        """Of the last search, by action: visits, and worth, −1 to 1; and the lines that were likeliest."""
         _, rollouts, won, values, worth = self.figures[:, self.root]
-        action, mix = rollouts.argmax(), LETTERS[self.letters]
-        self.value = float(mix * won[action] / rollouts[action])
-        self.value += float((1 - mix) * worth[action] / max(1, values[action]))
-        return int(cell_of(int(action), game.size))
+        mix = LETTERS[self.letters]
+        found = mix * won / np.maximum(1, rollouts) + (1 - mix) * worth / np.maximum(1, values)
+        return rollouts, found, likely(self.children, self.figures[1], self.root, most)
 
     def _kept(self, game: Game):
         """The node of a position that came of the one searched before; −1: none, or half the room is full."""
@@ -176,7 +182,7 @@ class Search:
         known[DICE] = board.chance(self.seed, len(game.moves), number)
         path, owner = np.empty((4 * game.size**2, 2), np.int32), np.empty(board.CELLS, np.int8)
         mix, rolls = LETTERS[self.letters], "r" in self.letters
-        while not self.begun or time.monotonic() < until:
+        while self.begun < LEAST or time.monotonic() < until:
             with self.lock:
                 if self.begun == self.most:
                     break

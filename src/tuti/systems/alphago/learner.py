@@ -1,15 +1,38 @@
 """How a network learns, whatever the stage: parts of the loss, symmetries, rounds of updates that resume."""
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Gt
 from torch import Tensor
 
 from tuti.run import Run, UserError
 from tuti.systems.alphago.net import Net
 from tuti.train import AdamW, Checkpoints, Optimiser, Trapezoid, load_checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """A network, and how long it learns: what stages have in common."""
+
+    blocks: Annotated[int, Ge(1)] = 4
+    """Residual blocks"""
+    channels: Annotated[int, Ge(4)] = 32
+    """Channels of each"""
+    iterations: Annotated[int, Ge(1)] = 20
+    """Rounds, a checkpoint after each"""
+    updates: Annotated[int, Ge(1)] = 100
+    """Updates a round"""
+    batch: Annotated[int, Ge(1)] = 256
+    """Positions an update"""
+    rate: Annotated[float, Gt(0)] = 2e-3
+    """Peak learning rate"""
+
 
 OWNER, MARGIN = 1.0, 0.1
 """Weights of the foretold owners and lead beside policy and value (Wu 2019, 3.4)"""
@@ -42,6 +65,15 @@ def losses(net: Net, batch: dict[str, Tensor], side: int) -> dict[str, Tensor]:
         "lead": lambda target: MARGIN * F.smooth_l1_loss(found.lead, target),
     }
     return {name: part(batch[name]) for name, part in parts.items() if name in batch}
+
+
+def seconds_an_update(net: Net, batch: dict[str, Tensor], side: int) -> float:
+    """What an update on such a batch takes on this machine, from a few; the weights stay."""
+    began = 0.0
+    for number in range(6):
+        began = time.monotonic() if number == 1 else began  # the first warms up
+        sum(losses(net.train(), batch, side).values(), torch.zeros(())).backward()
+    return 1.1 * (time.monotonic() - began) / 5  # and the optimiser's part
 
 
 class Learner:

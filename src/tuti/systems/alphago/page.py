@@ -1,11 +1,16 @@
-"""Studio's page `/alphago/play`: a game against a network or random games; the address holds all moves."""
+"""Studio's page `/alphago/play`: a game against a network or random games; the address holds all moves.
 
+It holds one's chances, too, for a curve. Asked for hints, a network thinks about one's own move while one
+looks: its tree is kept, and what is shown of it grows. Where `you` is nobody, the opponent plays itself.
+"""
+
+import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import numpy as np
@@ -14,42 +19,68 @@ from tuti import ui
 from tuti.run import UserError, read_json
 from tuti.run.directory import read_config
 from tuti.systems.alphago import board
-from tuti.systems.alphago.board import BLACK, PASS, WHITE
+from tuti.systems.alphago.apv import Search
+from tuti.systems.alphago.board import BLACK, WHITE
 from tuti.systems.alphago.game import COLUMNS, Game, cell_of, name_of
-from tuti.systems.alphago.players import Player, open_player
-from tuti.systems.alphago.sgf import write_game
+from tuti.systems.alphago.planes import cell_of as cell_of_action
+from tuti.systems.alphago.players import Network, Player, by_chance, open_player
+from tuti.systems.alphago.sgf import read_game, write_game
 from tuti.ui.template import templates
 
 TOLD: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("page.toml").read_text("utf-8"))
 """What the page says, by language"""
 MARKUP = templates(Path(__file__).parent).get_template("page.html")
 SIZES, KOMI, OURS, PLAYOUTS, SECONDS = ("5", "7", "9", "13", "19"), 7.0, "tuti", "playouts:3000", 2.0
+GLANCE, LOOKS, SHOWN = 0.5, 20, 5
+"""Seconds of thought for hints at each look, looks after which they stay, moves that are shown"""
+ANSWERS = {"black": WHITE, "white": BLACK, "nobody": 0}
+"""Whom the opponent plays, by what `you` are"""
 Networks = Mapping[str, tuple[str, float]]
 Moves = tuple[str, ...]
+About = tuple[str, int, int, float]
+"""A player's name, the state of its files, the board's size, komi"""
 THINKING = Lock()  # pages are made by several threads, a player has one tree
 
 
+class Hint(NamedTuple):
+    """A move as the network sees it: simulations, their share, one's chances, what is likely to follow."""
+
+    simulations: int
+    share: float
+    chances: float
+    line: list[str]
+
+
 def page(runs: Path, query: Mapping[str, str]) -> list[str]:
-    """The parts: who plays, what is said, the board, what can be done; `query` has `lang`, and the game."""
+    """The parts: a lead, what is said, the board, what can be done; `query` has `lang`, and the game."""
     told, networks = TOLD.get(query["lang"], TOLD["en"]), _networks(runs)
     fitting = (name for name, (side, _) in networks.items() if query.get("size", side) == side)
     spec = query.get("with", next(fitting, PLAYOUTS))
     other = spec == OURS and query.get("size") not in (None, networks[OURS][0])  # it knows one board
     spec = spec if spec in networks and not other else PLAYOUTS
-    path = runs / spec if spec not in (OURS, PLAYOUTS) else None
     size, komi = networks.get(spec, (query.get("size") if query.get("size") in SIZES else "9", KOMI))
-    you = "white" if query.get("you") == "white" else "black"
+    you = query["you"] if query.get("you") in ANSWERS else "black"
     asked = {"lang": query["lang"], "with": spec, "size": str(size), "you": you}
-    parts, moves = [ui.paragraph(told["lead"])], tuple(query.get("moves", "").split())
+    asked |= {"hints": "yes"} if query.get("hints") else {}
+    lead = ui.paragraph(told["lead"])
     try:
-        game, value = _replayed(int(asked["size"]), komi, moves), None
-        if not game.over and game.to_move != (BLACK if you == "black" else WHITE):
-            state = path.stat().st_mtime_ns if path else 0
-            cell, value = _answer(str(path or spec), state, game.size, komi, moves)
+        path = runs / spec if spec not in (OURS, PLAYOUTS) else None
+        about = str(path or spec), path.stat().st_mtime_ns if path else 0, int(asked["size"]), komi
+        moves = tuple(query.get("moves", "").split())
+        moves = _moves_of(query["sgf"].encode(), about[2]) if query.get("sgf") else moves
+        moves = _watched(about) if you == "nobody" else moves
+        game, value = _replayed(*about[2:], moves), None
+        chances = [min(100.0, max(0.0, float(one))) for one in query.get("chances", "").split()]
+        if not game.over and game.to_move == ANSWERS[you]:
+            cell, value = _answer(about, moves)
             game.play(game.to_move, cell)
+            chances += [] if value is None else [50 - 50 * value]
+        hints = _hints(about, game) if "hints" in asked and not game.over else []
     except (UserError, ValueError, OSError) as error:
-        return [*parts, ui.paragraph(error, "bad"), _drawn(told, asked, networks)]
-    return [*parts, _said(told, game, you, value), _drawn(told, asked, networks, game)]
+        return [lead, ui.paragraph(error, "bad"), _drawn(told, asked, networks)]
+    asked |= {"chances": " ".join(f"{one:.0f}" for one in chances)} if chances else {}
+    said, drawn = _said(told, game, you, value), _drawn(told, asked, networks, game, hints)
+    return [lead, said, drawn, _table(told, hints), _curve(told, chances)]
 
 
 def _networks(runs: Path) -> Networks:
@@ -71,70 +102,121 @@ def _replayed(size: int, komi: float, moves: Moves) -> Game:
 
 
 @lru_cache(maxsize=4)
-def _player(spec: str, state: int, size: int) -> Player:
+def _player(spec: str, state: int, size: int, komi: float) -> Player:
     return open_player(spec, size, 2000, 0)
 
 
 @lru_cache(maxsize=512)  # a page is renewed while somebody looks
-def _answer(spec: str, state: int, size: int, komi: float, moves: Moves) -> tuple[int, float | None]:
+def _answer(about: About, moves: Moves) -> tuple[int, float | None]:
     """The opponent's move, and what it thinks of its own chances, −1 to 1."""
     with THINKING:
-        player = _player(spec, state, size)
-        cell = player.choose(_replayed(size, komi, moves), SECONDS)
+        player = _player(*about)
+        cell = player.choose(_replayed(*about[2:], moves), SECONDS)
         assert cell is not None
         return cell, getattr(player.choose, "value", None)
+
+
+@lru_cache(maxsize=64)
+def _kept(about: About, moves: Moves | None) -> list[Any]:
+    """What grows whenever somebody looks: hints for a position; without one, the game that is watched."""
+    return []
+
+
+def _watched(about: About) -> Moves:
+    """A player against itself, one move further whenever somebody looks; all who look see the same game."""
+    with THINKING:
+        names, game = (kept := _kept(about, None)), _replayed(*about[2:], tuple(kept))
+        if game.over:
+            names.clear()
+        else:
+            choose = by_chance(time.time_ns()) if len(names) < 2 else _player(*about).choose
+            cell = choose(game, GLANCE)
+            assert cell is not None
+            names.append(name_of(cell, game.size))
+        return tuple(names)
+
+
+def _moves_of(sgf: bytes, size: int) -> Moves:
+    """A record's moves, if it is a whole game on this board."""
+    game = read_game(sgf).game
+    in_turn = all(colour == (BLACK, WHITE)[ply % 2] for ply, (colour, _) in enumerate(game.moves))
+    if game.size != size or game.set_up or not in_turn:
+        raise UserError("the SGF holds no even game on this board", hint=f"one of size {size}, no handicap")
+    return tuple(name_of(cell, size) for _, cell in game.moves)
+
+
+def _hints(about: About, game: Game) -> list[Hint]:
+    """What a network thinks of the moves that it tried most; while somebody looks it tries more."""
+    with THINKING:
+        choose, looks = _player(*about).choose, _kept(about, tuple(game.moves))
+        if isinstance(choose, Network | Search) and len(looks) < LOOKS:
+            choose(game, GLANCE)
+            visits, worth, lines = choose.thoughts(SHOWN)
+            looks.append([
+                Hint(visits[line[0]], visits[line[0]] / visits.sum(), (1 + worth[line[0]]) / 2,
+                     [name_of(int(cell_of_action(action, game.size)), game.size) for action in line])
+                for line in lines
+            ])  # fmt: skip
+        return looks[-1] if looks else []
 
 
 def _said(told: Mapping[str, str], game: Game, you: str, value: float | None) -> str:
     if game.over:
         lead = game.lead()
-        how = "draw" if not lead else "won" if (lead > 0) == (you == "black") else "lost"
-        return ui.paragraph(f"{told[how]} ({abs(lead):g})")
+        how = "draw" if not lead else "won" if (lead < 0) == (ANSWERS[you] == BLACK) else "lost"
+        how = "ended" if you == "nobody" else how
+        return ui.paragraph(f"{told[how]} ({lead if you == 'nobody' else abs(lead):g})")
     if not game.moves:
         return ui.paragraph(told["begin"])
     move = f"{told['played']} {name_of(game.moves[-1][1], game.size)}."
-    return ui.paragraph(move if value is None else f"{move} {told['chances']} {(1 + value) / 2:.0%}")
+    return ui.paragraph(move if value is None else f"{move} {told['mine']} {(1 + value) / 2:.0%}")
+
+
+def _table(told: Mapping[str, str], hints: Sequence[Hint]) -> str:
+    rows = [(" ".join(one.line[:8]), int(one.simulations), f"{one.chances:.0%}") for one in hints]
+    return ui.table(told["hints"], (told["line"], told["simulations"], told["chances"]), rows) if rows else ""
+
+
+def _curve(told: Mapping[str, str], chances: Sequence[float]) -> str:
+    if len(chances) < 2:
+        return ""
+    series = ui.Series(told["chances"], list(enumerate(chances, 1)))
+    return ui.line_chart([series], title=told["chances"], x_label=told["turns"], y_label="%")
 
 
 def _drawn(
-    told: Mapping[str, str], asked: Mapping[str, str], networks: Networks, game: Game | None = None
+    told: Mapping[str, str], asked: Mapping[str, str], networks: Networks, game: Game | None = None,
+    hints: Sequence[Hint] = (),
 ) -> str:
-    """The board with what can be done, and the form of a new game."""
+    """The board with what can be done, and the form of a new game; at the end, whose each point is."""
     choices = {
         "with": [(name, name) for name in (*networks, PLAYOUTS)],
         "size": [(size, size) for size in sorted({*SIZES, asked["size"]}, key=int)],
-        "you": [(name, told[name]) for name in ("black", "white")],
+        "you": [(name, told[name]) for name in ANSWERS],
     }
     if game is None:
         return MARKUP.render(told=told, asked=asked, choices=choices, points=(), links=())
-    names = [name_of(cell, game.size) for _, cell in game.moves]
-    go = {name: _address(asked, left) for name, left in (("pass", [*names, "pass"]), ("undo", names[:-2]))}
-    links = [(told[name], href) for name, href in go.items()]
-    links.append((told["sgf"], "data:application/x-go-sgf," + quote(write_game(game))))
+    names, plays = [name_of(cell, game.size) for _, cell in game.moves], asked["you"] != "nobody"
+    links = [(told["sgf"], "data:application/x-go-sgf," + quote(write_game(game)))]
+    if plays:
+        before = {**asked, "chances": asked.get("chances", "").rpartition(" ")[0]}
+        other = {**asked, "hints": "" if "hints" in asked else "yes"}
+        ways = {"pass": (asked, [*names, "pass"]), "undo": (before, names[:-2]), "hint": (other, names)}
+        links = [(told[name], _address(*way)) for name, way in ways.items()] + links
+    owner, heat = np.zeros(board.CELLS, np.int8), {one.line[0]: one.share for one in hints}
+    if game.over:
+        board.owners(game.arrays[0], owner)
+    points = [
+        {"name": (name := name_of(cell, game.size)), "stone": int(stone), "owner": int(owner[cell]),
+         "free": plays and not game.over and game.legal(game.to_move, cell), "heat": heat.get(name, 0.0)}
+        for cell, stone in zip(map(int, board.points(game.size)), game.stones.flat, strict=True)
+    ]  # fmt: skip
+    title = told["watched" if not plays else "over" if game.over else "turn"]
     return MARKUP.render(
-        told=told, asked=asked, choices=choices, points=_points(asked, game, names), links=links,
-        size=game.size, columns=COLUMNS, title=told["over" if game.over else "turn"],
+        told=told, asked=asked, choices=choices, points=points, links=links, size=game.size, title=title,
+        columns=COLUMNS, address=_address(asked, names), last=names[-1] if names else "",
     )
 
 
 def _address(asked: Mapping[str, str], moves: Sequence[str]) -> str:
     return "?" + urlencode({**asked, "moves": " ".join(moves)})
-
-
-def _points(asked: Mapping[str, str], game: Game, names: list[str]) -> list[dict[str, object]]:
-    """Place, name and stone of each; where a click leads if it may be played; at the end, whose it is."""
-    last = game.moves[-1][1] if game.moves else PASS
-    owner: Any = np.zeros(board.CELLS, np.int8)
-    if game.over:
-        board.owners(game.arrays[0], owner)
-    points: list[dict[str, object]] = []
-    for cell in map(int, board.points(game.size)):
-        name = name_of(cell, game.size)
-        stone = ("", "black", "white")[int(game.arrays[0][board.STONES + cell])]
-        free = not game.over and game.legal(game.to_move, cell)
-        href = _address(asked, [*names, name]) if free else ""
-        points.append({
-            "x": cell % board.WIDTH - 1, "y": cell // board.WIDTH - 1, "name": name, "stone": stone,
-            "last": cell == last != PASS, "href": href, "shade": 0.4 * float(owner[cell]),
-        })  # fmt: skip
-    return points

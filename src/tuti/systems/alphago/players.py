@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tuti.run import UserError
-from tuti.search import PUCT, Trees, descend, grow
+from tuti.search import PUCT, Trees, descend, grow, likely
 from tuti.systems.alphago import board
 from tuti.systems.alphago.apv import Search, load_alphago
 from tuti.systems.alphago.game import Game, cell_of, name_of
@@ -103,6 +103,12 @@ class Network:
         self.speed = count / (time.monotonic() - began)
         self.value = float(thoughts.values[0])
         return int(cell_of_action(int(thoughts.actions[0]), game.size))
+
+    def thoughts(self, most: int):
+        """As AlphaGo's search tells them."""
+        trees = self.thinker.trees
+        visits, totals = trees.visits[0], trees.totals[0, 0]
+        return visits[0], totals / np.maximum(1, visits[0]), likely(trees.children[0], visits, 0, most)
 
 
 @board.loop

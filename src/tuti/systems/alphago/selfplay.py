@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tuti.search import GUMBEL, PUCT
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, CELLS, MOVES, TO_MOVE, loop, over, owners, play
 from tuti.systems.alphago.net import LEAD, Net
@@ -17,6 +18,8 @@ from tuti.systems.alphago.think import Thinker
 
 FIELDS = ("planes", "policy", "value", "owner", "lead")
 """Planes; the improved policy; who won, whose each point was, by how much / LEAD: all for who is to move"""
+CONSIDERED, EVEN, WHOLE = 8, 10.0, 0.25
+"""First moves among which simulations are shared, the sum of Dirichlet's α, the share of whole searches"""
 
 
 @loop
@@ -50,17 +53,35 @@ def to_the_end(made: list[Any], choose: Callable[[Any, Any, Any], Any]) -> Any:
     return finals
 
 
-def self_play(net: Net, side: int, komi: float, seeds: Any, *search: int) -> dict[str, Any]:
-    """A game a seed, side by side: their positions, as FIELDS; moves and winners. search: as of Thinker."""
-    made = [board.new(side, seed=int(seed)) for seed in seeds]
+def self_play(net: Net, side: int, komi: float, seeds: Any, simulations: int, recipe: str) -> dict[str, Any]:
+    """A game a seed, side by side: their positions, as FIELDS; moves and winners.
+
+    gumbel: Gumbel's search. zero: AlphaZero's, with noise at the roots, moves drawn by their visits for as
+    many turns as the board has rows. katago: Gumbel's, of which three moves in four are made with a quarter
+    of the simulations and teach nothing (Wu 2019, 3.1: more games, as many positions of worth).
+    """
+    made, actions = [board.new(side, seed=int(seed)) for seed in seeds], side * side + 1
     sources = [np.random.default_rng(int(seed)) for seed in seeds]
-    thinker, told = Thinker(net, side, len(made), *search), list[tuple[Any, ...]]()
+    zero, told = recipe == "zero", list[tuple[Any, ...]]()
+    thinker = Thinker(net, side, len(made), simulations, CONSIDERED, PUCT if zero else GUMBEL)
 
     def choose(alive: Any, games: Any, keys: Any) -> Any:
-        chance = [sources[game].gumbel(size=side * side + 1) for game in alive]
-        thoughts = thinker.think(games, keys, komi, np.stack(chance).astype(np.float32))
-        told.append((alive, games[:, TO_MOVE].copy(), thoughts.planes.astype(np.float16), thoughts.policy))
-        return thoughts.actions
+        chance = np.stack([sources[game].gumbel(size=actions) for game in alive]).astype(np.float32)
+        whole, noise, chosen = np.ones(len(alive), bool), None, np.empty(len(alive), np.int32)
+        if zero:
+            noise = np.stack([sources[game].dirichlet(np.full(actions, EVEN / actions)) for game in alive])
+            chance *= games[0, MOVES] < side
+        elif recipe == "katago":
+            whole = np.array([sources[game].random() < WHOLE for game in alive])
+        for some, count in ((whole, simulations), (~whole, max(2, simulations // 4))):
+            if some.any():
+                own = noise if noise is None else noise[some]
+                thoughts = thinker.think(games[some], keys[some], komi, chance[some], count, own)
+                chosen[some] = thoughts.actions
+                if some is whole:
+                    planes = thoughts.planes.astype(np.float16)
+                    told.append((alive[some], games[some, TO_MOVE], planes, thoughts.policy))
+        return chosen
 
     finals = to_the_end(made, choose)
     owner = np.empty((len(finals), side * side), np.int8)
@@ -75,7 +96,7 @@ def self_play(net: Net, side: int, komi: float, seeds: Any, *search: int) -> dic
     }
 
 
-def together(net: Net, side: int, komi: float, seeds: Any, *search: int) -> dict[str, Any]:
+def together(net: Net, side: int, komi: float, seeds: Any, *search: Any) -> dict[str, Any]:
     """`self_play` on all threads, a part of the games on each."""
     workers = max(1, min(torch.get_num_threads(), len(seeds) // 8))
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -12,9 +12,12 @@ from tuti.search import GUMBEL, Trees, descend, first_choice, grow, halving, imp
 from tuti.systems.alphago import board
 from tuti.systems.alphago.planes import PLANES, cell_of, draw, may
 
+EXPLORATION, NOISE = 1.5, 0.25
+"""AlphaZero's c, and the share of chance in the policy of its roots (Silver et al. 2018, Methods)"""
+
 
 @board.loop
-def reach(trees, games, keys, komi, first, leaves, leaf_keys, planes, allowed, result):
+def reach(trees, rule, games, keys, komi, first, leaves, leaf_keys, planes, allowed, result):
     """A descent in each tree, played; what the network is to see there; `result` where the game is over."""
     children, logits, visits, totals, values, path = trees[:6]
     made, depth = trees[6], trees[7]
@@ -25,7 +28,7 @@ def reach(trees, games, keys, komi, first, leaves, leaf_keys, planes, allowed, r
         depth[b] = 0
         if made[b]:
             tree = children[b], logits[b], visits[b], totals[b], values[b], path[b]
-            depth[b] = descend(tree, first[b], GUMBEL, 0.0)
+            depth[b] = descend(tree, first[b], rule, EXPLORATION)
         for i in range(depth[b]):
             board.play(game, known, cell_of(path[b, i, 1], game[board.SIDE]), game[board.TO_MOVE])
         result[b] = np.nan
@@ -72,30 +75,49 @@ class Thoughts:
 
 
 class Thinker:
-    """Gumbel's search of up to so many games side by side, with `simulations` a move."""
+    """Search in up to so many games side by side, `simulations` a move: Gumbel's, or AlphaZero's (PUCT)."""
 
-    def __init__(self, net, side, games, simulations, considered=16):
-        self.net, self.simulations, self.considered = net, simulations, considered
+    def __init__(self, net, side, games, simulations, considered=16, rule=GUMBEL):
+        self.net, self.simulations, self.considered, self.rule = net, simulations, considered, rule
         self.trees, self.side = Trees(games, simulations + 1, side * side + 1), side
 
     @torch.inference_mode()
-    def think(self, games, keys, komi, gumbels, simulations=None) -> Thoughts:
-        """gumbels [games, actions]: what chance adds to logits at the roots; 0 for the strongest play."""
+    def think(self, games, keys, komi, gumbels, simulations=None, noise=None) -> Thoughts:
+        """gumbels [games, actions]: chance beside the roots' logits, or in the end beside the logarithms of
+        visits (AlphaZero's temperature of 1); 0: the strongest play. noise: AlphaZero's, at the roots.
+        """
         (n, actions), count = gumbels.shape, simulations or self.simulations
         self.trees.clear()
         trees = (*(array[:n] for array in self.trees.arrays()), self.trees.made[:n], self.trees.depth[:n])
         leaves, leaf_keys = np.empty_like(games), np.empty_like(keys)
         planes = np.empty((n, PLANES, self.side**2), np.float32)
-        first, result = np.empty(n, np.int32), np.empty(n, np.float32)
+        first, result = np.full(n, -1, np.int32), np.empty(n, np.float32)
         allowed, policy, roots = np.empty((n, actions), np.bool_), np.empty((n, actions), np.float32), planes
-        for sought in (None, *halving(min(self.considered, count, actions), count)):
-            if sought is not None:
+        halved = self.rule == GUMBEL
+        steps = halving(min(self.considered, count, actions), count) if halved else np.zeros(count)
+        for sought in (None, *steps):
+            if sought is not None and halved:
                 judge(trees, gumbels, sought, first, policy)
-            reach(trees, games, keys, komi, first, leaves, leaf_keys, planes, allowed, result)
+            reach(trees, self.rule, games, keys, komi, first, leaves, leaf_keys, planes, allowed, result)
             roots = planes.copy() if sought is None else roots
             seen = torch.from_numpy(planes)
             forecast = self.net(seen.unflatten(-1, (self.side, self.side)))
             tell(trees, forecast.policy.numpy(), forecast.value.numpy(), allowed, result)
-        judge(trees, gumbels, -1.0, first, policy)
-        visits, totals = (array[np.arange(n), 0, first] for array in trees[2:4])
-        return Thoughts(first, policy, totals / visits, roots)
+            if sought is None and noise is not None:
+                trees[1][:, 0] = stirred(trees[1][:, 0], noise)
+        visits, totals = trees[2][:, 0], trees[3][:, 0]
+        if halved:
+            judge(trees, gumbels, -1.0, first, policy)
+        else:
+            policy = visits / visits.sum(1, keepdims=True)
+            first = (np.log(policy, where=policy > 0, out=np.full_like(policy, -np.inf)) + gumbels).argmax(1)
+        chosen = np.arange(n), first
+        return Thoughts(first, policy, totals[chosen] / visits[chosen], roots)
+
+
+def stirred(logits, noise):
+    """Logits of policies that chance is mixed into, among the actions that are allowed."""
+    allowed = logits > -np.inf
+    parts = np.exp(logits - logits.max(1, keepdims=True)), noise * allowed + 1e-9
+    policy, chance = (part / part.sum(1, keepdims=True) for part in parts)
+    return np.where(allowed, np.log((1 - NOISE) * policy + NOISE * chance), -np.inf)

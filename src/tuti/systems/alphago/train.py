@@ -1,53 +1,51 @@
-"""Stage `train`: from nothing, by games against itself (AlphaZero's loop with Gumbel's search)."""
+"""Stage `train`: from nothing, by games against itself (AlphaZero's loop), or as in 2016 (`recipe.py`)."""
 
 import shutil
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from tuti.nn.files import write_safetensors
 from tuti.run import Run
-from tuti.systems.alphago.learner import Learner, turned
+from tuti.systems.alphago.learner import Learner, Learning, seconds_an_update, turned
 from tuti.systems.alphago.net import Net, save_net
 from tuti.systems.alphago.planes import PLANES
+from tuti.systems.alphago.recipe import recipe
 from tuti.systems.alphago.selfplay import FIELDS, together
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Learning):
     """Plays against itself, learns from the games, again and again."""
 
+    recipe: Literal["gumbel", "zero", "katago", "2016"] = "gumbel"
+    """Gumbel's search, AlphaZero's, or Gumbel's with playout caps; 2016: all stages of the first AlphaGo"""
     size: Annotated[int, Ge(2), Le(19)] = 9
     """Points a side"""
     komi: float = 7.0
     """Points that White gets"""
-    blocks: Annotated[int, Ge(1)] = 4
-    """Residual blocks"""
-    channels: Annotated[int, Ge(4)] = 32
-    """Channels of each"""
+    minutes: Annotated[float, Ge(0)] = 0.0
+    """Plans as many iterations as fit, after measuring this machine (0: --iterations; 2016: 45)"""
     games: Annotated[int, Ge(1)] = 128
     """Games an iteration, played side by side"""
-    iterations: Annotated[int, Ge(1)] = 100
+    iterations: Annotated[int, Ge(1)] = field(default=100, kw_only=True)
     """Rounds of games and updates"""
     simulations: Annotated[int, Ge(2)] = 16
     """Simulations a move"""
-    considered: Annotated[int, Ge(1)] = 8
-    """First moves among which they are shared out"""
-    window: Annotated[int, Ge(1)] = 20
-    """Iterations whose games are learnt from"""
-    updates: Annotated[int, Ge(1)] = 60
+    updates: Annotated[int, Ge(1)] = field(default=60, kw_only=True)
     """Updates an iteration"""
-    batch: Annotated[int, Ge(1)] = 256
-    """Positions an update"""
-    rate: Annotated[float, Gt(0)] = 2e-3
-    """Peak learning rate"""
+
+
+WINDOW, AIM = 20, 0.95
+"""Iterations whose games are learnt from; the share of the minutes that is planned"""
 
 
 def keep(folder: Path, iteration: int, window: int, games: dict[str, Any]) -> dict[str, Tensor]:
@@ -71,17 +69,43 @@ def some(recent: dict[str, Tensor], config: Train, source: np.random.Generator) 
     return turned(batch, config.size, int(source.integers(8)))
 
 
+def planned(config: Train, run: Run) -> Train:
+    """The config with as many iterations as fit the minutes, from the time of some games and updates here.
+
+    Games of a network that has learnt a little have about as many moves as the board has points.
+    """
+    torch.manual_seed(run.options.seed)
+    net, seeds = Net(PLANES, config.blocks, config.channels).eval(), np.arange(min(64, config.games))
+    search = net, config.size, config.komi, seeds
+    together(*search, 2, config.recipe)  # compiles what is compiled once
+    began = time.monotonic()
+    games = together(*search, config.simulations, config.recipe)
+    move = (time.monotonic() - began) / games["moves"].sum()
+    recent = {name: torch.from_numpy(games[name]) for name in FIELDS}
+    seconds = config.games * config.size**2 * move
+    batch = some(recent, config, np.random.default_rng(0))
+    seconds += config.updates * seconds_an_update(net, batch, config.size)
+    plan = replace(config, minutes=0.0, iterations=max(1, int(AIM * 60 * config.minutes / seconds)))
+    run.log("plan", minutes=config.minutes, iterations=plan.iterations, seconds_each=seconds)
+    run.show(f"{plan.iterations} iterations of some {seconds:.1f} s fit {config.minutes:g} minutes")
+    run.write_config("alphago", "train", plan)
+    return plan
+
+
 def train(config: Train, run: Run) -> None:
     """Saves the network, a PolicyValue; every iteration is a checkpoint."""
-    c, seed = config, run.options.seed
+    if config.recipe == "2016":
+        shape = config.blocks, config.channels
+        return recipe(run, config.size, config.komi, config.minutes or 45.0, shape)
+    c, seed = planned(config, run) if config.minutes else config, run.options.seed
     torch.manual_seed(seed)
     net = Net(PLANES, c.blocks, c.channels)
     learner = Learner(net, run, c.rate, c.iterations, c.updates)
     for iteration in range(learner.start, c.iterations):
         source = np.random.default_rng((seed, iteration))
         seeds = source.integers(2**62, size=c.games)
-        games = together(net.eval(), c.size, c.komi, seeds, c.simulations, c.considered)
-        recent = keep(run.folder / "replay", iteration, c.window, games)
+        games = together(net.eval(), c.size, c.komi, seeds, c.simulations, c.recipe)
+        recent = keep(run.folder / "replay", iteration, WINDOW, games)
         mean = learner.learn(iteration, c.size, partial(some, recent, c, source))
         moves, black = float(games["moves"].mean()), float((games["won"] > 0).mean())
         learner.save(iteration + 1, moves=moves, black=black, **mean)
@@ -92,11 +116,9 @@ def train(config: Train, run: Run) -> None:
 
 def tiny() -> Train:
     """From nothing on a board of 5 × 5, within a minute on two cores: it beats its own start."""
-    return Train(
-        size=5, komi=0.5, blocks=2, channels=24, games=64, iterations=8, updates=30, batch=128, window=6
-    )
+    return Train(size=5, komi=0.5, blocks=2, channels=24, games=64, iterations=8, updates=30, batch=128)
 
 
 def small() -> Train:
     """A board of 7 × 7, in half an hour on two cores."""
-    return Train(size=7, blocks=4, channels=32, games=128, iterations=100, updates=60, batch=256, window=12)
+    return Train(size=7, blocks=4, channels=32, games=128, iterations=100, updates=60, batch=256)

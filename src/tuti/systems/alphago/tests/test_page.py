@@ -7,6 +7,7 @@ from urllib.parse import unquote
 import pytest
 
 from tuti.run import Run, RunOptions
+from tuti.systems.alphago.board import PASS
 from tuti.systems.alphago.net import Net, save_net
 from tuti.systems.alphago.page import page
 from tuti.systems.alphago.planes import PLANES
@@ -66,3 +67,60 @@ def test_the_network_that_ships_plays_where_nothing_was_trained(tmp_path: Path) 
     for own in ({}, {"with": "tuti"}):
         asked = "".join(page(tmp_path, {"lang": "en", "size": "5", "moves": "C3", **own}))
         assert (chosen(asked, "with"), chosen(asked, "size")) == ("playouts:3000", "5")  # it knows one board
+
+
+def test_hints_grow_while_somebody_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the network that plays; the board shows their share, the table the lines; then they stay."""
+    monkeypatch.setattr("tuti.systems.alphago.page.GLANCE", 0.05)
+    monkeypatch.setattr("tuti.systems.alphago.page.LOOKS", 3)
+    asked = {"lang": "en", "with": "tuti", "size": "9", "moves": "E5 C3", "hints": "yes"}
+    tried = list[int]()
+    for _ in range(4):
+        made = page(tmp_path, asked)
+        assert 1 <= made[2].count('class="heat"') <= 5
+        tried.append(sum(int(n.replace(",", "")) for n in re.findall(r"<td[^>]*>([\d,]+)</td>", made[3])))
+    assert tried[0] < tried[1] < tried[2] == tried[3]
+    assert "Your chances" in made[3] and "hints=&" in made[2]  # the link that ends them
+    nothing = page(tmp_path, {**asked, "with": "playouts:3000"})  # it tells no thoughts
+    assert "heat" not in nothing[2] and not nothing[3]
+    assert not page(tmp_path, {**asked, "moves": "pass pass"})[3]
+
+
+def test_the_chances_of_each_turn_become_a_curve(tmp_path: Path) -> None:
+    with_network(tmp_path, 5, 0.5)
+    asked = {"lang": "en", "with": "net", "moves": "C3", "chances": "40 61"}
+    made = page(tmp_path, asked)
+    assert "<svg" in made[4]
+    kept = re.search(r"moves=C3\+\w+\+pass", unquote(made[2]))
+    assert kept and re.search(r"chances=40\+61\+\d+&", made[2].replace("&amp;", "&"))
+    undone = re.search(r'href="([^"]*)">Take back', made[2])
+    assert undone and "chances=40+61&" in undone[1].replace("&amp;", "&")
+    assert not page(tmp_path, {**asked, "chances": ""})[4]
+    for wrong in ("x", "<b>", "1 2 nan 4e"):
+        assert 'class="bad"' in page(tmp_path, {**asked, "chances": wrong})[1]
+    assert "<svg" in page(tmp_path, {**asked, "chances": "nan inf -9 1e9"})[4]
+
+
+def test_a_record_is_gone_on_with(tmp_path: Path) -> None:
+    """Its moves stand on the board, the opponent answers; what is no even game on the board is told."""
+    game = "(;FF[4]GM[1]SZ[5];B[cc];W[bb];B[dd])"
+    made = "".join(page(tmp_path, {"lang": "en", "size": "5", "with": "playouts:3000", "sgf": game}))
+    assert len(re.findall('circle class="(?:black|white)"', made)) == 4
+    for wrong in ("(", "x" * 100, "(;SZ[9];B[cc])", "(;SZ[5]HA[2]AB[aa][bb];W[cc])", "(;SZ[5];B[cc];B[bb])"):
+        told = page(tmp_path, {"lang": "en", "size": "5", "sgf": wrong})
+        assert 'class="bad"' in told[1] and "<svg" not in told[2]
+
+
+def test_nobody_watches_a_player_against_itself(tmp_path: Path) -> None:
+    """A move a look, the same game for all; after its end another begins."""
+    with_network(tmp_path, 2, 0.5)
+    seen = list[int]()
+    while seen.count(0) < 2 and len(seen) < 200:
+        made = page(tmp_path, {"lang": "en", "with": "net", "size": "2", "you": "nobody"})
+        assert "plays itself" in made[2] and 'class="free"' not in made[2] and "Pass" not in made[2]
+        moves = read_game(unquote(made[2].split("x-go-sgf,")[1].split('"')[0]).encode()).game.moves
+        seen.append(len(moves))
+        over = [cell for _, cell in moves[-2:]] == [PASS, PASS]
+        assert ("The game is over" in made[1]) == over
+    end = seen.index(0)
+    assert seen[:end] == list(range(1, end + 1)) and seen[end + 1] == 1

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from tuti.search import PUCT
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, STONES
 from tuti.systems.alphago.net import LEAD, Net
 from tuti.systems.alphago.planes import PLANES, cell_of, draw, may
-from tuti.systems.alphago.think import Thinker
+from tuti.systems.alphago.think import Thinker, stirred
 
 
 def random_game(size: int, moves: int, seed: int) -> tuple[Any, Any]:
@@ -111,3 +112,28 @@ def test_a_winning_pass_is_found() -> None:
     thinker, still = Thinker(blank, 3, 1, 200), np.zeros((1, 10), np.float32)
     thoughts = thinker.think(*stacked([(game, keys)]), 0.5, still)
     assert thoughts.actions[0] == 9 and thoughts.values[0] == 1 and thoughts.policy[0, 9] > 0.9
+
+
+def test_alphazeros_search_finds_it_too() -> None:
+    """The same winning pass by PUCT: as many visits as simulations, most of them for the pass."""
+    blank = net()
+    for parameter in blank.parameters():
+        parameter.zero_()
+    game, keys = board.new(3)
+    for x, y, colour in ((1, 1, BLACK), (0, 0, 2), (1, 0, BLACK)):
+        board.play(game, keys, board.cell(x, y), colour)
+    board.play(game, keys, board.PASS, 2)
+    thinker, still = Thinker(blank, 3, 1, 200, rule=PUCT), np.zeros((1, 10), np.float32)
+    thoughts = thinker.think(*stacked([(game, keys)]), 0.5, still)
+    assert thinker.trees.visits[0, 0].sum() == 200
+    assert thoughts.actions[0] == 9 and thoughts.values[0] == 1 and thoughts.policy[0].argmax() == 9
+    assert np.allclose(thoughts.policy[0] * 200, thinker.trees.visits[0, 0])
+
+
+def test_chance_is_a_quarter_of_the_roots_policy() -> None:
+    logits = np.array([[0.0, 1.0, -np.inf, 2.0]], np.float32)
+    noise = np.array([[0.1, 0.2, 0.3, 0.4]])
+    mixed = np.exp(stirred(logits, noise))[0]
+    policy = np.exp([0.0, 1.0, 2.0]) / np.exp([0.0, 1.0, 2.0]).sum()
+    assert np.allclose(mixed[[0, 1, 3]], 0.75 * policy + 0.25 * np.array([0.1, 0.2, 0.4]) / 0.7, atol=1e-6)
+    assert mixed[2] == 0 and np.isclose(mixed.sum(), 1)

@@ -1,5 +1,6 @@
 """Every stage learns on 5 × 5: each beats what it began as, the whole interval above one half."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +126,9 @@ def test_the_search_beats_its_policy_alone(made: Path) -> None:
     beats(between(whole, alone, 100))
 
 
-def test_zero_beats_its_own_start(tmp_path: Path) -> None:
-    config = train.tiny()
+@pytest.mark.parametrize("recipe", ["gumbel", "zero", "katago"])
+def test_self_play_beats_its_own_start(tmp_path: Path, recipe: Any) -> None:
+    config = replace(train.tiny(), recipe=recipe)
     run = go(tmp_path / "run", train.train, config, threads=2)
     net, facts = load_net(run.folder)
     torch.manual_seed(run.options.seed)

@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tuti.run import UserError, hash_file, read_events
+from tuti.run import UserError, hash_file, read_events, read_json
 from tuti.systems.alphago import board
 from tuti.systems.alphago.learner import losses, turned
 from tuti.systems.alphago.net import Net, load_net
@@ -32,7 +33,7 @@ def net(seed: int = 0) -> Net:
 
 
 def test_positions_are_told_from_the_movers_side() -> None:
-    games = self_play(net(), 3, 0.5, np.arange(6), 4, 4)
+    games = self_play(net(), 3, 0.5, np.arange(6), 4, "gumbel")
     moves, won = games["moves"], games["won"]
     assert len(games["value"]) == moves.sum() and set(np.unique(won)) <= {-1.0, 1.0}
     first = np.sort(np.argsort(games["planes"][:, :2].sum((1, 2)), kind="stable")[:6])
@@ -47,17 +48,47 @@ def test_positions_are_told_from_the_movers_side() -> None:
 
 
 def test_the_same_seeds_give_the_same_games() -> None:
-    one, two = (self_play(net(), 3, 0.5, np.arange(5), 4, 4) for _ in range(2))
+    one, two = (self_play(net(), 3, 0.5, np.arange(5), 4, "gumbel") for _ in range(2))
     assert all((one[name] == two[name]).all() for name in one)
-    other = self_play(net(), 3, 0.5, np.arange(5) + 100, 4, 4)
+    other = self_play(net(), 3, 0.5, np.arange(5) + 100, 4, "gumbel")
     assert len(other["value"]) != len(one["value"]) or (other["policy"] != one["policy"]).any()
+
+
+def test_alphazero_draws_moves_by_their_visits() -> None:
+    """Policies are shares of visits, and a game is its seed."""
+    games = self_play(net(), 3, 0.5, np.arange(8), 16, "zero")
+    shares = games["policy"].astype(np.float32)
+    assert np.allclose(shares.sum(1), 1, atol=2e-3)
+    assert np.allclose(shares * 16, (shares * 16).round(), atol=0.02)  # of 16 visits
+    again = self_play(net(), 3, 0.5, np.arange(8), 16, "zero")
+    assert all((games[name] == again[name]).all() for name in games)
+
+
+def test_playout_caps_teach_of_one_move_in_four() -> None:
+    games = self_play(net(), 3, 0.5, np.arange(200), 8, "katago")
+    share = len(games["value"]) / games["moves"].sum()
+    assert abs(share - 0.25) < 5 * (0.25 * 0.75 / games["moves"].sum()) ** 0.5
+    assert {len(games[name]) for name in FIELDS} == {len(games["value"])}
+    alone = self_play(net(), 3, 0.5, np.arange(3), 8, "katago")
+    assert (alone["moves"] == games["moves"][:3]).all()  # no game depends on its company
+
+
+@pytest.mark.parametrize("recipe", ["zero", "katago"])
+def test_minutes_become_iterations(tmp_path: Path, recipe: str) -> None:
+    """A machine is measured once; the plan is written down and what was trained is the plan."""
+    config = replace(SMALL, recipe=recipe, minutes=0.05, games=4, updates=8)
+    run = go(tmp_path / "run", train, config)
+    plan, = read_events(run.folder, "plan")
+    about = read_json(run.folder / "config.json")["config"]
+    assert about["minutes"] == 0 and about["iterations"] == plan["iterations"] >= 1
+    assert len(read_events(run.folder, "iteration")) == plan["iterations"]
 
 
 def test_threads_play_all_games() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert len(together(net(), 3, 0.5, np.arange(16), 4, 4)["won"]) == 16
+        assert len(together(net(), 3, 0.5, np.arange(16), 4, "gumbel")["won"]) == 16
     finally:
         torch.set_num_threads(before)
 
@@ -94,7 +125,7 @@ def test_the_net_sees_a_turned_board_alike_when_its_weights_are_even() -> None:
 
 
 def test_learning_lowers_every_loss() -> None:
-    games = self_play(net(), 3, 0.5, np.arange(32), 8, 8)
+    games = self_play(net(), 3, 0.5, np.arange(32), 8, "gumbel")
     batch = {name: torch.from_numpy(games[name]).float() for name in FIELDS}
     learner = net(1).requires_grad_(True).train()
     optimiser = torch.optim.AdamW(learner.parameters(), 5e-3)
