@@ -11,6 +11,7 @@ import random
 import statistics
 
 import harness
+import numpy as np
 import pyspiel
 
 from tuti.systems.alphago import board
@@ -18,8 +19,19 @@ from tuti.systems.alphago import board
 GAMES = {9: (5000, 150), 19: (1000, 12)}
 
 
+@board.loop
+def playouts(game, keys, count, owner):  # pyright: ignore
+    """Random games from a position, one after another, each by other chance."""
+    own, known = game.copy(), keys.copy()
+    for _ in range(count):
+        source = known[board.DICE]
+        board.assume(own, known, game, keys)
+        known[board.DICE] = source
+        board.playout(own, known, owner)
+
+
 def ours(size: int, count: int) -> float:
-    board.playouts(*board.new(size, seed=random.randrange(2**31)), count)
+    playouts(*board.new(size, seed=random.randrange(2**31)), count, np.empty(board.CELLS, np.int8))
     return count
 
 

@@ -33,6 +33,10 @@ BARS = {
     "load": ("64 clients, ten minutes, nothing lost: growth of the server's memory ÷ 3 %", 1.0, False),
     "go-playouts": ("random 9 × 9 games of Go a second, one core, ÷ `open_spiel` from Python", 15.0, True),
     "go-planes": ("AlphaGo's 49 planes of positions a second, one core, ÷ the same in numpy", 50.0, True),
+    "selfplay": ("Gumbel self-play, 9 × 9, games/s ÷ one game at a time", 5.0, True),
+    "recipe-2016": ("AlphaGo of 2016, an hour: points against GNU Go 1 ÷ .8, 10 ÷ .4, the worse", 1.0, True),
+    "gnugo": ("points against GNU Go 10, 9 × 9: lower end of the interval ÷ .65", 1.0, True),
+    "zero-7x7": ("from zero in half an hour, 7 × 7: points against 10 × the random games ÷ .8", 1.0, True),
     "minutes": ("`--minutes` 3, 10, 30: actual ÷ asked", 1.15, False),
 }
 
@@ -62,7 +66,8 @@ def compared(names: list[str]) -> list[str]:
     for name in names:
         found = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
         low, high = found["range"]
-        figures = f"{found['ours']:.3g} | {found['peer']:.3g} | {found['unit']} | {found['ratio']:.2f}"
+        peer = "" if found["peer"] is None else f"{found['peer']:.3g}"
+        figures = f"{found['ours']:.3g} | {peer} | {found['unit']} | {found['ratio']:.2f}"
         what, bar, _ = BARS[name]
         lines.append(f"| `{name}`: {what} | {figures} | {low:.2f}–{high:.2f} | {bar:g} | {found['date']} |")
     return lines

@@ -122,9 +122,8 @@ def update_batches(
     packed = PackedRows(tokens, context, seed, weights, dropout * tiredness(weights * epochs))
     share = rows // micro
     if share * micro != rows:
-        raise UserError(
-            f"{rows} rows do not make {micro} equal micro-batches", hint=f"--rows {max(1, share) * micro}"
-        )
+        what = f"{rows} rows do not make {micro} equal micro-batches"
+        raise UserError(what, hint=f"--rows {max(1, share) * micro}")
 
     def batches(step: int) -> list[Batch]:
         first = step * rows

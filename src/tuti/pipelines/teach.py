@@ -1,7 +1,10 @@
 """The main job: a folder of text becomes a model that answers."""
 
 import dataclasses
+import os
+import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +16,8 @@ from tuti.pipelines.base import base_folder
 from tuti.pipelines.evaluate import Evaluate, evaluate, promoted
 from tuti.pipelines.plan import CONTEXT, Forecast, Plan, make_base_plan, make_plan, shape
 from tuti.pipelines.report import abilities, write_report
-from tuti.run import Chain, Run, RunOptions, UserError, execute
+from tuti.run import Run, RunOptions, UserError, atomic_link, config_to_json, execute, finished
+from tuti.run.directory import read_config
 from tuti.run.lineage import check_config
 from tuti.run.machine import choose_device
 from tuti.systems.finetune.sft import Adapt, Full, Lora, Sft, adapt, sft
@@ -44,6 +48,42 @@ class Teach:
     """Of weights and activations; auto: bf16 where this processor gains by it"""
     plan: tyro.conf.Suppress[Plan | None] = None
     """Made by timing this machine, unless given"""
+
+
+class Chain:
+    """Runs stages in order inside one run, each in `stages/<name>`; a finished and unchanged one is skipped.
+
+    Once one had to be computed, all that follow are computed too.
+    """
+
+    def __init__(self, parent: Run) -> None:
+        self.parent = parent
+        self.fresh = True
+
+    def step(self, name: str, room: str, stage: Callable[[Any, Run], None], config: Any) -> Path:
+        """The finished run of one stage: found, gone on with, or computed."""
+        folder = self.parent.folder / "stages" / name
+        options = dataclasses.replace(self.parent.options, out=folder, resume=True)
+        run, plain = Run(folder, options), config_to_json(config)
+        same = (folder / "config.json").exists() and read_config(folder)["config"] == plain
+        if same and finished(folder) and self.fresh:
+            self.parent.log("skipped", stage=name)
+            return folder
+        if not same or not self.fresh:
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True)
+            run.write_config(room, stage.__name__, config)
+        self.fresh = False
+        self.parent.log("stage", stage=name, folder=str(folder.relative_to(self.parent.folder)))
+        self.parent.show(f"── {name}")
+        execute(stage, config, run)
+        return folder
+
+    def promote(self, name: str, target: Path) -> None:
+        """Points `artifacts/<name>` of the pipeline's run at a stage's artifact."""
+        atomic_link(self.parent.folder / "artifacts" / name, target)
+        self.parent.log("promoted", name=name, target=os.path.relpath(target, self.parent.folder))
 
 
 def teach(config: Teach, run: Run) -> None:

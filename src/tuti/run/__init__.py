@@ -2,7 +2,6 @@
 
 from tuti.run.card import Card as Card
 from tuti.run.card import Entry as Entry
-from tuti.run.chain import Chain as Chain
 from tuti.run.directory import Run as Run
 from tuti.run.directory import RunOptions as RunOptions
 from tuti.run.directory import execute as execute

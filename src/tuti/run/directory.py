@@ -123,9 +123,8 @@ class Run:
         folder = options.out or _fresh(Path("runs"), f"{room}-{stage}" if stage != room else room)
         run = cls(folder, dataclasses.replace(options, out=folder))
         if (folder / "config.json").exists():
-            raise UserError(
-                f"{folder} already holds a run", hint="--resume goes on with it; --out NEW starts another"
-            )
+            what = f"{folder} already holds a run"
+            raise UserError(what, hint="--resume goes on with it; --out NEW starts another")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             there = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))

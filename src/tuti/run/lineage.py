@@ -44,9 +44,8 @@ def config_from_json(kind: type[T], values: Json) -> T:
         if name == "type":
             continue
         if name not in hints:
-            raise UserError(
-                f"{kind.__name__} has no field {name!r}", hint=f"its fields are: {', '.join(hints)}"
-            )
+            what = f"{kind.__name__} has no field {name!r}"
+            raise UserError(what, hint=f"its fields are: {', '.join(hints)}")
         variants: dict[str, type[Any]] = {one.__name__: one for one in variants_of(hints[name])}
         if isinstance(value, dict) and variants:
             fields = cast(Json, value)
@@ -70,9 +69,8 @@ def check_config(kind: type[T], fields: Json) -> T:
             checked[name] = pydantic.TypeAdapter(hints[name]).validate_python(value)
         except pydantic.ValidationError as error:
             rule = error.errors()[0]["msg"]
-            raise UserError(
-                f"{kind.__name__}.{name} is {value!r}: {rule}", hint=f"set {name} within its bounds"
-            ) from error
+            what = f"{kind.__name__}.{name} is {value!r}: {rule}"
+            raise UserError(what, hint=f"set {name} within its bounds") from error
     return kind(**checked)
 
 

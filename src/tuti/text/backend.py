@@ -67,9 +67,8 @@ def json_from_gguf(metadata: Mapping[str, object]) -> Json:
     tokens, kinds = _listed(metadata, "tokens", str), _listed(metadata, "token_type", int)
     merges = [merge.split(" ") for merge in _listed(metadata, "merges", str)]
     if any(len(pair) != 2 for pair in merges) or (kinds and len(kinds) != len(tokens)):
-        raise UserError(
-            "the GGUF file's merges or token types do not fit its tokens", hint="fetch the file again"
-        )
+        what = "the GGUF file's merges or token types do not fit its tokens"
+        raise UserError(what, hint="fetch the file again")
     told = ((i, kind) for i, kind in enumerate(kinds) if kind in (CONTROL, USER_DEFINED))
     added = [(i, tokens[i], kind == CONTROL) for i, kind in told]
     split = GGUF_SPLITS[pre]
@@ -119,9 +118,8 @@ def opened(content: Json, source: str) -> Backend:
         ids = backend.get_vocab(with_added_tokens=True).values()
     except BaseException as error:  # the Rust library's panics are no Exceptions
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise UserError(
-                f"{source} is damaged or not a tokenizer: {error}", hint="fetch or make it again"
-            ) from error
+            what = f"{source} is damaged or not a tokenizer: {error}"
+            raise UserError(what, hint="fetch or make it again") from error
         raise
     if not ids or max(ids) >= LARGEST_VOCABULARY or max(ids) >= 2 * len(ids) + 1024:
         what = f"{source} has {len(ids):,} tokens with ids up to {max(ids, default=0):,}: not a vocabulary"

@@ -19,6 +19,8 @@ from tuti.app.studio import stream
 from tuti.app.tests.wordy import ENGLISH, HOSTILE, PERSIAN, save_wordy
 from tuti.nn import Decoder, DecoderConfig, save_decoder
 from tuti.run import Run, RunOptions
+from tuti.systems.alphago.game import Game
+from tuti.systems.alphago.players import open_player
 from tuti.text import Tokenizer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -389,6 +391,29 @@ def test_a_game_of_go_is_played_by_keyboard(visit: Open) -> None:
     assert page.get_by_role("button", name="بازی تازه").evaluate(DIRECTION) == "rtl"
 
 
+def test_hints_grow_beside_the_board_and_a_game_can_be_watched(visit: Open) -> None:
+    open_player("tuti", 9, 2, 0).choose(Game(9, 7.0), 0.0)  # compiles, which a page would wait for
+    page = visit("/alphago/play?size=9&with=tuti")
+    page.get_by_role("link", name="Hints on or off").press("Enter")
+    rows = page.locator("table", has_text="what is likely to follow").locator("tbody tr")
+    expect(rows.first).to_be_visible()
+    assert 1 <= page.locator("circle.heat").count() <= 5
+    before = rows.first.locator("td").first.inner_text()
+    expect(rows.first.locator("td").first).not_to_have_text(before)  # it goes on searching
+    page.get_by_role("link", name="Hints on or off").press("Enter")
+    expect(rows).to_have_count(0)
+    page.goto(page.url.split("?")[0] + "?size=9&with=tuti&you=nobody")
+    stones = page.locator("circle.black, circle.white")
+    expect(page.get_by_text("The opponent plays itself")).to_be_visible()
+    count = stones.count()
+    expect(stones).not_to_have_count(count)
+    game = "(;FF[4]GM[1]SZ[9];B[ee];W[cc];B[gg];W[gc])"
+    page.get_by_role("combobox", name="You are").select_option("black")
+    page.get_by_role("textbox", name="Go on with an SGF").fill(game)
+    page.get_by_role("button", name="New game").press("Enter")
+    expect(stones).to_have_count(4)
+
+
 NAMELESS = """() => [...document.querySelectorAll('button, a, input, textarea, select, [role]')].filter(e => {
   const labelled = e.labels && e.labels.length && [...e.labels].some(l => l.textContent.trim());
   const aria = e.getAttribute('aria-label') || e.getAttribute('aria-labelledby');
@@ -408,6 +433,7 @@ PATHS = [
     "/mixtral",
     "/mixtral?lang=fa",
     "/alphago/play?size=5&moves=C3",
+    "/alphago/play?lang=fa&size=9&with=tuti&hints=yes&chances=40+60",
     "/alphago/play?lang=fa&size=19",
 ]
 

@@ -133,9 +133,8 @@ class Search:
         shape = (min(simulations, NODES) + 1 + workers, size * size + 1)
         self.children, self.figures = np.zeros(shape, np.int32), np.zeros((5, *shape), np.float32)
         self.tree, self.lock, self.made, self.begun = (self.children, *self.figures), Lock(), 0, 0
-        self.root, self.before = -1, None
-        self.value = 0.0
-        """What it thought of its last move, −1 to 1"""
+        self.root, self.before, self.value = -1, None, 0.0
+        """The last search's root and game; what it thought of its move, −1 to 1"""
 
     def __call__(self, game: Game, seconds: float) -> int:
         until, self.begun, self.root = time.monotonic() + seconds, 0, self._kept(game)

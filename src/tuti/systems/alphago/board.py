@@ -351,17 +351,3 @@ def playout(game, keys, owner):
     while not over(game):
         play(game, keys, random_move(game, keys), game[TO_MOVE])
     return owners(game, owner)
-
-
-@loop
-def playouts(game, keys, count):
-    """Of so many random games from a position: Black's lead in each, and the moves of all."""
-    leads, moves, owner = np.empty(count, np.int16), 0, np.empty(CELLS, np.int8)
-    own, known = game.copy(), keys.copy()
-    for i in range(count):
-        source = known[DICE]
-        assume(own, known, game, keys)
-        known[DICE] = source
-        leads[i] = playout(own, known, owner)
-        moves += own[MOVES] - game[MOVES]
-    return leads, moves

@@ -54,9 +54,8 @@ def shape_of(model: str) -> DecoderConfig:
     if model in SHAPES:
         return SHAPES[model]
     if not Path(model).exists():
-        raise UserError(
-            f"there is no model {model!r}", hint=f"{', '.join(SHAPES)}, or a folder with a config.json"
-        )
+        what = f"there is no model {model!r}"
+        raise UserError(what, hint=f"{', '.join(SHAPES)}, or a folder with a config.json")
     folder = Path(model)
     if not (folder / "config.json").exists() or (folder / "artifacts").exists():
         folder = find_artifact(folder, "LanguageModel")
