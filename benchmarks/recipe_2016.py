@@ -38,8 +38,11 @@ MINUTES = 60.0
 
 
 def made(folder: Path, name: str, words: str) -> None:
-    """Makes one run in the folder."""
-    command = [sys.executable, "-m", "tuti", "alphago", *words.split(), "--out", name]
+    """Makes one run in the folder, if it is not there; one that was ended goes on."""
+    if (folder / name / "lineage.json").exists():
+        return
+    again = ["--resume"] if (folder / name).exists() else []
+    command = [sys.executable, "-m", "tuti", "alphago", *words.split(), "--out", name, *again]
     subprocess.run(command, cwd=folder, check=True)
 
 
@@ -47,8 +50,7 @@ def learnt(folder: Path) -> dict[str, float]:
     """Makes the runs of the recipe that the folder lacks; the minutes that each took, as its events tell."""
     minutes: dict[str, float] = {}
     for name, words in RECIPE:
-        if not (folder / name / "lineage.json").exists():
-            made(folder, name, words)
+        made(folder, name, words)
         last = (folder / name / "events.jsonl").read_text().splitlines()[-1]
         minutes[name] = json.loads(last)["seconds"] / 60
     return minutes
@@ -71,7 +73,7 @@ def played(folder: Path, result: str, games: int, seconds: str, **matches: str) 
 
 def nameless(about: tarfile.TarInfo) -> tarfile.TarInfo:
     """Without who and when."""
-    return about.replace(uid=0, gid=0, uname="", gname="", mtime=0)
+    return about.replace(uid=0, gid=0, uname="", gname="", mtime=0, deep=False)
 
 
 def measured(folder: Path) -> None:

@@ -40,6 +40,8 @@ def red(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """With escapes for controls, and for marks that turn text around: a text must not steer a terminal."""
-    steering = "[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-    return re.sub(steering, lambda found: repr(found[0])[1:-1], text)
+    """With escapes for what could steer a terminal or disturb a page: controls, lone surrogates, and marks
+    that turn what stands around them. Joiners and marks of one place (ZWNJ, LRM, RLM) stay.
+    """
+    marks = "[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
+    return re.sub(marks, lambda found: repr(found[0])[1:-1], text)

@@ -5,7 +5,6 @@ surroundings. A page is self-contained: no script, no font, no picture, no addre
 """
 
 import html
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -13,33 +12,17 @@ from typing import NamedTuple, cast
 import jinja2
 from markupsafe import Markup
 
-from tuti.run import hash_text
+from tuti.run import hash_text, printable
 
 STYLE = Path(__file__).with_name("style.css").read_text("utf-8")
 """The one style sheet: logical properties (so it works right to left), light and dark, phone width, print"""
 Cell = object
 Fields = Mapping[str, object]
 
-# Embeddings, overrides and isolates turn the order of what stands around them; and U+2028, U+2029,
-# control characters and lone surrogates have no place in a page. Joiners and marks (ZWNJ, LRM, RLM) stay.
-_HARMFUL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
-)
-
-
-def visible(text: str) -> str:
-    """The text with every character that could disturb a page written as its escape."""
-
-    def spelled(found: re.Match[str]) -> str:
-        code = ord(found[0])
-        return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-
-    return _HARMFUL.sub(spelled, text)
-
 
 def escape(text: object) -> Markup:
     """The value as HTML text or as the inside of a quoted attribute."""
-    return Markup(html.escape(visible(str(text)), quote=True))
+    return Markup(html.escape(printable(str(text)), quote=True))
 
 
 def paragraph(text: object, kind: str = "", tag: str = "p") -> Markup:
@@ -60,7 +43,7 @@ def folded(summary: object, inside: str) -> Markup:
 
 def _plain(value: object) -> object:
     """A value as it enters a page: markup as it is, of the rest what cannot disturb the page."""
-    return value if hasattr(value, "__html__") else visible(str(value))
+    return value if hasattr(value, "__html__") else printable(str(value))
 
 
 def templates(folder: Path) -> jinja2.Environment:

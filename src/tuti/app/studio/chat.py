@@ -16,8 +16,7 @@ from nicegui import ui
 
 from tuti.app.studio import web
 from tuti.app.studio.place import Voices
-from tuti.run import UserError
-from tuti.ui.template import visible
+from tuti.run import UserError, printable
 
 FRAME = 0.05
 """Seconds between two renewals of a growing answer."""
@@ -73,7 +72,7 @@ class Column:
                     pieces.append(piece)
                     if time.monotonic() - last > FRAME:
                         last = time.monotonic()
-                        shown.set_text(visible("".join(pieces)))
+                        shown.set_text(printable("".join(pieces)))
                         self._scroll()
         except asyncio.CancelledError:
             ending = self.speech("cut")
@@ -84,7 +83,7 @@ class Column:
                 web.tell(web.alert(), error, self.speech)
         said = "".join(pieces)
         self.messages.append({"role": "assistant", "content": said})
-        shown.set_text(visible(said) if said.strip() else self.speech("empty_answer"))
+        shown.set_text(printable(said) if said.strip() else self.speech("empty_answer"))
         shown.props["aria-busy"] = "false"
         shown.update()
         with self.log:

@@ -171,7 +171,7 @@ class Place:
 
 
 def read_tail(path: Path) -> str:
-    """The end of a text file; nothing where there is none. It may hold anything: show it made `visible`."""
+    """The end of a text file; nothing where there is none. It may hold anything: show it made `printable`."""
     try:
         with open(path, "rb") as file:
             end = file.seek(0, os.SEEK_END)

@@ -10,7 +10,7 @@ from tuti.app.studio.chat import Panel
 from tuti.app.studio.place import LOG, Place, interrupt, read_tail
 from tuti.app.studio.stream import Watch, find_run, list_runs, model_of, state_of
 from tuti.pipelines.report import abilities
-from tuti.ui.template import visible
+from tuti.run import printable
 
 SECONDS = 1.0
 """Between two looks at the disk."""
@@ -85,7 +85,7 @@ def run_page(place: Place, folder: Path, speech: web.Language, *, demo: bool = F
             shown = {"step": watch.last("step"), "curves": curves, "figure": widgets.figure}
             live.set_content(web.filled("live", speech, **shown))
             sample.set_content(web.filled("sample", speech, sample=watch.last("sample")))
-        output.set_text(visible(read_tail(folder / LOG) or speech("none_yet")))
+        output.set_text(printable(read_tail(folder / LOG) or speech("none_yet")))
         state, job = _state(place, folder, state_of(folder)), place.jobs.find(folder)
         has_model, planning = model_of(folder) is not None, watch.last("plan")
         told.set_content(web.filled("run", speech, run=folder.name, state=state, has_model=has_model))

@@ -12,8 +12,8 @@ from urllib.parse import quote, urlencode
 from fastapi import Depends
 from nicegui import ui
 
-from tuti.run import UserError
-from tuti.ui.template import STYLE, templates, visible
+from tuti.run import UserError, printable
+from tuti.ui.template import STYLE, templates
 
 _HERE = Path(__file__).parent
 _PAGES = templates(_HERE)
@@ -84,7 +84,7 @@ def attributed(made: E, **attributes: str) -> E:
 
 def paragraph(text: str, kinds: str = "", tag: str = "p") -> ui.label:
     """Plain text of the interface, in the page's direction; never read as markup."""
-    made = ui.label(visible(text)).classes(kinds)
+    made = ui.label(printable(text)).classes(kinds)
     made.tag = tag
     return made
 
@@ -129,4 +129,4 @@ def tell(place: ui.label, error: Exception, language: Language) -> None:
     lines = [f"{language('error')}: {error.what if isinstance(error, UserError) else error}"]
     if isinstance(error, UserError) and error.hint:
         lines.append(f"{language('hint')}: {error.hint}")
-    place.set_text(visible("\n".join(lines)))
+    place.set_text(printable("\n".join(lines)))

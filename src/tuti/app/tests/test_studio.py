@@ -28,8 +28,7 @@ from tuti.app.tests.wordy import PERSIAN as SPOKEN_PERSIAN
 from tuti.app.tests.wordy import save_wordy
 from tuti.infer import load_model
 from tuti.pipelines.report import abilities
-from tuti.run import Run, RunOptions, UserError, atomic_link
-from tuti.ui.template import visible
+from tuti.run import Run, RunOptions, UserError, atomic_link, printable
 
 ENGLISH, PERSIAN = (LANGUAGES[code].strings for code in ("en", "fa"))
 
@@ -258,7 +257,7 @@ def test_the_end_of_a_log_is_shown(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"x" * TAIL + "\nstep 2\n\x1b[31mسلام\r".encode() + b"\xff\n")
     assert read_tail(log).endswith("xx\nstep 2\n\x1b[31mسلام\r\ufffd") and len(read_tail(log)) < TAIL
-    assert visible(read_tail(log)).endswith("xx\nstep 2\n\\x1b[31mسلام\\x0d\ufffd")
+    assert printable(read_tail(log)).endswith("xx\nstep 2\n\\x1b[31mسلام\\r\ufffd")
     assert read_tail(tmp_path / "absent") == ""
 
 
