@@ -2,14 +2,15 @@
 
     python benchmarks/ladder.py FOLDER GAMES 'random playouts:1000 gnugo:1 gnugo:10 RUN RUN@rp' --size 9 …
 
-Each pair plays by `tuti alphago match`, whose other options follow; a match that is done is not played
-again, one that was ended goes on.
+Each pair plays by `tuti alphago match`, whose other options follow; two matches are played side by side, a
+process and a core each. A match that is done is not played again, one that was ended goes on.
 The table goes to FOLDER/ratings.json, too.
 """
 
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,10 @@ def result(folder: Path, first: str, second: str, options: list[str]) -> dict[st
     """What came of a match."""
     told = folder / "artifacts" / "result.json"
     if not told.exists():
-        command = [sys.executable, "-m", "tuti", "alphago", "match", first, second, *options]
+        words = ["match", first, second, "--threads", "1", *options]
         again = ["--resume"] if (folder / "config.json").exists() else []
-        subprocess.run([*command, "--out", str(folder), *again], check=True)
+        command = [sys.executable, "-m", "tuti", "alphago", *words, "--out", str(folder), *again]
+        subprocess.run(command, check=True)
     return json.loads(told.read_text())
 
 
@@ -51,9 +53,16 @@ def main() -> None:
     folder, games, names, *options = sys.argv[1:]
     players = names.split()
     points, counts = np.zeros((2, len(players), len(players)))
-    for i, j in combinations(range(len(players)), 2):
-        own = "_".join((players[i], players[j], games, *options)).replace("/", "+")  # others: other matches
-        told = result(Path(folder) / own, players[i], players[j], ["--games", games, *options])
+    pairs = list(combinations(range(len(players)), 2))
+
+    def play(pair: tuple[int, int]) -> dict[str, float]:
+        one, other = (players[number] for number in pair)
+        own = "_".join((one, other, games, *options)).replace("/", "+")  # others: other matches
+        return result(Path(folder) / own, one, other, ["--games", games, *options])
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(play, pairs))
+    for (i, j), told in zip(pairs, results, strict=True):
         points[i, j], points[j, i] = told["won"], told["games"] - told["won"]
         counts[i, j] = counts[j, i] = told["games"]
     elo, half = ratings(points, counts)
