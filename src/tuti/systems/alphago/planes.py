@@ -8,6 +8,7 @@ those of the chains that it joins, so that the work grows as the board's points 
 # pyright: basic
 
 import numpy as np
+from numba import njit
 
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import AROUND, BLACK, CELLS, EMPTY, HEAD, MOVES, NEXT, SIZE, STONES, TO_MOVE
@@ -210,7 +211,7 @@ def ways(game, p, out):
             return count
 
 
-@board.loop
+@njit(nogil=True, error_model="numpy")  # not kept: what calls itself crashes when numba loads it from disk
 def falls(game, keys, p, move, left):
     """Plays a move; whether the chain at p falls then: its owner to move, in atari, when no way saves it; its
     enemy to move, when that takes it, or has a way, of two, after which it falls. With three it is free.

@@ -158,3 +158,8 @@ def test_a_read_that_is_not_settled_in_time_does_not_catch() -> None:
     for most, caught in ((1000, True), (20, False), (1, False)):
         left = np.array([most])
         assert falls(game.copy(), keys.copy(), cell(2, 2), cell(3, 2), left) == caught
+
+
+def test_what_calls_itself_is_not_kept_on_disk() -> None:
+    """A second process that loaded it from numba's cache crashed."""
+    assert type(falls._cache).__name__ == "NullCache"
