@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from tuti.search import PUCT
+from tuti.search import GUMBEL, PUCT
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, STONES
 from tuti.systems.alphago.net import LEAD, Net
 from tuti.systems.alphago.planes import PLANES, cell_of, draw, may
-from tuti.systems.alphago.think import Thinker, stirred
+from tuti.systems.alphago.think import Thinker, Thoughts, stirred
 
 
 def random_game(size: int, moves: int, seed: int) -> tuple[Any, Any]:
@@ -97,7 +97,7 @@ def test_searched_moves_are_legal_and_the_policy_is_one() -> None:
         assert (thoughts.planes[number, 0] == mine).all()  # the root's, not a leaf's
 
 
-def test_a_winning_pass_is_found() -> None:
+def after_a_pass(rule: int) -> tuple[Thinker, Thoughts]:
     """On 3 × 3 the net says nothing (weights of 0); the search must see what ends the game well.
 
     Black to move after White's pass leads by its stones on the board: to pass wins at once.
@@ -109,25 +109,21 @@ def test_a_winning_pass_is_found() -> None:
     for x, y, colour in ((1, 1, BLACK), (0, 0, 2), (1, 0, BLACK)):
         board.play(game, keys, board.cell(x, y), colour)
     board.play(game, keys, board.PASS, 2)
-    thinker, still = Thinker(blank, 3, 1, 200), np.zeros((1, 10), np.float32)
-    thoughts = thinker.think(*stacked([(game, keys)]), 0.5, still)
+    thinker, still = Thinker(blank, 3, 1, 200, rule=rule), np.zeros((1, 10), np.float32)
+    return thinker, thinker.think(*stacked([(game, keys)]), 0.5, still)
+
+
+def test_a_winning_pass_is_found() -> None:
+    _, thoughts = after_a_pass(GUMBEL)
     assert thoughts.actions[0] == 9 and thoughts.values[0] == 1 and thoughts.policy[0, 9] > 0.9
 
 
 def test_alphazeros_search_finds_it_too() -> None:
-    """The same winning pass by PUCT: as many visits as simulations, most of them for the pass."""
-    blank = net()
-    for parameter in blank.parameters():
-        parameter.zero_()
-    game, keys = board.new(3)
-    for x, y, colour in ((1, 1, BLACK), (0, 0, 2), (1, 0, BLACK)):
-        board.play(game, keys, board.cell(x, y), colour)
-    board.play(game, keys, board.PASS, 2)
-    thinker, still = Thinker(blank, 3, 1, 200, rule=PUCT), np.zeros((1, 10), np.float32)
-    thoughts = thinker.think(*stacked([(game, keys)]), 0.5, still)
-    assert thinker.trees.visits[0, 0].sum() == 200
+    """By PUCT: as many visits as simulations, most of them for the pass."""
+    thinker, thoughts = after_a_pass(PUCT)
+    visits = thinker.trees.visits[0, 0]
+    assert visits.sum() == 200 and np.allclose(thoughts.policy[0] * 200, visits)
     assert thoughts.actions[0] == 9 and thoughts.values[0] == 1 and thoughts.policy[0].argmax() == 9
-    assert np.allclose(thoughts.policy[0] * 200, thinker.trees.visits[0, 0])
 
 
 def test_chance_is_a_quarter_of_the_roots_policy() -> None:
