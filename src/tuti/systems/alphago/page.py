@@ -146,10 +146,11 @@ def _moves_of(sgf: bytes, size: int) -> Moves:
 
 
 def _hints(about: About, game: Game) -> list[Hint]:
-    """What a network thinks of the moves that it tried most; while somebody looks it tries more."""
+    """What a network thinks of the moves that it tried most; AlphaGo tries more while somebody looks."""
     with THINKING:
         choose, looks = _player(*about).choose, _kept(about, tuple(game.moves))
-        if isinstance(choose, Network | Search) and len(looks) < LOOKS:
+        most = LOOKS if isinstance(choose, Search) else 1  # another would find the same again
+        if isinstance(choose, Network | Search) and len(looks) < most:
             choose(game, GLANCE)
             visits, worth, lines = choose.thoughts(SHOWN)
             looks.append([

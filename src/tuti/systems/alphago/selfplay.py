@@ -57,8 +57,8 @@ def self_play(net: Net, side: int, komi: float, seeds: Any, simulations: int, re
     """A game a seed, side by side: their positions, as FIELDS; moves and winners.
 
     gumbel: Gumbel's search. zero: AlphaZero's, with noise at the roots, moves drawn by their visits for as
-    many turns as the board has rows. katago: Gumbel's, of which three moves in four are made with a quarter
-    of the simulations and teach nothing (Wu 2019, 3.1: more games, as many positions of worth).
+    many turns as the board has rows. katago: Gumbel's; after a game's first move three in four are made with
+    a quarter of the simulations and teach nothing (Wu 2019, 3.1: more games, as many positions of worth).
     """
     made, actions = [board.new(side, seed=int(seed)) for seed in seeds], side * side + 1
     sources = [np.random.default_rng(int(seed)) for seed in seeds]
@@ -72,7 +72,7 @@ def self_play(net: Net, side: int, komi: float, seeds: Any, simulations: int, re
             noise = np.stack([sources[game].dirichlet(np.full(actions, EVEN / actions)) for game in alive])
             chance *= games[0, MOVES] < side
         elif recipe == "katago":
-            whole = np.array([sources[game].random() < WHOLE for game in alive])
+            whole = np.array([sources[game].random() < WHOLE for game in alive]) | (games[0, MOVES] == 0)
         for some, count in ((whole, simulations), (~whole, max(2, simulations // 4))):
             if some.any():
                 own = noise if noise is None else noise[some]
