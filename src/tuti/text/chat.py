@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tuti.run import UserError, atomic_write, hash_text, read_json
-from tuti.text.sandbox import LARGEST_TEMPLATE, compile_template, render_template
+from tuti.text.sandbox import LARGEST_TEMPLATE, render_template
 from tuti.text.tokenizer import CONFIG_FILE, CONFIG_KEYS, Tokenizer
 
 FILE = "chat_template.jinja"
@@ -45,7 +45,6 @@ class ChatTemplate:
     def __init__(self, tokenizer: Tokenizer, source: str) -> None:
         self.tokenizer, self.source = tokenizer, source
         self.hash = hash_text(f"{source}\n{tokenizer.hash}")
-        self._template = compile_template(source)
         self._special = _any_of(tokenizer.specials)
         # An added token is a control token too when the template writes it (Qwen's <tool_call>).
         forgeable = [name for name in tokenizer.added if name in source or name in tokenizer.specials]
@@ -105,8 +104,7 @@ class ChatTemplate:
         context = {key: name for key, name in self._names.items() if name is not None}
         context |= {"messages": [dict(message) for message in chat], "documents": None}
         context |= {"tools": tools or None, "add_generation_prompt": add_generation_prompt}
-        size = sum(len(str(one)) + 100 for one in (*chat, *tools))
-        return render_template(self._template, context, size)
+        return render_template(self.source, context)
 
     def _turn(self, chat: Sequence[Message], tools: Sequence[Any], i: int, text: str) -> tuple[int, int]:
         """Where the assistant's message i starts and stops in the rendered text."""

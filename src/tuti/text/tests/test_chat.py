@@ -1,5 +1,7 @@
 import json
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from tuti.run import UserError
 from tuti.text import ChatTemplate, Tokenizer
 from tuti.text.backend import SPECIALS
 from tuti.text.chat import Rendered
+from tuti.text.sandbox import render_template
 from tuti.text.tests.sample import tokenizer
 from tuti.text.tests.test_tokenizer import llama
 
@@ -241,6 +244,31 @@ def test_hostile_templates(source: str) -> None:
     with pytest.raises(UserError, match="hint:"):
         ChatTemplate(tokenizer(), TURN + source)
     assert time.process_time() - start < 5
+    assert template().render(CHAT[:1]).text == "<|system|>\nBe brief.<|end|>\n"  # the next is not harmed
+
+
+def test_an_answer_that_was_not_waited_for_is_not_the_next_ones() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            loop = "{% for a in range(99999) %}"
+            render_template(loop + loop + "{% endfor %}{% endfor %}late", {})
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert render_template("{{ 1 + 1 }}", {}) == "2"
+
+
+def test_threads_get_their_own_answers() -> None:
+    def ask(n: int) -> str:
+        return render_template("{{ n }}", {"n": n})
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, range(200))) == [str(n) for n in range(200)]
 
 
 @pytest.mark.parametrize(
