@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tuti.run import hash_file, read_events
+from tuti.run import read_events
+from tuti.run.files import hash_file
 
 STAGES = ("prepare", "tokenizer", "pack", "pretrain", "sft", "evaluate")
 

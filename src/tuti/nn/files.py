@@ -18,7 +18,8 @@ from torch import Tensor
 
 from tuti.nn.decoder import Decoder, DecoderConfig
 from tuti.nn.hugging_face import config_from_hf, config_to_hf, from_one, hf_parts, to_hf
-from tuti.run import UserError, atomic_write, disk_errors, read_json
+from tuti.run import UserError, atomic_write, read_json
+from tuti.run.files import disk_errors
 
 FLOATS = {"F64", "F32", "F16", "BF16"}
 AGAIN = "the download or copy may have been cut short; fetch or save the model again"

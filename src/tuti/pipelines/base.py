@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 from tuti.nn import read_gguf
-from tuti.run import UserError, atomic_folder, find_artifact
+from tuti.run import UserError, find_artifact
 from tuti.run.assets import cache_folder, fetch
 from tuti.run.directory import describe
+from tuti.run.files import atomic_folder
 from tuti.systems.finetune.sft import write_model
 from tuti.text import ChatTemplate, Tokenizer
 from tuti.text.chat import template_in

@@ -4,7 +4,6 @@
 """
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, Template, TemplateError
 
 from tuti import ui
-from tuti.run import Run, UserError, atomic_write, finished, read_events, read_json
+from tuti.run import Run, UserError, atomic_write, finished, read_events, read_json, read_toml
 from tuti.run.directory import read_config
 from tuti.systems.spark.card import data_card
 
@@ -26,7 +25,7 @@ HEADINGS = {"data": "Data card", "config": "Configuration"}
 """Of sections whose heading is not their name"""
 FILES = {"evaluation": "evaluation.json", "cost": "lineage.json", "lineage": "lineage.json"}
 """What a section is made from, where not from events.jsonl"""
-_ABILITIES = tomllib.loads(Path(__file__).with_name("abilities.toml").read_text("utf-8"))
+_ABILITIES = read_toml(__file__, "abilities.toml")
 
 
 class Stage:

@@ -16,8 +16,9 @@ from tuti.pipelines.base import base_folder
 from tuti.pipelines.evaluate import Evaluate, evaluate, promoted
 from tuti.pipelines.plan import CONTEXT, Forecast, Plan, make_base_plan, make_plan, shape
 from tuti.pipelines.report import abilities, write_report
-from tuti.run import Run, RunOptions, UserError, atomic_link, config_to_json, execute, finished
+from tuti.run import Run, RunOptions, UserError, config_to_json, execute, finished
 from tuti.run.directory import read_config
+from tuti.run.files import atomic_link
 from tuti.run.lineage import check_config
 from tuti.run.machine import choose_device
 from tuti.systems.finetune.sft import Adapt, Full, Lora, Sft, adapt, sft

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import tomllib
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tuti.run.errors import UserError, red
-from tuti.run.files import atomic_folder, hash_file
+from tuti.run.files import atomic_folder, hash_file, read_toml
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def unpack(asset: Asset, package: Path, folder: Path) -> None:
         book.unlink()
 
 
-_ROWS = tomllib.loads(Path(__file__).with_name("assets.toml").read_text("utf-8"))
+_ROWS = read_toml(__file__, "assets.toml")
 TABLE = {name: Asset(name, **row) for name, row in _ROWS.items()}
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import tomllib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +90,11 @@ def sweep(folder: Path) -> None:
             shutil.rmtree(left)
         else:
             left.unlink()
+
+
+def read_toml(module: str, name: str) -> dict[str, Any]:
+    """What a TOML file beside a module (its `__file__`) says."""
+    return tomllib.loads(Path(module).with_name(name).read_text("utf-8"))
 
 
 def read_json(path: Path, *needed: str) -> dict[str, Any]:

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tuti.run.errors import UserError
+from tuti.run.files import read_toml
 
 FOLDERS = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo")
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
@@ -150,7 +150,7 @@ def _filter() -> bytes:
         return step(0x15, value, 0, 1) + step(0x06, action)  # BPF_JEQ, else pass over; BPF_RET
 
     column, machine = MACHINES[platform.machine()]
-    table = tomllib.loads(Path(__file__).with_name("syscalls.toml").read_text("utf-8"))
+    table = read_toml(__file__, "syscalls.toml")
     rules = step(0x20, 4) + step(0x15, machine, 1, 0) + step(0x06, KILL) + step(0x20, 0)  # the call's number
     for name, numbers in table.items():
         if name not in ARGUMENTS:

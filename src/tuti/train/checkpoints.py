@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
-from tuti.run import Run, atomic_folder, damaged
+from tuti.run import Run, damaged
+from tuti.run.files import atomic_folder
 
 STATE = "state.safetensors"
 

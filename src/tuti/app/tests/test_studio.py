@@ -28,7 +28,8 @@ from tuti.app.tests.wordy import PERSIAN as SPOKEN_PERSIAN
 from tuti.app.tests.wordy import save_wordy
 from tuti.infer import load_model
 from tuti.pipelines.report import abilities
-from tuti.run import Run, RunOptions, UserError, atomic_link, printable
+from tuti.run import Run, RunOptions, UserError, printable
+from tuti.run.files import atomic_link
 
 ENGLISH, PERSIAN = (LANGUAGES[code].strings for code in ("en", "fa"))
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tuti.run import UserError, assets, hash_file
+from tuti.run import UserError, assets
+from tuti.run.files import hash_file
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from tuti.run import (
     Run,
     RunOptions,
     UserError,
-    atomic_folder,
     atomic_write,
     config_from_json,
     config_to_json,
@@ -27,6 +26,7 @@ from tuti.run import (
     printable,
     read_events,
 )
+from tuti.run.files import atomic_folder
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ CARD = Card(
         "value": Entry(f"{_HERE}.value:value", "2016, fourth: who wins, from one position a game"),
         "search": Entry(f"{_HERE}.apv:search", "2016, fifth: AlphaGo, put together of its parts"),
         "match": Entry(f"{_HERE}.match:duel", "games of two players, with an interval and their records"),
+        "lesson": Entry(f"{_HERE}.lesson:lesson", "a game judged: chances, blunders, better moves"),
     },
     views={"gtp": Entry(f"{_HERE}.gtp:gtp", "an engine for programs that show a board")},
     pages={"/play": f"{_HERE}.page:page"},

@@ -5,7 +5,6 @@ looks: its tree is kept, and what is shown of it grows. Where `you` is nobody, t
 """
 
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from urllib.parse import quote, urlencode
 import numpy as np
 
 from tuti import ui
-from tuti.run import UserError, read_json
+from tuti.run import UserError, read_json, read_toml
 from tuti.run.directory import read_config
 from tuti.systems.alphago import board
 from tuti.systems.alphago.apv import Search
@@ -27,7 +26,7 @@ from tuti.systems.alphago.players import Network, Player, by_chance, open_player
 from tuti.systems.alphago.sgf import read_game, write_game
 from tuti.ui.template import templates
 
-TOLD: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("page.toml").read_text("utf-8"))
+TOLD: dict[str, dict[str, str]] = read_toml(__file__, "page.toml")
 """What the page says, by language"""
 MARKUP = templates(Path(__file__).parent).get_template("page.html")
 SIZES, KOMI, OURS, PLAYOUTS, SECONDS = ("5", "7", "9", "13", "19"), 7.0, "tuti", "playouts:3000", 2.0

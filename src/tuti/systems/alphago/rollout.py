@@ -25,7 +25,7 @@ from tyro.conf import Positional
 from tuti.measure import binomial_interval
 from tuti.nn.files import Tensors, write_safetensors
 from tuti.run import Run, UserError, find_artifact
-from tuti.search import softmax
+from tuti.search.mcts import softmax
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import AROUND, BLACK, BORDER, CELLS, EMPTIES, PASS, SPACE, STONES, WIDTH
 from tuti.systems.alphago.planes import action_of, cell_of, may

@@ -74,7 +74,7 @@ def write_game(game: Game, players: tuple[str, str] = ("", ""), result: str = ""
     """A game as a file in UTF-8."""
     tree: Any = Sgf_game(game.size)
     node = tree.get_root()
-    black, white = ([_point(game, p) for c, p in game.set_up if c == side] for side in (BLACK, WHITE))
+    black, white = ([point_of(game, p) for c, p in game.set_up if c == side] for side in (BLACK, WHITE))
     node.set_setup_stones(black, white)
     handicap = len(black) if game.first == WHITE and len(black) > 1 and not white else 0
     rule = next(name for name, rule in RULES.items() if rule == (game.rule, game.suicide))
@@ -83,9 +83,10 @@ def write_game(game: Game, players: tuple[str, str] = ("", ""), result: str = ""
         node.set(name, value)
     for colour, move in game.moves:
         node = node.new_child()
-        node.set("BW"[colour - 1], _point(game, move))
+        node.set("BW"[colour - 1], point_of(game, move))
     return tree.serialise()
 
 
-def _point(game: Game, p: int) -> tuple[int, int] | None:
+def point_of(game: Game, p: int) -> tuple[int, int] | None:
+    """A cell as sgfmill has it, (row from the bottom, column); None for a pass."""
     return None if p == PASS else (game.size - p // WIDTH, p % WIDTH - 1)

@@ -7,7 +7,6 @@ pure function of (documents, count, seed), asked in Persian of Persian documents
 
 import random
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from tuti.data.dialogues import Dialogue
-from tuti.run import read_documents, read_rows
+from tuti.run import read_documents, read_rows, read_toml
 from tuti.text import ChatTemplate, is_persian
 
 LONGEST = 160
@@ -30,9 +29,7 @@ _SPEAKER = re.compile(
     re.MULTILINE,
 )
 
-PROMPTS: dict[str, dict[str, list[str]]] = tomllib.loads(
-    Path(__file__).with_name("prompts.toml").read_text("utf-8")
-)
+PROMPTS: dict[str, dict[str, list[str]]] = read_toml(__file__, "prompts.toml")
 """Language → kind → wordings; and `numbers`, of the lines to choose from"""
 Row = Mapping[str, str]
 Message = dict[str, str]

@@ -1,13 +1,12 @@
 """The page `/mixtral` of Studio: a text coloured by the expert of each token, and each layer's loads."""
 
-import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from tuti import ui
 from tuti.nn import Decoder
-from tuti.run import UserError
+from tuti.run import UserError, read_toml
 from tuti.run.directory import read_config
 from tuti.systems.mixtral.routes import Traced, entropy, evenness, informed, kinds, read_model, trace
 from tuti.text import Tokenizer
@@ -18,7 +17,7 @@ RUNS = 30
 LONGEST = 4000
 """Characters of the text"""
 SAMPLE = "The parrot speaks. طوطی سخن می‌گوید. 1, 2, 3!"
-TOLD: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("page.toml").read_text("utf-8"))
+TOLD: dict[str, dict[str, str]] = read_toml(__file__, "page.toml")
 """What the page says, by language"""
 MARKUP = templates(Path(__file__).parent).get_template("page.html")
 

@@ -7,7 +7,6 @@
 """
 
 import ipaddress
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,7 +19,7 @@ import regex
 from ftfy import fix_encoding
 from ftfy.badness import is_bad
 
-from tuti.run import UserError
+from tuti.run import UserError, read_toml
 from tuti.systems.spark.rules import Measures, broken_rules, genre_of
 from tuti.text import half_spaces, has_words, normalise, without_vowel_signs
 
@@ -36,7 +35,7 @@ READ = 1000
 """Characters by which the language of a text is told"""
 PATTERNS = {
     name: regex.compile("|".join(forms))
-    for name, forms in tomllib.loads(Path(__file__).with_name("private.toml").read_text("utf-8")).items()
+    for name, forms in read_toml(__file__, "private.toml").items()
 }
 RUN = regex.compile(r"[\d+(][\d+() .-]{6,}+")
 DIGIT = regex.compile("[0-9۰-۹٠-٩]")

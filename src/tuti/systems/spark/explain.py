@@ -5,20 +5,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tyro.conf import Positional
 
-from tuti.run import UserError, read_rows
+from tuti.run import UserError, read_rows, read_toml
 from tuti.systems.spark.doctor.advice import advice, size
 from tuti.systems.spark.doctor.event_log import read_log
 from tuti.systems.spark.doctor.facts import Facts, Level, Stage, facts_from, facts_in, predictions
 from tuti.systems.spark.java import find_java
 
-LOGGED: dict[str, str] = tomllib.loads(Path(__file__).with_name("explain.toml").read_text("utf-8"))
+LOGGED: dict[str, str] = read_toml(__file__, "explain.toml")
 """Settings with which Spark writes down all that it can tell"""
 
 

@@ -9,7 +9,6 @@ import os
 import tempfile
 import textwrap
 import time
-import tomllib
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, wait
@@ -27,7 +26,7 @@ import numpy as np
 import psutil
 from pydantic import Field
 
-from tuti.run import UserError
+from tuti.run import UserError, read_toml
 from tuti.systems.spark.engine import Frame, Session, col
 from tuti.systems.spark.engine_spark import session
 from tuti.systems.spark.query.arrow import Table, pa, pc, pq
@@ -55,7 +54,7 @@ class Idiom:
     ours: str
 
 
-_LISTED = tomllib.loads(Path(__file__).with_name("idioms.toml").read_text("utf-8"))
+_LISTED = read_toml(__file__, "idioms.toml")
 IDIOMS = tuple(Idiom(**row) for row in _LISTED["idiom"])
 
 

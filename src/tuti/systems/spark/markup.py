@@ -1,16 +1,16 @@
 """HTML → plain text, by selectolax, piece by piece so that a page of any length fits in memory."""
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from tuti.run import read_toml
 
 PIECE = 2_000_000
 """Characters parsed at a time."""
 
-_TABLE = tomllib.loads(Path(__file__).with_name("markup.toml").read_text("utf-8"))
+_TABLE = read_toml(__file__, "markup.toml")
 _HIDDEN = frozenset(_TABLE["hidden"].split())
 _BREAKS = {"br": "\n", "td": " ", "th": " "}
 _BREAKS.update(dict.fromkeys(_TABLE["blocks"].split(), "\n\n") | dict.fromkeys(_TABLE["lines"].split(), "\n"))

@@ -10,7 +10,8 @@ from annotated_types import Ge
 from tyro.conf import Positional
 
 from tuti.data import Document, write_tokens
-from tuti.run import Run, UserError, disk_errors, read_documents
+from tuti.run import Run, UserError, read_documents
+from tuti.run.files import disk_errors
 from tuti.text import ChatTemplate, Tokenizer
 
 

@@ -22,7 +22,8 @@ import numpy as np
 from annotated_types import Ge, Interval, Len
 from tyro.conf import Positional
 
-from tuti.run import Run, UserError, disk_errors, hash_text
+from tuti.run import Run, UserError, hash_text
+from tuti.run.files import disk_errors
 from tuti.run.machine import cores
 from tuti.systems.spark import engine_spark
 from tuti.systems.spark.clean import Choice, Cleaning, Edit, chosen

@@ -4,7 +4,6 @@
 """
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,13 +11,14 @@ from functools import cached_property
 from itertools import starmap
 from math import inf
 from operator import ge, le
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_TABLES: dict[str, Any] = tomllib.loads(Path(__file__).with_name("rules.toml").read_text("utf-8"))
+from tuti.run import read_toml
+
+_TABLES: dict[str, Any] = read_toml(__file__, "rules.toml")
 STOP_WORDS = {language: frozenset(words.split()) for language, words in _TABLES["stop_words"].items()}
 _NOTICES, _GENERATED, _CODE, _BULLET, _NUMBERED = (
     re.compile(_TABLES[name]["pattern"]) for name in ("notices", "generated", "code", "bullet", "numbered")

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tuti.run import UserError, hash_file, read_events
+from tuti.run import UserError, read_events
+from tuti.run.files import hash_file
 from tuti.systems.alphago import board
 from tuti.systems.alphago import rollout as policy
 from tuti.systems.alphago.board import BLACK, PASS, WHITE, cell

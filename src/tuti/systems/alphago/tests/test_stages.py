@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tuti.run import Run, RunOptions, UserError, execute, hash_file, read_events
+from tuti.run import Run, RunOptions, UserError, execute, read_events
+from tuti.run.files import hash_file
 from tuti.systems.alphago import board, players
 from tuti.systems.alphago.apv import Parts, search
 from tuti.systems.alphago.game import Game

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from tuti.run import UserError, hash_file, read_events, read_json
+from tuti.run import UserError, read_events, read_json
+from tuti.run.files import hash_file
 from tuti.systems.alphago import board
 from tuti.systems.alphago.learner import losses, turned
 from tuti.systems.alphago.net import Net, load_net

@@ -13,7 +13,8 @@ from tuti.data.dialogues import pack
 from tuti.infer import document_nats
 from tuti.measure import ratio_interval
 from tuti.nn import load_decoder, nll
-from tuti.run import Run, RunOptions, UserError, find_artifact, hash_file, read_events
+from tuti.run import Run, RunOptions, UserError, find_artifact, read_events
+from tuti.run.files import hash_file
 from tuti.systems.finetune import exercises
 from tuti.systems.finetune.held_out import HeldOut, answer, dialogue_nats
 from tuti.systems.finetune.sft import Adapt, Full, Lora, Sft, adapt, parts, sft, tiny

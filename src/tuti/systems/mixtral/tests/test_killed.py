@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from tuti.run import hash_file, read_events
+from tuti.run import read_events
+from tuti.run.files import hash_file
 from tuti.systems.transformer.tests.grammar import write_corpus
 from tuti.systems.transformer.tests.small import packed
 

@@ -1,12 +1,11 @@
 """What to change in a job: a sentence for each fault, with the setting or the line, as in advice.toml."""
 
-import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 
+from tuti.run import read_toml
 from tuti.systems.spark.doctor.facts import Facts, Stage
 
-_TABLES = tomllib.loads(Path(__file__).with_name("advice.toml").read_text("utf-8"))
+_TABLES = read_toml(__file__, "advice.toml")
 BOUNDS: dict[str, float] = _TABLES["bounds"]
 SAYS: dict[str, str] = _TABLES["says"]
 

@@ -2,13 +2,12 @@
 
 import statistics
 import time
-import tomllib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from tuti import ui
-from tuti.run import UserError
+from tuti.run import UserError, read_toml
 from tuti.run.directory import read_config
 from tuti.systems.spark.doctor.advice import advice, size
 from tuti.systems.spark.doctor.event_log import read_log
@@ -16,7 +15,7 @@ from tuti.systems.spark.doctor.facts import Facts, at_work, facts_in, prediction
 from tuti.ui.template import templates
 
 CHOICE, JOB = map(templates(Path(__file__).parent).get_template, ("runs.html", "job.html"))
-_TABLES = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text("utf-8"))
+_TABLES = read_toml(__file__, "phrases.toml")
 PHRASES = {name: (str(both["en"]), str(both["fa"])) for name, both in _TABLES["phrases"].items()}
 NAMES: dict[str, str] = _TABLES["names"]
 RUNS = 30

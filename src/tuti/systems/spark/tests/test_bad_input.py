@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 import tuti.systems.spark.prepare as stage
-from tuti.run import Run, RunOptions, UserError, hash_folder
+from tuti.run import Run, RunOptions, UserError
+from tuti.run.files import hash_folder
 from tuti.systems.spark.prepare import Prepare, prepare
 from tuti.systems.spark.readers import read
 from tuti.systems.spark.tests.corpus import rows, run_of, told, write_corpus

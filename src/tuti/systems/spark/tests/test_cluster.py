@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tuti.run import hash_folder
+from tuti.run.files import hash_folder
 from tuti.systems.spark.java import find_java
 from tuti.systems.spark.tests.corpus import run_of, write_corpus, write_every_kind
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tuti.run import Run, RunOptions, UserError, hash_folder
+from tuti.run import Run, RunOptions, UserError
+from tuti.run.files import hash_folder
 from tuti.systems.spark.engine import session as sessions
 from tuti.systems.spark.prepare import Prepare
 from tuti.systems.spark.tests.corpus import run_of, write_corpus

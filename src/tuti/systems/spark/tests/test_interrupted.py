@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tuti.run import hash_folder
+from tuti.run.files import hash_folder
 from tuti.systems.spark import gather, near
 from tuti.systems.spark.tests.corpus import run_of, write_corpus, write_every_kind
 from tuti.systems.spark.tests.test_spark import needs_java

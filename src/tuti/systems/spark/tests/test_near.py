@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuti.run import hash_folder, hash_text
+from tuti.run import hash_text
+from tuti.run.files import hash_folder
 from tuti.systems.spark import near
 from tuti.systems.spark.tests.corpus import rows, run_of, told, write_every_kind
 

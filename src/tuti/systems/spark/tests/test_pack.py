@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tuti.data import read_tokens
-from tuti.run import Run, RunOptions, UserError, hash_folder, read_documents
+from tuti.run import Run, RunOptions, UserError, read_documents
+from tuti.run.files import hash_folder
 from tuti.systems.spark.pack import Pack, pack
 from tuti.systems.spark.tests.corpus import run_of, write_corpus
 from tuti.text import ChatTemplate, Tokenizer

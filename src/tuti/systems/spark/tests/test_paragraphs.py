@@ -3,7 +3,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuti.run import hash_folder
+from tuti.run.files import hash_folder
 from tuti.systems.spark.gather import LEAST, key_of, paragraphs, places, repeated, without
 from tuti.systems.spark.rows import Row, document_row
 from tuti.systems.spark.tally import Tally

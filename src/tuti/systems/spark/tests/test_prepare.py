@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuti.run import hash_folder, hash_text, read_documents
+from tuti.run import hash_text, read_documents
+from tuti.run.files import hash_folder
 from tuti.systems.spark import gather
 from tuti.systems.spark import prepare as stage
 from tuti.systems.spark.card import DataCard, card

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tuti.run import hash_folder
+from tuti.run.files import hash_folder
 from tuti.systems.spark import engine_spark
 from tuti.systems.spark.tests.corpus import run_of, told, write_every_kind
 

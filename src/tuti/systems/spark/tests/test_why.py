@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tuti.run import UserError, hash_folder
+from tuti.run import UserError
+from tuti.run.files import hash_folder
 from tuti.systems.spark.clean import Cleaning
 from tuti.systems.spark.near import runs_of
 from tuti.systems.spark.tests.corpus import rows, run_of, told, write_corpus

@@ -1,0 +1,104 @@
+"""Stage `lesson`: a game judged move by move, its blunders, and what a strong player would have played."""
+# sgfmill has no types.
+# pyright: basic
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from annotated_types import Ge, Gt
+from tyro.conf import Positional
+
+from tuti import ui
+from tuti.run import Run, UserError
+from tuti.systems.alphago import board
+from tuti.systems.alphago.board import BLACK
+from tuti.systems.alphago.game import Game, name_of
+from tuti.systems.alphago.players import open_player
+from tuti.systems.alphago.sgf import point_of, read_game
+
+ENDS = 200
+"""Random games to their ends, whose mean lead is that of a position"""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Goes through a game: curves of chances and territory, blunders, better moves."""
+
+    game: Positional[Path]
+    """The game, an SGF file"""
+    player: Positional[str] = "tuti"
+    """Who judges: a run of `tuti alphago search` or `train`; the player that ships knows 9 × 9"""
+    simulations: Annotated[int, Ge(2)] = 1000
+    """Simulations for a position, at most"""
+    seconds: Annotated[float, Gt(0)] = 5.0
+    """Seconds for it, at most"""
+    blunder: Annotated[float, Gt(0)] = 0.1
+    """The chances that a blunder loses at least: 0.1 is one game in ten"""
+
+
+class Judged(NamedTuple):
+    """A position: Black's chances, 0 to 1, and lead in points; the move to make."""
+
+    chances: float
+    lead: float
+    best: int
+
+
+def judged(game: Game, choose: Any, seconds: float) -> Judged:
+    """What a player that tells its `value` thinks of a position; of a game that is over, its result."""
+    if game.over:
+        return Judged((1 + np.sign(game.lead())) / 2, game.lead(), board.PASS)
+    best, black, leads = choose(game, seconds), 1 if game.to_move == BLACK else -1, 0
+    for number in range(ENDS):
+        own, keys = (array.copy() for array in game.arrays)
+        keys[board.DICE] = board.chance(number)
+        leads += board.playout(own, keys, np.empty(board.CELLS, np.int8))
+    return Judged((1 + black * choose.value) / 2, leads / ENDS - game.komi, best)
+
+
+def lesson(config: Lesson, run: Run) -> None:
+    """Saves the game with comments and better moves beside the blunders, and a page of curves."""
+    game, players, *_, tree = read_game(config.game)
+    player = open_player(config.player, game.size, config.simulations, run.options.seed)
+    if not hasattr(player.choose, "value"):
+        player.close()
+        raise UserError(f"{player.name} does not tell its chances", hint="give a run of tuti alphago")
+    seen, blunders = list[Judged](), dict[int, tuple[int, str, str, str, float]]()
+    for ply in range(len(game.moves) + 1):
+        seen.append(judged(replace(game, moves=game.moves[:ply]), player.choose, config.seconds))
+        run.log("position", step=ply, chances=seen[-1].chances, lead=seen[-1].lead)
+        run.show(f"move {ply}/{len(game.moves)}: Black {seen[-1].chances:.0%}", passing=True)
+    for ply, (colour, cell) in enumerate(game.moves):
+        lost = (seen[ply].chances - seen[ply + 1].chances) * (1 if colour == BLACK else -1)
+        if lost >= config.blunder and cell != seen[ply].best:
+            made, better = (name_of(p, game.size) for p in (cell, seen[ply].best))
+            blunders[ply] = ply + 1, ("Black", "White")[colour - 1], made, better, round(lost, 2)
+            run.show("move {}, {} {}; better: {}; chances lost: {}".format(*blunders[ply]))
+    run.show(f"{len(blunders)} blunders in {len(game.moves)} moves")
+    for ply, node in enumerate(n for n in tree.get_main_sequence() if n.get_move()[0] is not None):
+        chances, lead, _ = seen[ply + 1]
+        node.add_comment_text(f"Black's chances: {chances:.0%}. Black's lead: {lead:+.1f}")
+        if ply in blunders:
+            better = node.parent.new_child()
+            better.set_move("bw"[game.moves[ply][0] - 1], point_of(game, seen[ply].best))
+            better.add_comment_text(f"Better. Black's chances: {seen[ply].chances:.0%}")
+    rows = sorted(blunders.values(), key=lambda row: -row[-1])
+    with run.save("lesson", "Lesson") as folder:
+        (folder / "lesson.sgf").write_bytes(tree.serialise())
+        (folder / "lesson.html").write_text(page(config.game.name, players, seen, rows), "utf-8")
+    run.show(f"{run.path('artifacts', 'lesson')}: lesson.sgf, lesson.html")
+
+
+def page(name: str, players: tuple[str, str], seen: list[Judged], rows: list[Any]) -> str:
+    """The lesson to look at, one file without a script."""
+    lines = ("Black's chances", "share of games"), ("Black's lead", "points")
+    curves = [
+        ui.line_chart([ui.Series(label, [*enumerate(line)])], title=label, x_label="moves", y_label=unit)
+        for (label, unit), line in zip(lines, zip(*(one[:2] for one in seen), strict=True), strict=True)
+    ]
+    blunders = ui.table("The worst first", ("move", "who", "played", "better", "chances lost"), rows)
+    ahead = ui.Section("curves", "Who is ahead", "".join(curves))
+    lead = ui.paragraph(f"Black: {players[0] or '?'}. White: {players[1] or '?'}.")
+    return ui.page(name, lead, [ahead, ui.Section("blunders", "Blunders", blunders)])

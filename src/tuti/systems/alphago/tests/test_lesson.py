@@ -1,0 +1,90 @@
+"""A lesson finds the blunder of a game, says what was better, and gives the SGF back."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tuti.run import Run, RunOptions, UserError, read_events
+from tuti.systems.alphago import lesson
+from tuti.systems.alphago.board import PASS
+from tuti.systems.alphago.game import Game, cell_of
+from tuti.systems.alphago.lesson import Lesson, judged
+from tuti.systems.alphago.net import Net, save_net
+from tuti.systems.alphago.planes import PLANES
+from tuti.systems.alphago.players import Player
+from tuti.systems.alphago.sgf import read_game, write_game
+from tuti.systems.transformer.tests.small import go
+
+SIZE, KOMI = 5, 0.5
+
+
+def record(folder: Path, names: str) -> Path:
+    """A game by the names of its points."""
+    game = Game(SIZE, KOMI)
+    for name in names.split():
+        game.play(game.to_move, cell_of(name, SIZE))
+    path = folder / "game.sgf"
+    path.write_bytes(write_game(game, ("Ann", "Bo <b>"), "B+1"))
+    return path
+
+
+@pytest.mark.parametrize("colour", [0, 1])
+def test_a_move_that_gives_the_game_away_is_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colour: int
+) -> None:
+    """A judge that knows who wins: before the move in question its player, after it the other."""
+    path = record(tmp_path, "C3 B3 C4 B4")
+    bad = 2 + colour
+
+    class Knows:
+        value = 0.0
+
+        def __call__(self, game: Game, seconds: float) -> int:
+            ahead = 1 if (len(game.moves) <= bad) == (colour == 0) else -1  # Black's
+            self.value = 0.8 * ahead * (1 if game.to_move == 1 else -1)
+            return cell_of("E5", SIZE)
+
+    monkeypatch.setattr(lesson, "open_player", lambda *_: Player("knows", Knows()))
+    run = go(tmp_path / "lesson", lesson.lesson, Lesson(path, "knows"))
+    nodes = read_game(run.folder / "artifacts" / "lesson" / "lesson.sgf").tree.get_main_sequence()
+    branches = [len(list(node)) for node in nodes]
+    assert branches == [2 if ply == bad else 1 for ply in range(4)] + [0]
+    _, better = nodes[bad]
+    assert better.get_move() == ("bw"[colour], (4, 4)) and better.get("C").startswith("Better.")
+    assert all("Black's chances" in node.get("C") for node in nodes[1:])
+    assert [one["step"] for one in read_events(run.folder, "position")] == list(range(5))
+    shown = (run.folder / "artifacts" / "lesson" / "lesson.html").read_text()
+    assert ">0.8<" in shown and "Ann" in shown and "Bo <b>" not in shown  # .9 before, .1 after
+    assert shown.count("<svg") == 2
+
+
+def test_whose_chances_are_told(tmp_path: Path) -> None:
+    """Black's, whoever is to move; those of a game that is over are its result."""
+    class Sure:
+        value = 1.0
+
+        def __call__(self, game: Game, seconds: float) -> int:
+            return PASS
+
+    black, white = Game(SIZE, KOMI), Game(SIZE, KOMI, moves=[(1, cell_of("C3", SIZE))])
+    assert judged(black, Sure(), 1.0).chances == 1.0 and judged(white, Sure(), 1.0).chances == 0.0
+    over = Game(SIZE, KOMI, moves=[(1, PASS), (2, PASS)])
+    assert judged(over, None, 1.0) == (0.0, -KOMI, PASS)
+    assert judged(Game(SIZE, 0.0, moves=[(1, PASS), (2, PASS)]), None, 1.0).chances == 0.5
+
+
+def test_a_network_gives_a_lesson_and_others_are_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_net(Net(PLANES, 1, 8), Run(tmp_path / "net", RunOptions(out=tmp_path / "net")), size=SIZE, komi=KOMI)
+    path = record(tmp_path, "C3 B3 C4 pass pass")
+    run = go(tmp_path / "lesson", lesson.lesson, Lesson(path, str(tmp_path / "net"), simulations=8))
+    assert (run.folder / "artifacts" / "lesson" / "lesson.sgf").exists()
+    with pytest.raises(UserError, match="does not tell its chances"):
+        go(tmp_path / "random", lesson.lesson, Lesson(path, "random"))
+    with pytest.raises(UserError, match="SGF"):
+        go(tmp_path / "none", lesson.lesson, Lesson(tmp_path / "none.sgf", str(tmp_path / "net")))
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "game.sgf").write_bytes(write_game(Game(9, KOMI)))
+    with pytest.raises(UserError, match="this is one of 9"):
+        go(tmp_path / "size", lesson.lesson, Lesson(tmp_path / "large" / "game.sgf", str(tmp_path / "net")))
