@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -110,17 +111,20 @@ def fit(
         yield Step(number + 1, mean, int(count), norm, time.monotonic() - began)
 
 
-class Updates(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Updates:
     """What the configs of training stages have in common."""
 
-    @property
-    def rows(self) -> int: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def every(self) -> int: ...
-    @property
-    def precision(self) -> str: ...
+    context: Annotated[int, Ge(16)] = 256
+    """Tokens a row (at most the model's)"""
+    rows: Annotated[int, Ge(1)] = 16
+    """Rows an update"""
+    steps: Annotated[int, Ge(1)] = 1000
+    """Updates"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of weights and activations; the masters are fp32 always"""
+    every: Annotated[int, Ge(1)] = 200
+    """Updates between checkpoints, held-out measurements and samples"""
 
 
 def train(

@@ -49,8 +49,11 @@ class Field:
 
 def fields_of(kind: type, defaults: Any = None) -> list[Field]:
     """The fields of a config class; `defaults` is a preset's config to begin from."""
-    schema = pydantic.TypeAdapter(cast(Any, list)[kind], config=DOCUMENTED).json_schema()
-    asked: dict[str, Json] = schema["$defs"][kind.__name__].get("properties", {})
+    asked: dict[str, Json] = {}
+    for one in reversed(kind.__mro__[:-1]):  # each class tells of the fields that it adds
+        schema = pydantic.TypeAdapter(cast(Any, list)[one], config=DOCUMENTED).json_schema()
+        for name, about in schema["$defs"][one.__name__].get("properties", {}).items():
+            asked[name] = asked.get(name, {}) | about
     hints = typing.get_type_hints(kind, include_extras=True)
     return [
         _field(each, hints[each.name], asked[each.name], defaults)

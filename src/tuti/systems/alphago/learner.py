@@ -2,15 +2,37 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Gt
 from torch import Tensor
 
 from tuti.run import Run, UserError
 from tuti.systems.alphago.net import Net
 from tuti.train import AdamW, Checkpoints, Optimiser, Trapezoid, load_checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """A network, and how long it learns: what stages have in common."""
+
+    blocks: Annotated[int, Ge(1)] = 4
+    """Residual blocks"""
+    channels: Annotated[int, Ge(4)] = 32
+    """Channels of each"""
+    iterations: Annotated[int, Ge(1)] = 20
+    """Rounds (of games and updates), a checkpoint after each"""
+    updates: Annotated[int, Ge(1)] = 100
+    """Updates a round"""
+    batch: Annotated[int, Ge(1)] = 256
+    """Positions an update"""
+    rate: Annotated[float, Gt(0)] = 2e-3
+    """Peak learning rate"""
+
 
 OWNER, MARGIN = 1.0, 0.1
 """Weights of the foretold owners and lead beside policy and value (Wu 2019, 3.4)"""

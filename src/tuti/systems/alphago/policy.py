@@ -1,7 +1,7 @@
 """Stage `sl`: the supervised policy, which moves as experts do (Silver et al. 2016, Methods)."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tuti.measure import binomial_interval
 from tuti.run import Run
-from tuti.systems.alphago.learner import Learner, turned
+from tuti.systems.alphago.learner import Learner, Learning, turned
 from tuti.systems.alphago.net import Net, save_net
 from tuti.systems.alphago.planes import ALPHAGO
 from tuti.systems.alphago.records import Records, read_records, split
@@ -24,25 +24,14 @@ MEASURED = 4096  # held-out positions that are looked at, at most
 
 
 @dataclass(frozen=True)
-class Policy:
+class Policy(Learning):
     """Learns from records to move as their players did."""
 
     records: tyro.conf.Positional[Path]
     """SGF games: of a run of `tuti alphago match`, or any folder"""
     size: Annotated[int, Ge(2), Le(19)] = 9
     """Points a side"""
-    blocks: Annotated[int, Ge(1)] = 4
-    """Residual blocks"""
-    channels: Annotated[int, Ge(4)] = 32
-    """Channels of each"""
-    iterations: Annotated[int, Ge(1)] = 20
-    """Rounds of updates, a checkpoint after each"""
-    updates: Annotated[int, Ge(1)] = 100
-    """Updates a round"""
-    batch: Annotated[int, Ge(1)] = 256
-    """Positions an update"""
-    rate: Annotated[float, Gt(0)] = 3e-3
-    """Peak learning rate"""
+    rate: Annotated[float, Gt(0)] = field(default=3e-3, kw_only=True)
     held_out: Annotated[float, Gt(0), Lt(1)] = 0.1
     """Share of the games, the last by name, that only measure"""
 

@@ -2,27 +2,27 @@
 
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from tuti.nn.files import write_safetensors
 from tuti.run import Run
-from tuti.systems.alphago.learner import Learner, seconds_an_update, turned
+from tuti.systems.alphago.learner import Learner, Learning, seconds_an_update, turned
 from tuti.systems.alphago.net import Net, save_net
 from tuti.systems.alphago.planes import PLANES
 from tuti.systems.alphago.selfplay import FIELDS, together
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Learning):
     """Plays against itself, learns from the games, again and again."""
 
     recipe: Literal["gumbel", "zero", "katago"] = "gumbel"
@@ -33,22 +33,12 @@ class Train:
     """Points that White gets"""
     minutes: Annotated[float, Ge(0)] = 0.0
     """Plans as many iterations as fit, after measuring this machine (0: --iterations)"""
-    blocks: Annotated[int, Ge(1)] = 4
-    """Residual blocks"""
-    channels: Annotated[int, Ge(4)] = 32
-    """Channels of each"""
     games: Annotated[int, Ge(1)] = 128
     """Games an iteration, played side by side"""
-    iterations: Annotated[int, Ge(1)] = 100
-    """Rounds of games and updates"""
+    iterations: Annotated[int, Ge(1)] = field(default=100, kw_only=True)
     simulations: Annotated[int, Ge(2)] = 16
     """Simulations a move"""
-    updates: Annotated[int, Ge(1)] = 60
-    """Updates an iteration"""
-    batch: Annotated[int, Ge(1)] = 256
-    """Positions an update"""
-    rate: Annotated[float, Gt(0)] = 2e-3
-    """Peak learning rate"""
+    updates: Annotated[int, Ge(1)] = field(default=60, kw_only=True)
 
 
 WINDOW, AIM = 20, 0.95

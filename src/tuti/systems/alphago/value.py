@@ -5,20 +5,20 @@ remembers games instead of judging positions. So each game gives one, after a ra
 """
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import tyro
-from annotated_types import Ge, Gt
+from annotated_types import Ge
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from tuti.nn.files import write_safetensors
 from tuti.run import Run, UserError
-from tuti.systems.alphago.learner import Learner, turned
+from tuti.systems.alphago.learner import Learner, Learning, turned
 from tuti.systems.alphago.net import KIND, Net, load_net, save_net
 from tuti.systems.alphago.planes import ALPHAGO
 from tuti.systems.alphago.sampled import forecast, positions, sample
@@ -28,7 +28,7 @@ TOGETHER = 256
 
 
 @dataclass(frozen=True)
-class Value:
+class Value(Learning):
     """Games of the policies, and a network that foretells their results."""
 
     sl: tyro.conf.Positional[Path]
@@ -39,18 +39,7 @@ class Value:
     """Games that are played, in parts of 256"""
     positions: Literal["one", "all"] = "one"
     """Of each game; "all": of so few games that there are as many in all, as the paper did first"""
-    blocks: Annotated[int, Ge(1)] = 4
-    """Residual blocks"""
-    channels: Annotated[int, Ge(4)] = 32
-    """Channels of each"""
-    iterations: Annotated[int, Ge(1)] = 20
-    """Rounds of updates, a checkpoint after each"""
-    updates: Annotated[int, Ge(1)] = 50
-    """Updates a round"""
-    batch: Annotated[int, Ge(1)] = 256
-    """Positions an update"""
-    rate: Annotated[float, Gt(0)] = 2e-3
-    """Peak learning rate"""
+    updates: Annotated[int, Ge(1)] = field(default=50, kw_only=True)
 
 
 def played(config: Value, run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -4,10 +4,10 @@ Of an answer only the assistant's words and stops are scored.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial, reduce
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Interval
@@ -21,7 +21,7 @@ from tuti.run.machine import choose_device
 from tuti.systems.finetune.exercises import gather
 from tuti.systems.finetune.held_out import HeldOut
 from tuti.text import ChatTemplate
-from tuti.train import AdamW, Optimiser, Parts, Processes, Trapezoid, batch_loss, train
+from tuti.train import AdamW, Optimiser, Parts, Processes, Trapezoid, Updates, batch_loss, train
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Lora:
 
 
 @dataclass(frozen=True)
-class Adapt:
+class Adapt(Updates):
     """Continued pretraining; judged by bits per byte on held-out documents."""
 
     model: Positional[Path]
@@ -54,22 +54,16 @@ class Adapt:
     """The run that holds Tokens made with the model's own tokenizer"""
     method: Full | Lora = Lora()
     """Train low-rank adapters, or every weight"""
-    context: Annotated[int, Ge(16)] = 128
-    """Tokens a row (at most the model's)"""
-    rows: Annotated[int, Ge(1)] = 4
-    """Rows an update"""
-    steps: Annotated[int, Ge(1)] = 100
-    """Updates"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of weights and activations; the masters are fp32 always"""
-    every: Annotated[int, Ge(1)] = 50
-    """Updates between checkpoints and measurements"""
+    context: Annotated[int, Ge(16)] = field(default=128, kw_only=True)
+    rows: Annotated[int, Ge(1)] = field(default=4, kw_only=True)
+    steps: Annotated[int, Ge(1)] = field(default=100, kw_only=True)
+    every: Annotated[int, Ge(1)] = field(default=50, kw_only=True)
     held_out: Annotated[int, Ge(1)] = 16
     """Held-out documents measured before and after, or those that fill as many rows"""
 
 
 @dataclass(frozen=True)
-class Sft:
+class Sft(Updates):
     """Supervised fine-tuning on dialogues; judged by the held-out dialogue loss."""
 
     model: Positional[Path]
@@ -80,20 +74,12 @@ class Sft:
     """The run that holds Tokens of the same texts: plain rows are mixed in so that text is not forgotten"""
     method: Full | Lora = Full()
     """Train every weight, or low-rank adapters"""
-    context: Annotated[int, Ge(16)] = 256
-    """Tokens a row (at most the model's)"""
-    rows: Annotated[int, Ge(1)] = 16
-    """Rows an update"""
-    steps: Annotated[int, Ge(1)] = 100
-    """Updates"""
+    steps: Annotated[int, Ge(1)] = field(default=100, kw_only=True)
     keep: Annotated[float, Interval(ge=0, lt=1)] = 0.25
     """Share of the rows that are plain text"""
     exercises: Annotated[int, Ge(0)] = 4000
     """Exercises made from the corpus at most"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of weights and activations; the masters are fp32 always"""
-    every: Annotated[int, Ge(1)] = 50
-    """Updates between checkpoints and measurements"""
+    every: Annotated[int, Ge(1)] = field(default=50, kw_only=True)
     held_out: Annotated[int, Ge(1)] = 64
     """Held-out dialogues measured before and after; as many documents, or those that fill as many rows"""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import tyro
@@ -15,7 +15,7 @@ from tuti.nn.moe import Penalty
 from tuti.run import Run, UserError
 from tuti.run.machine import choose_device
 from tuti.text import Tokenizer
-from tuti.train import AdamW, Muon, Parts, Trapezoid, batch_loss, processes
+from tuti.train import AdamW, Muon, Parts, Trapezoid, Updates, batch_loss, processes
 from tuti.train import train as updates
 
 BALANCE, DROPOUT = 0.15, 0.1
@@ -50,7 +50,7 @@ class Twin:
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Updates):
     """Experts on the same data, seed and schedule as their dense twin; judged by bits per byte."""
 
     tokens: tyro.conf.Positional[Path]
@@ -65,18 +65,8 @@ class Train:
     """Query heads; a third as many, or one, hold keys and values"""
     hidden: Annotated[int, Ge(8)] = 512
     """Width of the feed-forward layers that a token takes, all together"""
-    context: Annotated[int, Ge(16)] = 256
-    """Tokens a row"""
-    rows: Annotated[int, Ge(1)] = 16
-    """Rows an update"""
-    steps: Annotated[int, Ge(1)] = 1000
-    """Updates"""
     optimiser: AdamW | Muon = Muon()
     """Muon for matrices, or AdamW for all"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of weights and activations; the masters are fp32 always"""
-    every: Annotated[int, Ge(1)] = 200
-    """Updates between checkpoints, held-out measurements and samples"""
 
 
 def tiny() -> Train:

@@ -13,7 +13,7 @@ from tuti.infer import HeldOut, save_model
 from tuti.nn import Decoder, DecoderConfig, look_back
 from tuti.run import Run, UserError
 from tuti.run.machine import choose_device
-from tuti.train import AdamW, Muon, Parts, Trapezoid, batch_loss, processes, train
+from tuti.train import AdamW, Muon, Parts, Trapezoid, Updates, batch_loss, processes, train
 
 
 @dataclass(frozen=True)
@@ -31,31 +31,21 @@ class Scratch:
 
 
 @dataclass(frozen=True)
-class Pretrain:
+class Pretrain(Updates):
     """Predicts the next token; judged by bits per byte on held-out documents."""
 
     tokens: tyro.conf.Positional[Path]
     """The run (or folder) that holds Tokens"""
     start: Scratch = Scratch()
     """What the weights start from"""
-    context: Annotated[int, Ge(16)] = 256
-    """Tokens a row"""
-    rows: Annotated[int, Ge(1)] = 16
-    """Rows an update"""
     micro: Annotated[int, Ge(1)] = 1
     """Micro-batches an update is computed in (memory shrinks, the result stays)"""
-    steps: Annotated[int, Ge(1)] = 1000
-    """Updates"""
     optimiser: AdamW | Muon = Muon()
     """Muon for matrices, or AdamW for all"""
     balance: Annotated[float, Gt(0), Le(1)] = 0.15
     """Groups (scripts) are drawn as often as their share of bytes to this power; 1: as they come"""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
     """Probability that a channel is dropped, for text that is read 12 times and more (up to 4 times: none)"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of weights and activations; the masters are fp32 always"""
-    every: Annotated[int, Ge(1)] = 200
-    """Updates between checkpoints, held-out measurements and samples"""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """Under torchrun, each process holds a copy of the model (ddp) or a shard of it (fsdp)"""
 
