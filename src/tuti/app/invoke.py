@@ -2,10 +2,9 @@
 
 import dataclasses
 import os
-import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 
@@ -20,7 +19,7 @@ _cli: Callable[..., Any] = tyro.cli  # its own types are known in part only
 
 def config_type(function: Callable[..., Any]) -> type[Any]:
     """The dataclass a stage or view takes: its first annotation."""
-    return next(iter(typing.get_type_hints(function).values()))
+    return next(iter(get_type_hints(function).values()))
 
 
 def invoke(room: str, verb: str, entry: Entry, words: list[str], card: Card) -> None:
@@ -31,7 +30,7 @@ def invoke(room: str, verb: str, entry: Entry, words: list[str], card: Card) -> 
     if verb not in card.stages:
         return function(check_config(kind, _parse(kind, words, name, None, entry.help).__dict__))
     world, follows = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0")) > 0
-    if world > 1 and "parallel" not in typing.get_type_hints(kind):
+    if world > 1 and "parallel" not in get_type_hints(kind):
         raise UserError(f"{name} computes in one process, not in {world}", hint="leave out torchrun")
     asked = [word for word in words if word not in ("-h", "--help")]
     options: RunOptions = _cli(RunOptions, args=asked, prog=name, return_unknown_args=True)[0]

@@ -167,9 +167,7 @@ def _gemma(table: Mapping[str, Any], width: int) -> dict[str, Any]:
     near, scaling = _rope(_rope_of(table, "sliding_attention", 1e4))
     if len(far) + cast(list[Any], kinds).count("sliding_attention") != layers or scaling is not None:
         raise UserError("layers other than full_attention and plain sliding_attention are not supported")
-    return {
-        "scale": width**0.5, "activation": "gelu", "post_norms": True, "far": far, "near_theta": near,
-    }
+    return {"scale": width**0.5, "activation": "gelu", "post_norms": True, "far": far, "near_theta": near}
 
 
 def _experts(family: str, table: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,7 @@
 """The main job: a folder of text becomes a model that answers."""
 
-import dataclasses
-import os
-import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,9 +12,7 @@ from tuti.pipelines.base import base_folder
 from tuti.pipelines.evaluate import Evaluate, evaluate, promoted
 from tuti.pipelines.plan import CONTEXT, Forecast, Plan, make_base_plan, make_plan, shape
 from tuti.pipelines.report import abilities, write_report
-from tuti.run import Run, RunOptions, UserError, config_to_json, execute, finished
-from tuti.run.directory import read_config
-from tuti.run.files import atomic_link
+from tuti.run import Chain, Run, RunOptions, UserError, execute
 from tuti.run.lineage import check_config
 from tuti.run.machine import choose_device
 from tuti.systems.finetune.sft import Adapt, Full, Lora, Sft, adapt, sft
@@ -51,48 +45,12 @@ class Teach:
     """Made by timing this machine, unless given"""
 
 
-class Chain:
-    """Runs stages in order inside one run, each in `stages/<name>`; a finished and unchanged one is skipped.
-
-    Once one had to be computed, all that follow are computed too.
-    """
-
-    def __init__(self, parent: Run) -> None:
-        self.parent = parent
-        self.fresh = True
-
-    def step(self, name: str, room: str, stage: Callable[[Any, Run], None], config: Any) -> Path:
-        """The finished run of one stage: found, gone on with, or computed."""
-        folder = self.parent.folder / "stages" / name
-        options = dataclasses.replace(self.parent.options, out=folder, resume=True)
-        run, plain = Run(folder, options), config_to_json(config)
-        same = (folder / "config.json").exists() and read_config(folder)["config"] == plain
-        if same and finished(folder) and self.fresh:
-            self.parent.log("skipped", stage=name)
-            return folder
-        if not same or not self.fresh:
-            if folder.exists():
-                shutil.rmtree(folder)
-            folder.mkdir(parents=True)
-            run.write_config(room, stage.__name__, config)
-        self.fresh = False
-        self.parent.log("stage", stage=name, folder=str(folder.relative_to(self.parent.folder)))
-        self.parent.show(f"── {name}")
-        execute(stage, config, run)
-        return folder
-
-    def promote(self, name: str, target: Path) -> None:
-        """Points `artifacts/<name>` of the pipeline's run at a stage's artifact."""
-        atomic_link(self.parent.folder / "artifacts" / name, target)
-        self.parent.log("promoted", name=name, target=os.path.relpath(target, self.parent.folder))
-
-
 def teach(config: Teach, run: Run) -> None:
     """Plans, prepares, trains, teaches to answer, measures, reports; promotes what got better."""
     chain, plan = Chain(run), config.plan
     if plan is None:
         config, plan, forecast = planned(config, run)
-        run.log("plan", **(dataclasses.asdict(forecast) | dataclasses.asdict(plan)))
+        run.log("plan", **(asdict(forecast) | asdict(plan)))
         run.write_config("teach", "teach", config)  # a kill before this only makes it plan anew
         tell_plan(run, config, plan, forecast)
     clean = chain.step("prepare", "spark", prepare, Prepare(source=config.source, genre="any"))
@@ -102,7 +60,7 @@ def teach(config: Teach, run: Run) -> None:
         chain.promote("model", taught / "artifacts" / "model")
     answers, measured = lessons(config, plan, clean, packed, taught)
     tuned = chain.step("sft", "finetune", sft, answers)
-    measured = dataclasses.replace(measured, tuned=tuned)
+    measured = replace(measured, tuned=tuned)
     figures = chain.step("evaluate", "teach", evaluate, measured)
     if measured.base is not None and not promoted(figures, "pretrain"):
         chain.promote("model", measured.base)
@@ -123,10 +81,10 @@ def lessons(config: Teach, plan: Plan, clean: Path, packed: Path, taught: Path) 
     if not config.base:
         return answers, measured
     # A base model is some fifty times larger: it is measured on less (`plan.BASE_MEASURING`).
-    answers = dataclasses.replace(answers, every=plan.sft_steps, held_out=GLANCE, exercises=500)
+    answers = replace(answers, every=plan.sft_steps, held_out=GLANCE, exercises=500)
     tokens, base = 2 * GLANCE * CONTEXT, base_folder(config.base)
-    measured = dataclasses.replace(measured, base=base, held_out_tokens=tokens, dialogues=12)
-    return answers, dataclasses.replace(measured, samples=4, length=40)
+    measured = replace(measured, base=base, held_out_tokens=tokens, dialogues=12)
+    return answers, replace(measured, samples=4, length=40)
 
 
 def from_scratch(config: Teach, plan: Plan, chain: Chain, clean: Path) -> tuple[Path, Path]:
@@ -183,7 +141,7 @@ def planned(config: Teach, run: Run) -> tuple[Teach, Plan, Forecast]:
         plan, forecast = make_plan(size, config.minutes, device, config.experts)
     run.log("measured", seconds=round(time.monotonic() - began, 2))
     precision = forecast.precision if config.precision == "auto" else config.precision
-    return dataclasses.replace(config, plan=plan, precision=precision), plan, forecast
+    return replace(config, plan=plan, precision=precision), plan, forecast
 
 
 def tell_plan(run: Run, config: Teach, plan: Plan, forecast: Forecast) -> None:

@@ -8,15 +8,15 @@
       lineage.json     hashes, versions, hardware and the cost
 """
 
-import dataclasses
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -28,16 +28,7 @@ from tuti.run.lineage import Json, code_commit, config_to_json
 VERSION = 1
 CONFIG = ("room", "stage", "config")
 """What config.json has at least"""
-MADE_BY = {
-    "Documents": "tuti spark prepare FOLDER",
-    "WordCounts": "tuti spark prepare FOLDER",
-    "Tokenizer": "tuti transformer tokenizer WORDS_RUN",
-    "Tokens": "tuti spark pack DOCUMENTS_RUN TOKENIZER_RUN",
-    "LanguageModel": "tuti teach FOLDER",
-    "PolicyValue": "tuti alphago train (or sl, rl, value)",
-    "AlphaGo": "tuti alphago search POLICY ROLLOUT VALUE",
-    "RolloutPolicy": "tuti alphago rollout GAMES",
-}
+MADE_BY: dict[str, str] = files.read_toml(__file__, "kinds.toml")
 
 
 @dataclass(frozen=True)
@@ -121,7 +112,7 @@ class Run:
     def create(cls, room: str, stage: str, config: Any, options: RunOptions) -> "Run":
         """A fresh directory with its config written; an existing one is not overwritten."""
         folder = options.out or _fresh(Path("runs"), f"{room}-{stage}" if stage != room else room)
-        run = cls(folder, dataclasses.replace(options, out=folder))
+        run = cls(folder, replace(options, out=folder))
         if (folder / "config.json").exists():
             what = f"{folder} already holds a run"
             raise UserError(what, hint="--resume goes on with it; --out NEW starts another")
@@ -144,13 +135,13 @@ class Run:
         It tells the person nothing, and its directory goes when it goes.
         """
         scratch = tempfile.TemporaryDirectory(prefix="tuti-follows-")
-        run = cls(Path(scratch.name), dataclasses.replace(options, out=Path(scratch.name)))
+        run = cls(Path(scratch.name), replace(options, out=Path(scratch.name)))
         run._scratch = scratch
         return run
 
     def write_config(self, room: str, stage: str, config: Any) -> None:
         """Writes config.json: the one description from which the run can be made again."""
-        plain = dataclasses.replace(self.options, resume=False)
+        plain = replace(self.options, resume=False)
         about = {"room": room, "stage": stage, "version": VERSION}
         about |= {"config": config_to_json(config), "options": config_to_json(plain)}
         files.atomic_write(self.path("config.json"), json.dumps(about, indent=1, ensure_ascii=False))
@@ -302,3 +293,39 @@ def _digest(value: Any) -> str:
 def finished(folder: Path) -> bool:
     """Whether the stage of the run in this folder came to its end."""
     return (folder / "lineage.json").exists()
+
+
+class Chain:
+    """Runs stages in order inside one run, each in `stages/<name>`; a finished and unchanged one is skipped.
+
+    Once one had to be computed, all that follow are computed too.
+    """
+
+    def __init__(self, parent: Run) -> None:
+        self.parent = parent
+        self.fresh = True
+
+    def step(self, name: str, room: str, stage: Callable[[Any, Run], None], config: Any) -> Path:
+        """The finished run of one stage: found, gone on with, or computed."""
+        folder = self.parent.folder / "stages" / name
+        options = replace(self.parent.options, out=folder, resume=True)
+        run, plain = Run(folder, options), config_to_json(config)
+        same = (folder / "config.json").exists() and read_config(folder)["config"] == plain
+        if same and finished(folder) and self.fresh:
+            self.parent.log("skipped", stage=name)
+            return folder
+        if not same or not self.fresh:
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True)
+            run.write_config(room, stage.__name__, config)
+        self.fresh = False
+        self.parent.log("stage", stage=name, folder=str(folder.relative_to(self.parent.folder)))
+        self.parent.show(f"── {name}")
+        execute(stage, config, run)
+        return folder
+
+    def promote(self, name: str, target: Path) -> None:
+        """Points `artifacts/<name>` of the pipeline's run at a stage's artifact."""
+        files.atomic_link(self.parent.folder / "artifacts" / name, target)
+        self.parent.log("promoted", name=name, target=os.path.relpath(target, self.parent.folder))

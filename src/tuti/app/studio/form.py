@@ -6,11 +6,10 @@ It starts the stage as a process of its own.
 import asyncio
 import dataclasses
 import time
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 import pydantic
 import tyro
@@ -54,7 +53,7 @@ def fields_of(kind: type, defaults: Any = None) -> list[Field]:
         schema = pydantic.TypeAdapter(cast(Any, list)[one], config=DOCUMENTED).json_schema()
         for name, about in schema["$defs"][one.__name__].get("properties", {}).items():
             asked[name] = asked.get(name, {}) | about
-    hints = typing.get_type_hints(kind, include_extras=True)
+    hints = get_type_hints(kind, include_extras=True)
     return [
         _field(each, hints[each.name], asked[each.name], defaults)
         for each in dataclasses.fields(kind)

@@ -13,7 +13,6 @@ from tyro.conf import Positional
 from tuti import ui
 from tuti.run import Run, UserError
 from tuti.systems.alphago import board
-from tuti.systems.alphago.board import BLACK
 from tuti.systems.alphago.game import Game, name_of
 from tuti.systems.alphago.players import open_player
 from tuti.systems.alphago.sgf import point_of, read_game
@@ -50,7 +49,7 @@ def judged(game: Game, choose: Any, seconds: float) -> Judged:
     """What a player that tells its `value` thinks of a position; of a game that is over, its result."""
     if game.over:
         return Judged((1 + np.sign(game.lead())) / 2, game.lead(), board.PASS)
-    best, black, leads = choose(game, seconds), 1 if game.to_move == BLACK else -1, 0
+    best, black, leads = choose(game, seconds), 1 if game.to_move == board.BLACK else -1, 0
     for number in range(ENDS):
         own, keys = (array.copy() for array in game.arrays)
         keys[board.DICE] = board.chance(number)
@@ -71,7 +70,7 @@ def lesson(config: Lesson, run: Run) -> None:
         run.log("position", step=ply, chances=seen[-1].chances, lead=seen[-1].lead)
         run.show(f"move {ply}/{len(game.moves)}: Black {seen[-1].chances:.0%}", passing=True)
     for ply, (colour, cell) in enumerate(game.moves):
-        lost = (seen[ply].chances - seen[ply + 1].chances) * (1 if colour == BLACK else -1)
+        lost = (seen[ply].chances - seen[ply + 1].chances) * (1 if colour == board.BLACK else -1)
         if lost >= config.blunder and cell != seen[ply].best:
             made, better = (name_of(p, game.size) for p in (cell, seen[ply].best))
             blunders[ply] = ply + 1, ("Black", "White")[colour - 1], made, better, round(lost, 2)

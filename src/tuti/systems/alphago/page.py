@@ -19,7 +19,6 @@ from tuti.run import UserError, read_json, read_toml
 from tuti.run.directory import read_config
 from tuti.systems.alphago import board
 from tuti.systems.alphago.apv import Search
-from tuti.systems.alphago.board import BLACK, WHITE
 from tuti.systems.alphago.game import COLUMNS, Game, cell_of, name_of
 from tuti.systems.alphago.planes import cell_of as cell_of_action
 from tuti.systems.alphago.players import Network, Player, by_chance, open_player
@@ -32,7 +31,7 @@ MARKUP = templates(Path(__file__).parent).get_template("page.html")
 SIZES, KOMI, OURS, PLAYOUTS, SECONDS = ("5", "7", "9", "13", "19"), 7.0, "tuti", "playouts:3000", 2.0
 GLANCE, LOOKS, SHOWN = 0.5, 20, 5
 """Seconds of thought for hints at each look, looks after which they stay, moves that are shown"""
-ANSWERS = {"black": WHITE, "white": BLACK, "nobody": 0}
+ANSWERS = {"black": board.WHITE, "white": board.BLACK, "nobody": 0}
 """Whom the opponent plays, by what `you` are"""
 Networks = Mapping[str, tuple[str, float]]
 Moves = tuple[str, ...]
@@ -138,7 +137,7 @@ def _watched(about: About) -> Moves:
 def _moves_of(sgf: bytes, size: int) -> Moves:
     """A record's moves, if it is a whole game on this board."""
     game = read_game(sgf).game
-    in_turn = all(colour == (BLACK, WHITE)[ply % 2] for ply, (colour, _) in enumerate(game.moves))
+    in_turn = all(colour == (board.BLACK, board.WHITE)[ply % 2] for ply, (colour, _) in enumerate(game.moves))
     if game.size != size or game.set_up or not in_turn:
         raise UserError("the SGF holds no even game on this board", hint=f"one of size {size}, no handicap")
     return tuple(name_of(cell, size) for _, cell in game.moves)
@@ -163,7 +162,7 @@ def _hints(about: About, game: Game) -> list[Hint]:
 def _said(told: Mapping[str, str], game: Game, you: str, value: float | None) -> str:
     if game.over:
         lead = game.lead()
-        how = "draw" if not lead else "won" if (lead < 0) == (ANSWERS[you] == BLACK) else "lost"
+        how = "draw" if not lead else "won" if (lead < 0) == (ANSWERS[you] == board.BLACK) else "lost"
         how = "ended" if you == "nobody" else how
         return ui.paragraph(f"{told[how]} ({lead if you == 'nobody' else abs(lead):g})")
     if not game.moves:

@@ -1,4 +1,4 @@
-"""Stage `train`: from nothing, by games against itself (AlphaZero's loop, by one of three searches)."""
+"""Stage `train`: from nothing, by games against itself (AlphaZero's loop), or as in 2016 (`recipe.py`)."""
 
 import shutil
 import time
@@ -18,6 +18,7 @@ from tuti.run import Run
 from tuti.systems.alphago.learner import Learner, Learning, seconds_an_update, turned
 from tuti.systems.alphago.net import Net, save_net
 from tuti.systems.alphago.planes import PLANES
+from tuti.systems.alphago.recipe import recipe
 from tuti.systems.alphago.selfplay import FIELDS, together
 
 
@@ -25,14 +26,14 @@ from tuti.systems.alphago.selfplay import FIELDS, together
 class Train(Learning):
     """Plays against itself, learns from the games, again and again."""
 
-    recipe: Literal["gumbel", "zero", "katago"] = "gumbel"
-    """Gumbel's search, AlphaZero's, or Gumbel's with playout caps"""
+    recipe: Literal["gumbel", "zero", "katago", "2016"] = "gumbel"
+    """Gumbel's search, AlphaZero's, or Gumbel's with playout caps; 2016: all stages of the first AlphaGo"""
     size: Annotated[int, Ge(2), Le(19)] = 9
     """Points a side"""
     komi: float = 7.0
     """Points that White gets"""
     minutes: Annotated[float, Ge(0)] = 0.0
-    """Plans as many iterations as fit, after measuring this machine (0: --iterations)"""
+    """Plans as many iterations as fit, after measuring this machine (0: --iterations; 2016: 45)"""
     games: Annotated[int, Ge(1)] = 128
     """Games an iteration, played side by side"""
     iterations: Annotated[int, Ge(1)] = field(default=100, kw_only=True)
@@ -90,6 +91,8 @@ def planned(config: Train, run: Run) -> Train:
 
 def train(config: Train, run: Run) -> None:
     """Saves the network, a PolicyValue; every iteration is a checkpoint."""
+    if config.recipe == "2016":
+        return recipe(run, config.size, config.komi, config.minutes or 45.0, config)
     c, seed = planned(config, run) if config.minutes else config, run.options.seed
     torch.manual_seed(seed)
     net = Net(PLANES, c.blocks, c.channels)

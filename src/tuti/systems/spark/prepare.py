@@ -29,7 +29,6 @@ from tuti.systems.spark import engine_spark
 from tuti.systems.spark.clean import Choice, Cleaning, Edit, chosen
 from tuti.systems.spark.doctor.facts import Follower, facts_of
 from tuti.systems.spark.engine import Job, Session, fitting
-from tuti.systems.spark.engine_spark import address
 from tuti.systems.spark.frames import Engine, local_engine
 from tuti.systems.spark.gather import count, gather
 from tuti.systems.spark.near import runs_of
@@ -117,13 +116,13 @@ def prepare(config: Prepare, run: Run) -> None:
 
 
 def _remote(config: Prepare) -> list[str]:
-    return [found for root in config.source if (found := address(root))]
+    return [found for root in config.source if (found := engine_spark.address(root))]
 
 
 def _listed(config: Prepare, run: Run) -> tuple[list[Source], list[Skip]]:
     """The files of this machine, and of addresses that Spark reaches."""
     remote = _remote(config)
-    sources, skips = walk([root for root in config.source if not address(root)], exclude=run.folder)
+    sources, skips = walk([r for r in config.source if not engine_spark.address(r)], exclude=run.folder)
     if remote and not config.master:
         what = f"{remote[0]} is no path of this machine; Spark reads it"
         raise UserError(what, hint="--master spark://HOST:7077, or yarn, local")
@@ -205,7 +204,7 @@ def _engine(config: Prepare, run: Run, scratch: Path, sources: Sequence[Source])
 
 
 def _names(config: Prepare) -> str:
-    return ", ".join(address(path) or str(path) for path in config.source)
+    return ", ".join(engine_spark.address(path) or str(path) for path in config.source)
 
 
 def _found(tally: Tally) -> str:

@@ -3,13 +3,12 @@
 import json
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import psutil
@@ -70,7 +69,7 @@ class Session(AbstractContextManager["Session"]):
         self.executors, self.pool = executors, int(min(FRACTION * share, LARGEST))
         self.told, self.ended = told, ended or _written
         self.partitions = partitions or 4 * executors
-        self.scratch = Path(tempfile.mkdtemp(prefix="tuti-spark-", dir=folder))
+        self.scratch = Path(mkdtemp(prefix="tuti-spark-", dir=folder))
         self.shared = _in_memory(executors * self.pool) or self.scratch / "blocks"
         self.blocks: dict[str, Block] = {}
         pa.array([0])  # with the first array Arrow imports pandas: once here, not in every executor
