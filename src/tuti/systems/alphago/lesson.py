@@ -70,11 +70,16 @@ def lesson(config: Lesson, run: Run) -> None:
         run.log("position", step=ply, chances=seen[-1].chances, lead=seen[-1].lead)
         run.show(f"move {ply}/{len(game.moves)}: Black {seen[-1].chances:.0%}", passing=True)
     for ply, (colour, cell) in enumerate(game.moves):
-        lost = (seen[ply].chances - seen[ply + 1].chances) * (1 if colour == board.BLACK else -1)
-        if lost >= config.blunder and cell != seen[ply].best:
-            made, better = (name_of(p, game.size) for p in (cell, seen[ply].best))
-            blunders[ply] = ply + 1, ("Black", "White")[colour - 1], made, better, round(lost, 2)
-            run.show("move {}, {} {}; better: {}; chances lost: {}".format(*blunders[ply]))
+        best, side = seen[ply].best, 1 if colour == board.BLACK else -1
+        if cell != best and side * (seen[ply].chances - seen[ply + 1].chances) >= config.blunder:
+            # Who is to move is judged too well: moves are compared when both are played.
+            other = replace(game, moves=[*game.moves[:ply], (colour, best)])
+            better = judged(other, player.choose, config.seconds).chances
+            lost = side * (better - seen[ply + 1].chances)
+            if lost >= config.blunder:
+                names = name_of(cell, game.size), name_of(best, game.size)
+                blunders[ply] = ply + 1, "Black" if side > 0 else "White", *names, round(lost, 2)
+                run.show("move {}, {} {}; better: {}; chances lost: {}".format(*blunders[ply]))
     run.show(f"{len(blunders)} blunders in {len(game.moves)} moves")
     for ply, node in enumerate(n for n in tree.get_main_sequence() if n.get_move()[0] is not None):
         chances, lead, _ = seen[ply + 1]
@@ -82,7 +87,7 @@ def lesson(config: Lesson, run: Run) -> None:
         if ply in blunders:
             better = node.parent.new_child()
             better.set_move("bw"[game.moves[ply][0] - 1], point_of(game, seen[ply].best))
-            better.add_comment_text(f"Better. Black's chances: {seen[ply].chances:.0%}")
+            better.add_comment_text(f"Better, by {blunders[ply][-1]:.0%} of the chances.")
     rows = sorted(blunders.values(), key=lambda row: -row[-1])
     with run.save("lesson", "Lesson") as folder:
         (folder / "lesson.sgf").write_bytes(tree.serialise())

@@ -20,14 +20,7 @@ from tuti.run.files import atomic_folder
 LEAST = 17
 """The oldest Java that Spark 4 runs on"""
 ASKED_FOR = "jdk.incubator.vector"
-LAUNCHER = """#!/bin/sh
-# Spark asks every Java for a module that a runtime made by jlink lacks, and can do without it.
-for word do
-  shift
-  [ "$word" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$word"
-done
-exec %s "$@"
-"""
+LAUNCHER = Path(__file__).with_name("java.sh").read_text("utf-8")
 
 
 def check() -> str:

@@ -41,7 +41,8 @@ def test_a_move_that_gives_the_game_away_is_marked(
         value = 0.0
 
         def __call__(self, game: Game, seconds: float) -> int:
-            ahead = 1 if (len(game.moves) <= bad) == (colour == 0) else -1  # Black's
+            well = len(game.moves) <= bad or game.moves[bad][1] == cell_of("E5", SIZE)
+            ahead = 1 if well == (colour == 0) else -1  # Black's
             self.value = 0.8 * ahead * (1 if game.to_move == 1 else -1)
             return cell_of("E5", SIZE)
 
@@ -51,12 +52,28 @@ def test_a_move_that_gives_the_game_away_is_marked(
     branches = [len(list(node)) for node in nodes]
     assert branches == [2 if ply == bad else 1 for ply in range(4)] + [0]
     _, better = nodes[bad]
-    assert better.get_move() == ("bw"[colour], (4, 4)) and better.get("C").startswith("Better.")
+    assert better.get_move() == ("bw"[colour], (4, 4)) and better.get("C").startswith("Better, by 80%")
     assert all("Black's chances" in node.get("C") for node in nodes[1:])
     assert [one["step"] for one in read_events(run.folder, "position")] == list(range(5))
     shown = (run.folder / "artifacts" / "lesson" / "lesson.html").read_text()
     assert ">0.8<" in shown and "Ann" in shown and "Bo <b>" not in shown  # .9 before, .1 after
     assert shown.count("<svg") == 2
+
+
+def test_a_judge_who_favours_the_mover_finds_no_blunders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Searches think too well of whoever is to move: that alone makes no move look bad."""
+    class Favours:
+        value = 0.3
+
+        def __call__(self, game: Game, seconds: float) -> int:
+            return cell_of("E5", SIZE)
+
+    monkeypatch.setattr(lesson, "open_player", lambda *_: Player("favours", Favours()))
+    run = go(tmp_path / "lesson", lesson.lesson, Lesson(record(tmp_path, "C3 B3 C4 B4"), "favours"))
+    tree = read_game(run.folder / "artifacts" / "lesson" / "lesson.sgf").tree
+    assert all(len(list(node)) <= 1 for node in tree.get_main_sequence())
 
 
 def test_whose_chances_are_told(tmp_path: Path) -> None:
