@@ -6,6 +6,7 @@ It starts as a script, without this package: Jinja and the standard library alon
 import json
 import resource
 import sys
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, cast
 
@@ -64,7 +65,8 @@ def _answer(line: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    with suppress(ValueError):  # macOS has no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     for asked in sys.stdin:
         used = resource.getrusage(resource.RUSAGE_SELF)
         until = int(used.ru_utime + used.ru_stime) + SECONDS
