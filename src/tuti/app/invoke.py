@@ -11,7 +11,7 @@ import tyro
 from tuti import pipelines
 from tuti.run import Card, Entry, Run, RunOptions, UserError, config_from_json, execute, finished
 from tuti.run.card import load
-from tuti.run.directory import read_config
+from tuti.run.directory import read_config, runs_of
 from tuti.run.lineage import check_config
 
 _cli: Callable[..., Any] = tyro.cli  # its own types are known in part only
@@ -82,11 +82,7 @@ def _resumed(room: str, verb: str, kind: type[Any], out: Path | None) -> tuple[A
 
 
 def _newest_unfinished(room: str, verb: str) -> Path:
-    found: list[Path] = []
-    for path in Path("runs").glob("*/config.json"):
-        about = read_config(path.parent, or_nothing=True)  # a damaged run beside it is no reason to stop
-        if (about.get("room"), about.get("stage")) == (room, verb) and not finished(path.parent):
-            found.append(path)
+    found = [run for run in runs_of(Path("runs"), room, verb) if not finished(run)]
     if not found:
         raise UserError(f"no unfinished run of {room} {verb} in runs/", hint="name one: --resume --out RUN")
-    return max(found, key=lambda path: path.stat().st_mtime).parent
+    return found[0]

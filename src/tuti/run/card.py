@@ -1,11 +1,11 @@
 """A room's card: everything the house needs to know of a room, by name only, without importing it."""
 
 import importlib
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
+
+from tuti.run.files import read_toml
 
 
 def load(target: str) -> Any:
@@ -75,5 +75,5 @@ def load_claims(package: str) -> tuple[Claim, ...]:
     """The rows of `claims.toml` in the package that a card names; none where it names nothing."""
     if not package:
         return ()
-    path = Path(str(importlib.import_module(package).__file__)).with_name("claims.toml")
-    return tuple(Claim(**row) for row in tomllib.loads(path.read_text("utf-8"))["claim"])
+    found = read_toml(str(importlib.import_module(package).__file__), "claims.toml")
+    return tuple(Claim(**row) for row in found["claim"])

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
@@ -147,14 +147,23 @@ class Run:
         files.atomic_write(self.path("config.json"), json.dumps(about, indent=1, ensure_ascii=False))
 
 
-def read_config(folder: Path, *, or_nothing: bool = False) -> Json:
-    """What config.json of a run says; a directory that is no run, or a damaged one, is refused, or empty."""
+def read_config(folder: Path) -> Json:
+    """What config.json of a run says; a directory that is no run, or a damaged one, is refused."""
     path = Path(folder) / "config.json"
-    if not (or_nothing or path.exists()):
+    if not path.exists():
         raise UserError(f"{folder} is not a run: no config.json", hint="tuti runs ls")
-    with suppress(UserError) if or_nothing else nullcontext():
-        return files.read_json(path, *CONFIG)
-    return {}
+    return files.read_json(path, *CONFIG)
+
+
+def runs_of(folder: Path, room: str, *stages: str) -> list[Path]:
+    """The runs of a room's stages in a folder, the newest first; what is damaged is passed over."""
+    found: list[tuple[float, Path]] = []
+    for path in folder.glob("*/config.json"):
+        with suppress(UserError, OSError):
+            about = read_config(path.parent)
+            if about["room"] == room and about["stage"] in stages:
+                found.append((path.stat().st_mtime, path.parent))
+    return [run for _, run in sorted(found, reverse=True)]
 
 
 def read_events(folder: Path, event: str | None = None) -> list[Json]:

@@ -4,7 +4,6 @@ A tokenizer is hostile input: size caps, every number checked, and an error inst
 """
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from tokenizers import Tokenizer as Backend
 
-from tuti.run import UserError
+from tuti.run import UserError, read_toml
 from tuti.text.bpe import BYTES, Merge
 from tuti.text.split import PATTERN
 
@@ -26,9 +25,8 @@ SPECIALS = (END, *ROLES, "<|end|>", "<|reserved_0|>", "<|reserved_1|>")
 LARGEST_VOCABULARY = 2_000_000
 CONTROL, USER_DEFINED = 3, 4  # GGUF's token types
 
-_HERE = Path(__file__).parent
-GGUF_SPLITS: dict[str, str] = tomllib.loads((_HERE / "gguf_splits.toml").read_text("utf-8"))
-_BYTE_LEVEL = (_HERE / "byte_level.json").read_text("utf-8")
+GGUF_SPLITS: dict[str, str] = read_toml(__file__, "gguf_splits.toml")
+_BYTE_LEVEL = Path(__file__).with_name("byte_level.json").read_text("utf-8")
 """A `tokenizer.json` without its tokens, merges and pre-tokenizers"""
 
 

@@ -24,9 +24,8 @@ _lock = threading.Lock()
 @cache
 def _process() -> subprocess.Popen[str]:
     """The one that renders; a signal to the terminal's programs does not end it, but our end does."""
-    command, pipe = [sys.executable, "-I", str(Path(__file__).with_name("rendering.py"))], subprocess.PIPE
-    null = subprocess.DEVNULL
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null, text=True, start_new_session=True)
+    command, pipe = [sys.executable, "-P", str(Path(__file__).with_name("rendering.py"))], subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
 
 
 os.register_at_fork(after_in_child=_process.cache_clear)
@@ -52,10 +51,13 @@ def _asked(process: subprocess.Popen[str], request: str) -> dict[str, str]:
         with suppress(BrokenPipeError):
             print(request, file=process.stdin, flush=True)
             line = cast(IO[str], process.stdout).readline()
+        if line.endswith("\n"):
+            return json.loads(line)
+        if process.wait() > 0:
+            raise UserError("what renders chat templates does not start", hint="pip install --upgrade jinja2")
+        return {"error": "it takes too long or too much memory"}
     finally:
         if not line.endswith("\n"):
             _process.cache_clear()
             with suppress(BrokenPipeError), process:
                 process.kill()
-    late = {"error": "it takes too long or too much memory"}
-    return json.loads(line) if line.endswith("\n") else late

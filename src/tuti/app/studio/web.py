@@ -1,7 +1,6 @@
 """The frame of every page, its words in English and Persian, and the few NiceGUI calls that need care."""
 
 import copy
-import tomllib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from urllib.parse import quote, urlencode
 from fastapi import Depends
 from nicegui import ui
 
-from tuti.run import UserError, printable
+from tuti.run import UserError, printable, read_toml
 from tuti.ui.template import STYLE, templates
 
 _HERE = Path(__file__).parent
@@ -33,7 +32,7 @@ class Language:
         return self.strings[key].format(**values)
 
 
-_SAID: dict[str, dict[str, str]] = tomllib.loads((_HERE / "strings.toml").read_text("utf-8"))
+_SAID: dict[str, dict[str, str]] = read_toml(__file__, "strings.toml")
 LANGUAGES = {
     code: Language(code, {name: said[code] for name, said in _SAID.items()}) for code in ("en", "fa")
 }

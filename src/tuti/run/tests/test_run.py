@@ -122,7 +122,6 @@ def test_a_damaged_run_directory_is_refused(tmp_path: Path) -> None:
         path.write_text(content)
         with pytest.raises(UserError, match=rf"config\.json {said}.*\nhint: .*make it again"):
             read_config(run.folder)
-        assert read_config(run.folder, or_nothing=True) == {}
     with pytest.raises(UserError, match="not a run"):
         read_config(tmp_path)
 

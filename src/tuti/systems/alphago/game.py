@@ -69,6 +69,11 @@ class Game:
         """Colours, row by row from the top."""
         return self.arrays[0][board.STONES + board.points(self.size)].reshape(self.size, self.size)
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether the colours alternated from the first move on."""
+        return all(c == BLACK + (self.first - BLACK + ply) % 2 for ply, (c, _) in enumerate(self.moves))
+
     def legal(self, colour: int, cell: int) -> bool:
         return bool(board.legal(*self.arrays, cell, colour))
 

@@ -46,9 +46,7 @@ class Judged(NamedTuple):
 
 
 def judged(game: Game, choose: Any, seconds: float) -> Judged:
-    """What a player that tells its `value` thinks of a position; of a game that is over, its result."""
-    if game.over:
-        return Judged((1 + np.sign(game.lead())) / 2, game.lead(), board.PASS)
+    """What a player that tells its `value` thinks of a position."""
     best, black, leads = choose(game, seconds), 1 if game.to_move == board.BLACK else -1, 0
     for number in range(ENDS):
         own, keys = (array.copy() for array in game.arrays)
@@ -61,9 +59,13 @@ def lesson(config: Lesson, run: Run) -> None:
     """Saves the game with comments and better moves beside the blunders, and a page of curves."""
     game, players, *_, tree = read_game(config.game)
     player = open_player(config.player, game.size, config.simulations, run.options.seed)
-    if not hasattr(player.choose, "value"):
+    if not hasattr(player.choose, "value") or getattr(player.choose, "letters", "") == "p":
         player.close()
         raise UserError(f"{player.name} does not tell its chances", hint="give a run of tuti alphago")
+    if not game.in_turn:
+        raise UserError(f"{config.game}: a colour moves twice in a row", hint="a game of moves in turn")
+    while game.moves and game.moves[-1][1] == board.PASS:  # so people end; what is dead is not taken then
+        game = game.undone()
     seen, blunders = list[Judged](), dict[int, tuple[int, str, str, str, float]]()
     for ply in range(len(game.moves) + 1):
         seen.append(judged(replace(game, moves=game.moves[:ply]), player.choose, config.seconds))
@@ -81,10 +83,10 @@ def lesson(config: Lesson, run: Run) -> None:
                 blunders[ply] = ply + 1, "Black" if side > 0 else "White", *names, round(lost, 2)
                 run.show("move {}, {} {}; better: {}; chances lost: {}".format(*blunders[ply]))
     run.show(f"{len(blunders)} blunders in {len(game.moves)} moves")
-    for ply, node in enumerate(n for n in tree.get_main_sequence() if n.get_move()[0] is not None):
-        chances, lead, _ = seen[ply + 1]
+    nodes = [node for node in tree.get_main_sequence() if node.get_move()[0] is not None]
+    for ply, (node, (chances, lead, _)) in enumerate(zip(nodes, seen[1:], strict=False)):
         node.add_comment_text(f"Black's chances: {chances:.0%}. Black's lead: {lead:+.1f}")
-        if ply in blunders:
+        if ply in blunders and node.parent:
             better = node.parent.new_child()
             better.set_move("bw"[game.moves[ply][0] - 1], point_of(game, seen[ply].best))
             better.add_comment_text(f"Better, by {blunders[ply][-1]:.0%} of the chances.")

@@ -16,7 +16,7 @@ import numpy as np
 
 from tuti import ui
 from tuti.run import UserError, read_json, read_toml
-from tuti.run.directory import read_config
+from tuti.run.directory import runs_of
 from tuti.systems.alphago import board
 from tuti.systems.alphago.apv import Search
 from tuti.systems.alphago.game import COLUMNS, Game, cell_of, name_of
@@ -83,13 +83,10 @@ def page(runs: Path, query: Mapping[str, str]) -> list[str]:
 
 def _networks(runs: Path) -> Networks:
     """Finished runs of `alphago train` and `search`, the newest first, and ours; size and komi of each."""
-    found: list[tuple[float, str, str, float]] = []
-    for path in runs.glob("*/artifacts/*/tuti.json"):
-        made = read_config(path.parents[2], or_nothing=True)
-        if made.get("room") == "alphago" and made.get("stage") in ("train", "search"):
-            facts, name = read_json(path), path.parents[2].name
-            found.append((path.stat().st_mtime, name, str(facts.get("size")), float(facts.get("komi", KOMI))))
-    return {name: (size, komi) for _, name, size, komi in sorted(found, reverse=True)} | {OURS: ("9", KOMI)}
+    made = runs_of(runs, "alphago", "train", "search")
+    facts = {run.name: read_json(path) for run in made for path in run.glob("artifacts/*/tuti.json")}
+    own = {name: (str(told.get("size")), float(told.get("komi", KOMI))) for name, told in facts.items()}
+    return own | {OURS: ("9", KOMI)}
 
 
 def _replayed(size: int, komi: float, moves: Moves) -> Game:
@@ -137,8 +134,7 @@ def _watched(about: About) -> Moves:
 def _moves_of(sgf: bytes, size: int) -> Moves:
     """A record's moves, if it is a whole game on this board."""
     game = read_game(sgf).game
-    in_turn = all(colour == (board.BLACK, board.WHITE)[ply % 2] for ply, (colour, _) in enumerate(game.moves))
-    if game.size != size or game.set_up or not in_turn:
+    if game.size != size or game.set_up or game.first != board.BLACK or not game.in_turn:
         raise UserError("the SGF holds no even game on this board", hint=f"one of size {size}, no handicap")
     return tuple(name_of(cell, size) for _, cell in game.moves)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from tuti.run import Chain, Run, atomic_write, read_json
+from tuti.run import Chain, Run, UserError, atomic_write, read_json
 from tuti.systems.alphago.apv import Parts, search
 from tuti.systems.alphago.game import Game
 from tuti.systems.alphago.learner import Learning, seconds_an_update
@@ -27,12 +27,14 @@ UPDATES = {"policy": 1.0, "rounds": 16.0, "value": 1.0, "played": 0.08}
 """What one of each costs in updates of the policy (docs/log/2026-11-28-go.md)"""
 
 
-def planned(size: int, komi: float, minutes: float, net: Learning) -> dict[str, int]:
+def planned(size: int, komi: float, minutes: float, net: Learning, together: int) -> dict[str, int]:
     """How many of each fit the minutes, from the time of a game of the experts and of an update here."""
-    began = time.monotonic()
-    with closing(open_player(EXPERTS, size, 2, 3)) as expert:
-        finished(Game(size, komi), expert, expert, 1.0)
-    took = {"games": (time.monotonic() - began) / 2}  # two are played at once
+    for expert in ("random", EXPERTS):  # the first compiles what is compiled once
+        began = time.monotonic()
+        with closing(open_player(expert, size, 2, 3)) as player:
+            if (result := finished(Game(size, komi), player, player, 1.0)).startswith("Void"):
+                raise UserError(f"the experts do not play: {result}", hint="tuti alphago match tells more")
+    took = {"games": (time.monotonic() - began) / together}
     batch = {"planes": torch.rand(BATCH, ALPHAGO, size**2), "policy": torch.rand(BATCH, size**2 + 1)}
     update = 1.25 * seconds_an_update(Net(ALPHAGO, net.blocks, net.channels), batch, size)  # and drawing them
     took |= {name: update * updates for name, updates in UPDATES.items()}
@@ -44,7 +46,7 @@ def recipe(run: Run, size: int, komi: float, minutes: float, net: Learning) -> N
     path = run.path("plan.json")
     if not path.exists():
         run.show("measuring this machine for some seconds …")
-        atomic_write(path, json.dumps(planned(size, komi, minutes, net)))
+        atomic_write(path, json.dumps(planned(size, komi, minutes, net, run.options.threads or 2)))
     plan, chain = read_json(path), Chain(run)
     run.log("plan", minutes=minutes, **plan)
     match = Match(EXPERTS, EXPERTS, max(20, plan["games"]), size, komi, opening=min(5, size))

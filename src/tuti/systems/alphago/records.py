@@ -54,9 +54,7 @@ def _read(path: Path, size: int) -> Game | str:
         return "unreadable"
     if game.size != size or game.set_up:
         return "set up" if game.size == size else f"of size {game.size}"
-    colours = [colour for colour, _ in game.moves]
-    in_turn = colours == [board.BLACK + ply % 2 for ply in range(len(colours))]
-    return game if colours and in_turn else "without moves in turn"
+    return game if game.moves and game.first == board.BLACK and game.in_turn else "without moves in turn"
 
 
 @board.loop

@@ -7,7 +7,7 @@ from pathlib import Path
 from tuti import ui
 from tuti.nn import Decoder
 from tuti.run import UserError, read_toml
-from tuti.run.directory import read_config
+from tuti.run.directory import runs_of
 from tuti.systems.mixtral.routes import Traced, entropy, evenness, informed, kinds, read_model, trace
 from tuti.text import Tokenizer
 from tuti.ui.template import templates
@@ -48,12 +48,9 @@ def page(runs: Path, query: Mapping[str, str]) -> list[str]:
 
 def _runs(runs: Path) -> list[Path]:
     """The newest finished runs of `mixtral train`."""
-    found: list[tuple[float, Path]] = []
-    for path in runs.glob("*/artifacts/model/config.json"):
-        about = read_config(folder := path.parents[2], or_nothing=True)
-        if about.get("room") == "mixtral" and '"num_local_experts"' in path.read_text("utf-8", "replace"):
-            found.append((path.stat().st_mtime, folder))
-    return [path for _, path in sorted(found, reverse=True)[:RUNS]]
+    made = [(run, run / "artifacts" / "model" / "config.json") for run in runs_of(runs, "mixtral", "train")]
+    told = [(run, path.read_text("utf-8", "replace")) for run, path in made if path.exists()]
+    return [run for run, text in told if '"num_local_experts"' in text][:RUNS]
 
 
 @lru_cache(maxsize=1)

@@ -1,5 +1,7 @@
 import json
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuti.run import UserError
-from tuti.text import ChatTemplate, Tokenizer
+from tuti.text import ChatTemplate, Tokenizer, sandbox
 from tuti.text.backend import SPECIALS
 from tuti.text.chat import Rendered
 from tuti.text.sandbox import render_template
@@ -263,6 +265,24 @@ def test_an_answer_that_was_not_waited_for_is_not_the_next_ones() -> None:
     assert render_template("{{ 1 + 1 }}", {}) == "2"
 
 
+def test_templates_render_under_a_limit_of_the_machines_own() -> None:
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_CPU, (600, 600));"
+        "from tuti.text.sandbox import render_template; print(render_template('{{ 1 + 1 }}', {}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "2\n"
+
+
+def test_what_does_not_start_is_no_fault_of_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox.sys, "executable", "/bin/false")
+    sandbox._process.cache_clear()
+    with pytest.raises(UserError, match="does not start"):
+        render_template("x", {})
+    monkeypatch.undo()
+    assert render_template("x", {}) == "x"
+
+
 def test_threads_get_their_own_answers() -> None:
     def ask(n: int) -> str:
         return render_template("{{ n }}", {"n": n})
@@ -290,12 +310,14 @@ def test_what_real_templates_use() -> None:
         "{%- if m['role'] == 'system' and not ns.seen -%}{%- set ns.seen = true -%}"
         "{%- continue -%}{%- endif -%}"
         "{{ '<|' ~ m.role.strip().upper()|lower ~ '|>' }}{{ m.content | trim | replace('x', 'y') }}"
-        "{{ [1, m.role] | tojson }}{{ ['a', 'b'] | join('-') }}{{ 'a,b'.split(',')[-1] }}"
+        "{{ [1, m.role] | tojson }}{{ {'é': 1} | tojson(False, 1) }}"
+        "{{ ['a', 'b'] | join('-') }}{{ 'a,b'.split(',')[-1] }}"
         "{%- if tools is not none and strftime_now is defined -%}never{%- endif -%}{{ '<|end|>' }}"
         "{%- endfor -%}{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"
     )
     found = ChatTemplate(tokenizer(), source).render(CHAT[:2])
-    assert found.text == '<|user|>سلام، who are you?[1, "user"]a-bb<|end|>'
+    told = '[1, "user"]{\n "é": 1\n}a-bb<|end|>'
+    assert found.text == "<|user|>سلام، who are you?" + told
 
 
 def test_a_long_message_is_no_attack() -> None:

@@ -12,7 +12,7 @@ from tuti.systems.alphago.game import Game, cell_of
 from tuti.systems.alphago.lesson import Lesson, judged
 from tuti.systems.alphago.net import Net, save_net
 from tuti.systems.alphago.planes import PLANES
-from tuti.systems.alphago.players import Player
+from tuti.systems.alphago.players import SHIPPED, Player
 from tuti.systems.alphago.sgf import read_game, write_game
 from tuti.systems.transformer.tests.small import go
 
@@ -77,7 +77,7 @@ def test_a_judge_who_favours_the_mover_finds_no_blunders(
 
 
 def test_whose_chances_are_told(tmp_path: Path) -> None:
-    """Black's, whoever is to move; those of a game that is over are its result."""
+    """Black's, whoever is to move."""
     class Sure:
         value = 1.0
 
@@ -86,9 +86,29 @@ def test_whose_chances_are_told(tmp_path: Path) -> None:
 
     black, white = Game(SIZE, KOMI), Game(SIZE, KOMI, moves=[(1, cell_of("C3", SIZE))])
     assert judged(black, Sure(), 1.0).chances == 1.0 and judged(white, Sure(), 1.0).chances == 0.0
-    over = Game(SIZE, KOMI, moves=[(1, PASS), (2, PASS)])
-    assert judged(over, None, 1.0) == (0.0, -KOMI, PASS)
-    assert judged(Game(SIZE, 0.0, moves=[(1, PASS), (2, PASS)]), None, 1.0).chances == 0.5
+
+
+def test_passes_that_end_a_game_are_no_moves_and_a_first_move_may_stand_in_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People stop without taking what is dead: the count of all stones on the board would be another result."""
+    asked: list[int] = []
+
+    class Worried:
+        value = 0.0
+
+        def __call__(self, game: Game, seconds: float) -> int:
+            asked.append(len(game.moves))
+            lost = game.moves[:1] == [(1, cell_of("A5", SIZE))]
+            self.value = (-0.9 if game.to_move == 1 else 0.9) if lost else 0.0
+            return cell_of("E5", SIZE)
+
+    monkeypatch.setattr(lesson, "open_player", lambda *_: Player("worried", Worried()))
+    path = tmp_path / "game.sgf"
+    path.write_text("(;SZ[5]B[aa];W[bb];B[];W[])")
+    run = go(tmp_path / "lesson", lesson.lesson, Lesson(path, "worried", blunder=0.01))
+    assert max(asked) == 2 and len(read_events(run.folder, "position")) == 3
+    assert "A5" in (run.folder / "artifacts" / "lesson" / "lesson.html").read_text()
 
 
 def test_a_network_gives_a_lesson_and_others_are_refused(tmp_path: Path) -> None:
@@ -99,6 +119,13 @@ def test_a_network_gives_a_lesson_and_others_are_refused(tmp_path: Path) -> None
     assert (run.folder / "artifacts" / "lesson" / "lesson.sgf").exists()
     with pytest.raises(UserError, match="does not tell its chances"):
         go(tmp_path / "random", lesson.lesson, Lesson(path, "random"))
+    (tmp_path / "twice.sgf").write_text("(;SZ[5];B[aa];B[bb];W[cc])")
+    with pytest.raises(UserError, match="twice in a row"):
+        go(tmp_path / "twice", lesson.lesson, Lesson(tmp_path / "twice.sgf", str(tmp_path / "net")))
+    with pytest.raises(UserError, match="does not tell its chances"):
+        (tmp_path / "nine.sgf").write_bytes(write_game(Game(9, 7.0)))
+        alone = SHIPPED.replace("@rp", "@p")
+        go(tmp_path / "policy", lesson.lesson, Lesson(tmp_path / "nine.sgf", alone))
     with pytest.raises(UserError, match="SGF"):
         go(tmp_path / "none", lesson.lesson, Lesson(tmp_path / "none.sgf", str(tmp_path / "net")))
     (tmp_path / "large").mkdir()

@@ -53,9 +53,15 @@ def test_a_player_comes_of_it_and_what_is_done_stays_done(
 
 
 def test_more_minutes_are_more_of_everything() -> None:
-    few, many = (module.planned(3, 0.5, minutes, CONFIG) for minutes in (1, 50))
+    few, many = (module.planned(3, 0.5, minutes, CONFIG, 2) for minutes in (1, 50))
     assert few.keys() == module.SHARES.keys() and all(few[name] < many[name] for name in few)
     assert np.isclose(sum(module.SHARES.values()), 0.94)  # the rest is for what is small
+
+
+def test_experts_that_do_not_play_make_no_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "finished", lambda *_: "Void: gnugo: it hangs")
+    with pytest.raises(UserError, match="do not play: Void: gnugo"):
+        module.planned(3, 0.5, 1.0, CONFIG, 2)
 
 
 def test_without_gnu_go_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tuti import ui
 from tuti.run import UserError, read_toml
-from tuti.run.directory import read_config
+from tuti.run.directory import runs_of
 from tuti.systems.spark.doctor.advice import advice, size
 from tuti.systems.spark.doctor.event_log import read_log
 from tuti.systems.spark.doctor.facts import Facts, at_work, facts_in, predictions
@@ -51,12 +51,8 @@ def _runs(runs: Path) -> dict[str, Path]:
     """Name → the newest runs of prepare, by themselves or inside of another, and Spark's event logs."""
     logs = (path for pattern in LOGS for path in runs.glob(pattern))
     found = [(path.stat().st_mtime, path.name, path) for path in logs]
-    for pattern in ("*/config.json", "*/stages/*/config.json"):
-        for path in runs.glob(pattern):
-            about = read_config(path.parent, or_nothing=True)
-            if (about.get("room"), about.get("stage")) == ("spark", "prepare"):
-                name = path.relative_to(runs).parts[0]
-                found.append((path.stat().st_mtime, name, path.parent))
+    ours = (run for folder in (runs, *runs.glob("*/stages")) for run in runs_of(folder, "spark", "prepare"))
+    found += [(run.stat().st_mtime, run.relative_to(runs).parts[0], run) for run in ours]
     return {name: path for _, name, path in sorted(found, reverse=True)[:RUNS]}
 
 

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 PREPARED = """
 import sys
 from pathlib import Path
-from tuti.run import hash_folder
+from tuti.run.files import hash_folder
 from tuti.systems.spark.tests.corpus import run_of
 master, source, out, *partitions = sys.argv[1:]
 for n in map(int, partitions):

@@ -54,7 +54,7 @@ print(json.dumps([path.name for path in folder.iterdir()]))
 """
 PREPARED = DISK + """
 import os
-from tuti.run import hash_folder
+from tuti.run.files import hash_folder
 from tuti.app.cli import main
 
 def tuti(*words):
