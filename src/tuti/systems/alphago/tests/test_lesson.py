@@ -91,7 +91,7 @@ def test_whose_chances_are_told(tmp_path: Path) -> None:
 def test_passes_that_end_a_game_are_no_moves_and_a_first_move_may_stand_in_the_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """People stop without taking what is dead: the count of all stones on the board would be another result."""
+    """People stop without taking what is dead; with all stones alive it would be another result."""
     asked: list[int] = []
 
     class Worried:
