@@ -1,6 +1,7 @@
 """Puts all pages on the FastAPI app of the API: the gallery of rooms, what cards bring along, the rest."""
 
 import asyncio
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,8 +22,7 @@ from tuti.run import Card, UserError
 from tuti.run.card import load
 from tuti.ui import escape
 
-RENEWED = 2.0
-"""Seconds between two looks at what a card's page shows"""
+RENEWED = 2.0  # seconds between two looks at what a card's page shows
 
 
 def mount_studio(
@@ -30,9 +30,8 @@ def mount_studio(
 ) -> Place:
     """Adds Studio's pages below `/`, after the routes of the API that `create_app` made; once a process.
 
-    Forms read only `runs` and `folders`; `demo`: the run that `/demo` follows. The jobs of the place
-    (`app.state.place`, too) end with the server; the caller ends them where its shutdown is skipped (a
-    second Ctrl-C).
+    Forms read only `runs` and `folders`; `/demo` follows `demo`. The jobs of `app.state.place` end
+    with the server; the caller ends them where its shutdown is skipped (a second Ctrl-C).
     """
     place = Place(runs, (runs, *folders), Jobs(), Voices(runs, app.state.api.served))
     app.state.place = place
@@ -62,6 +61,7 @@ def mount_studio(
     register_form(place)
     # A `finally` around the server is not enough: uvicorn passes SIGTERM on, which ends the process there.
     pages.on_shutdown(place.jobs.end)
+    warnings.filterwarnings("ignore", ".*torch.distributed.reduce_op")  # NiceGUI looks at every object
     ui.run_with(
         app, title="Tuti Studio", favicon="🦜", dark=None, tailwind=False, show_welcome_message=False,
         reconnect_timeout=10.0,
