@@ -1,6 +1,6 @@
 """AlphaGo's stages from nothing in an hour on two cores, and then games against GNU Go.
 
-    make bench NAME=recipe_2016      # GAMES=100 for each level, SECONDS=0.35 a move; FOLDER=… keeps all runs
+    make bench NAME=recipe_2016      # GAMES=100 for each level, SECONDS=0.8 a move; FOLDER=… keeps all runs
 
 The bars: more than 80 % of the points against GNU Go 1 and more than 40 % against GNU Go 10, 100 games each,
 after 60 minutes at most; the two matches are played side by side, a core each. The ratio is the worse of the
@@ -78,7 +78,7 @@ def nameless(about: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def measured(folder: Path) -> None:
     """The recipe, the matches, the result."""
-    games, seconds = int(os.environ.get("GAMES", "100")), os.environ.get("SECONDS", "0.35")
+    games, seconds = int(os.environ.get("GAMES", "100")), os.environ.get("SECONDS", "0.8")
     minutes = learnt(folder)
     matches = {"level1": "gnugo:1 --seed 7", "level10": "gnugo:10 --seed 7"}
     found = played(folder, "recipe-2016", games, seconds, **matches)
