@@ -23,7 +23,7 @@ import harness
 from tuti.systems.alphago.match import tally
 
 RECIPE = (
-    ("games", "match gnugo:1-8 gnugo:1-8 --games 900 --opening 5 --seed 1"),
+    ("games", "match gnugo:1-8 gnugo:1-8 --games 900 --opening 0 1 2 3 4 5 --seed 1"),
     ("sl", "sl games --updates 100"),
     ("rollout", "rollout games"),
     ("rl", "rl sl --iterations 50"),

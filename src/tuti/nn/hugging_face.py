@@ -13,44 +13,13 @@ import torch
 from torch import Tensor
 
 from tuti.nn.decoder import DecoderConfig
-from tuti.run import UserError
+from tuti.run import UserError, read_toml
 
-SIZES = {
-    "vocab": "vocab_size", "width": "hidden_size", "hidden": "intermediate_size",
-    "layers": "num_hidden_layers", "heads": "num_attention_heads", "kv_heads": "num_key_value_heads",
-    "head_dim": "head_dim", "context": "max_position_embeddings",
-}
-"""Our names of a decoder's sizes → config.json's"""
-CAPS = {
-    "vocab_size": 2**22, "hidden_size": 2**16, "intermediate_size": 2**18, "moe_intermediate_size": 2**18,
-    "num_hidden_layers": 2**10, "num_attention_heads": 2**10, "num_key_value_heads": 2**10,
-    "head_dim": 2**12, "max_position_embeddings": 2**27, "num_local_experts": 2**12, "num_experts": 2**12,
-    "num_experts_per_tok": 2**8, "sliding_window": 2**27,
-}
-FAMILIES: dict[str, tuple[str, set[str], dict[str, Any]]] = {
-    "llama": ("LlamaForCausalLM", set(), {"max_position_embeddings": 2048}),
-    "mistral": ("MistralForCausalLM", {"window"}, {"num_key_value_heads": 8, "sliding_window": 4096}),
-    "mixtral": (
-        "MixtralForCausalLM", {"window", "experts"},
-        {"num_key_value_heads": 8, "rope_theta": 1e6, "rms_norm_eps": 1e-5},
-    ),
-    "qwen2": ("Qwen2ForCausalLM", {"qkv_bias"}, {}),
-    "qwen3": ("Qwen3ForCausalLM", {"qk_norm"}, {"head_dim": 128}),
-    "qwen3_moe": ("Qwen3MoeForCausalLM", {"qk_norm", "experts", "shares"}, {"norm_topk_prob": False}),
-    "gemma3_text": (
-        "Gemma3ForCausalLM", {"window", "qk_norm", "post_norms"},
-        {
-            "head_dim": 256, "sliding_window": 4096, "max_position_embeddings": 131072,
-            "tie_word_embeddings": True, "query_pre_attn_scalar": 256, "num_key_value_heads": 4,
-        },
-    ),
-}
-"""model_type → transformers' class, what it has that Llama has not (window and shares perhaps; Gemma's
-post_norms stand for all that is its alone), and what stands for a key that config.json leaves out"""
-REFUSED = (
-    "attention_bias", "mlp_bias", "quantization_config", "use_sliding_window", "mlp_only_layers",
-    "attn_logit_softcapping", "final_logit_softcapping", "use_bidirectional_attention",
-)
+_TABLES = read_toml(__file__, "hugging_face.toml")
+SIZES: dict[str, str] = _TABLES["sizes"]
+CAPS: dict[str, int] = _TABLES["caps"]
+FAMILIES: dict[str, dict[str, Any]] = _TABLES["families"]
+REFUSED: list[str] = _TABLES["refused"]
 ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu_pytorch_tanh": "gelu"}
 DEFAULTS = {"rms_norm_eps": 1e-6, "max_position_embeddings": 32768}
 
@@ -106,8 +75,8 @@ def config_from_hf(table: Mapping[str, Any]) -> DecoderConfig:
     hint = f"these load here, unquantised: {', '.join(FAMILIES)}"
     if family not in FAMILIES:
         raise UserError(f"this is a model of type {family!r}, which is not supported", hint=hint)
-    _, added, usual_values = FAMILIES[family]
-    table = DEFAULTS | usual_values | dict(table)
+    added = FAMILIES[family]["adds"]
+    table = {**DEFAULTS, **FAMILIES[family]["usual"], **table}
     for key in REFUSED:
         if table.get(key):
             raise UserError(f"config.json has {key}, which is not supported", hint=hint)
@@ -172,7 +141,7 @@ def _gemma(table: Mapping[str, Any], width: int) -> dict[str, Any]:
 
 def _experts(family: str, table: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of experts: how many, how many a token takes, and their weights."""
-    if "experts" not in FAMILIES[family][1]:
+    if "experts" not in FAMILIES[family]["adds"]:
         return {}
     renamed = family == "qwen3_moe" and "num_experts" in table  # by transformers 5
     experts = whole(table, "num_experts" if renamed else "num_local_experts")
@@ -195,7 +164,7 @@ def config_to_hf(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]:
     name = str(dtype).removeprefix("torch.")
     family = family_of(c)
     return {
-        "architectures": [FAMILIES[family][0]],
+        "architectures": [FAMILIES[family]["class"]],
         "model_type": family,
         **{key: getattr(c, ours) for ours, key in SIZES.items()},
         "hidden_act": "silu",
@@ -221,7 +190,8 @@ def family_of(config: DecoderConfig) -> str:
     if c.experts and c.shares == "all":
         has.add("shares")
     gemma = {c.activation == "gelu", c.far is not None, c.scale == c.width**0.5}
-    for family, (_, added, _) in FAMILIES.items():
+    for family, about in FAMILIES.items():
+        added = set[str](about["adds"])
         if has <= added <= has | {"window", "shares"} and gemma == {"post_norms" in added}:
             return family
     what = "no model of transformers has all that this one has"
@@ -232,7 +202,7 @@ def family_of(config: DecoderConfig) -> str:
 def _own_keys(family: str, c: DecoderConfig, rope: Mapping[str, Any]) -> dict[str, Any]:
     """What only this family's config.json says."""
     own: dict[str, Any] = {}
-    if "window" in FAMILIES[family][1]:
+    if "window" in FAMILIES[family]["adds"]:
         own["sliding_window"] = c.window
     if c.far is not None:
         near = {"rope_type": "default", "rope_theta": c.near_theta}

@@ -19,6 +19,7 @@ CARD = Card(
     },
     views={"gtp": Entry(f"{_HERE}.gtp:gtp", "an engine for programs that show a board")},
     pages={"/play": f"{_HERE}.page:page"},
-    presets={"train": {"tiny": f"{_HERE}.train:tiny", "small": f"{_HERE}.train:small"}},
+    presets={"train": {size: f"{_HERE}.scale:{size}" for size in ("tiny", "small")}}
+    | {name: {"tiny": f"{_HERE}.scale:tiny_{name}"} for name in "match sl rollout rl value search".split()},
     claims=_HERE,
 )

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import torch
 import tyro
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MinLen
 
 from tuti.measure import binomial_interval
 from tuti.run import Run, UserError, atomic_write
@@ -37,14 +37,14 @@ class Match:
     """Simulations that a network has for a move, at most"""
     seconds: Annotated[float, Ge(0)] = 1.0
     """Seconds that it has"""
-    opening: Annotated[int, Ge(0)] = 4
-    """Random moves before a pair's two games"""
+    opening: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)] = (4,)
+    """Random moves before a pair's two games; of several numbers each pair has another"""
 
 
 def opening(config: Match, seed: int) -> Game:
-    """A game after its random moves, which fill no eye."""
+    """A pair's game after its random moves, which fill no eye."""
     game, choose = Game(config.size, config.komi), by_chance(seed)
-    for _ in range(config.opening):
+    for _ in range(config.opening[seed % len(config.opening)]):
         game.play(game.to_move, choose(game, 0.0) or board.PASS)
     return game
 
@@ -75,6 +75,7 @@ def duel(config: Match, run: Run) -> None:
         torch.set_num_threads(1)
         own = seed * 1_000_000 + number
         game, order = opening(config, own // 2), (1 if number % 2 == 0 else -1)
+        chance = len(game.moves)
         with ExitStack() as stack:
             players: list[Player] = []
             for name in names:
@@ -82,7 +83,7 @@ def duel(config: Match, run: Run) -> None:
                 stack.callback(players[-1].close)
             black, white = players[::order]
             result = finished(game, black, white, config.seconds)
-        atomic_write(path, write_game(game, (black.name, white.name), result).decode())
+        atomic_write(path, write_game(game, (black.name, white.name), result, chance).decode())
         run.log("game", number=number + 1, result=result, moves=len(game.moves))
         run.show(f"game {number + 1}/{config.games}: {result}", passing=True)
 

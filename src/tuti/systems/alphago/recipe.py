@@ -49,7 +49,8 @@ def recipe(run: Run, size: int, komi: float, minutes: float, net: Learning) -> N
         atomic_write(path, json.dumps(planned(size, komi, minutes, net, run.options.threads or 2)))
     plan, chain = read_json(path), Chain(run)
     run.log("plan", minutes=minutes, **plan)
-    match = Match(EXPERTS, EXPERTS, max(20, plan["games"]), size, komi, opening=min(5, size))
+    lengths = tuple(range(min(5, size) + 1))  # of openings: a policy is to know the empty board, too
+    match = Match(EXPERTS, EXPERTS, max(20, plan["games"]), size, komi, opening=lengths)
     games = chain.step("games", "alphago", duel, match)
     policy = Policy(games, size, blocks=net.blocks, channels=net.channels)
     first = chain.step("sl", "alphago", sl, replace(policy, updates=1 + plan["policy"] // policy.iterations))

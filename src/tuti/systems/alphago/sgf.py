@@ -16,19 +16,22 @@ from tuti.systems.alphago.game import Game
 LARGEST = 1_000_000  # bytes
 _CODEC = re.compile(rb"(?<![A-Z])CA\s*\[\s*((?i:utf-?8|gb|big5|euc|shift|sjis|iso|latin|win|cp|koi8)[\w-]*)")
 _COLOURS = {"b": BLACK, "w": WHITE}
-_TOLD: dict[str, Any] = {"GM": 1, "HA": 0, "KM": 0.0, "PB": "", "PL": "", "PW": "", "RE": "", "RU": ""}
+_TOLD: dict[str, Any] = {"GM": 1, "HA": 0, "KM": 0.0, **dict.fromkeys("ON PB PL PW RE RU".split(), "")}
+_CHANCE = re.compile(r"(\d{1,3}) random moves")
 RULES = {"chinese": ("positional", False), "aga": ("situational", False), "nz": ("situational", True),
          "tromp-taylor": ("positional", True), "goe": ("simple", True), "japanese": ("simple", False)}
 """What RU says of (repetition, suicide); a file that says nothing known is played by the last"""
 
 
 class Record(NamedTuple):
-    """The main line; Black's and White's names; "B+R" or "W+2.5"; handicap stones; all, as sgfmill's."""
+    """The main line; Black's and White's names; "B+R" or "W+2.5"; handicap stones; how many moves at
+    first were made by chance, as ON, the opening's name, tells of our matches; all, as sgfmill's."""
 
     game: Game
     players: tuple[str, str]
     result: str
     handicap: int
+    chance: int
     tree: Any
 
 
@@ -67,11 +70,12 @@ def _record(tree: Any) -> Record:
     usual = moves[0][0] if moves else WHITE if {colour for colour, _ in set_up} == {BLACK} else BLACK
     rule, suicide = RULES.get(told["RU"].strip().lower(), RULES["japanese"])
     game = Game(size, told["KM"], rule, suicide, set_up, _COLOURS.get(told["PL"], usual), moves)
-    return Record(game, (told["PB"], told["PW"]), told["RE"], told["HA"], tree)
+    chance = int(found[1]) if (found := _CHANCE.fullmatch(told["ON"])) else 0
+    return Record(game, (told["PB"], told["PW"]), told["RE"], told["HA"], chance, tree)
 
 
-def write_game(game: Game, players: tuple[str, str] = ("", ""), result: str = "") -> bytes:
-    """A game as a file in UTF-8."""
+def write_game(game: Game, players: tuple[str, str] = ("", ""), result: str = "", chance: int = 0) -> bytes:
+    """A game, whose first moves were perhaps made by chance, as a file in UTF-8."""
     tree: Any = Sgf_game(game.size)
     node = tree.get_root()
     black, white = ([point_of(game, p) for c, p in game.set_up if c == side] for side in (BLACK, WHITE))
@@ -79,6 +83,7 @@ def write_game(game: Game, players: tuple[str, str] = ("", ""), result: str = ""
     handicap = len(black) if game.first == WHITE and len(black) > 1 and not white else 0
     rule = next(name for name, rule in RULES.items() if rule == (game.rule, game.suicide))
     info = {"AP": ("Tuti", ""), "PB": players[0], "PW": players[1], "RE": result, "RU": rule, "KM": game.komi}
+    info |= {"ON": f"{chance} random moves"} if chance else {}
     for name, value in (info | {"HA": handicap, "PL": "bw"[game.first - 1]}).items():
         node.set(name, value)
     for colour, move in game.moves:

@@ -150,9 +150,11 @@ def test_gnu_go_plays_by_our_rules_to_the_end(tmp_path: Path) -> None:
 
 
 def test_openings_are_made_of_legal_moves_and_differ_by_seed() -> None:
-    games = [opening(Match("random", "random", size=9, opening=6), seed) for seed in range(20)]
+    games = [opening(Match("random", "random", size=9, opening=(6,)), seed) for seed in range(20)]
     assert all(len(game.moves) == 6 and not game.over for game in games)
     assert len({tuple(game.moves) for game in games}) == 20
     assert {game.to_move for game in games} == {BLACK}
-    assert opening(Match("random", "random", opening=1), 0).to_move == WHITE
+    assert opening(Match("random", "random", opening=(1,)), 0).to_move == WHITE
+    several = Match("random", "random", opening=(0, 3, 1))
+    assert [len(opening(several, pair).moves) for pair in range(5)] == [0, 3, 1, 0, 3]
     assert board.MOST == 19

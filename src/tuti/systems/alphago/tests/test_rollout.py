@@ -20,9 +20,9 @@ from tuti.run.files import hash_file
 from tuti.systems.alphago import board
 from tuti.systems.alphago import rollout as policy
 from tuti.systems.alphago.board import BLACK, PASS, WHITE, cell
-from tuti.systems.alphago.game import Game
+from tuti.systems.alphago.game import Game, cell_of
 from tuti.systems.alphago.players import open_player
-from tuti.systems.alphago.records import read_records, replay
+from tuti.systems.alphago.records import read_records, replay, split
 from tuti.systems.alphago.rollout import Rollout, load_rollout, policy_playout, rollout, weigh
 from tuti.systems.alphago.sgf import write_game
 from tuti.systems.alphago.tests.slow_board import EMPTY, Point, SlowBoard
@@ -277,6 +277,21 @@ def test_records_hold_the_games(games: Path, tmp_path: Path) -> None:
     records = read_records(games, 5)
     (game, keys), plies = board.new(5), int((records.moves[7] >= 0).sum())
     assert replay(game, keys, records.moves[7], plies) == 0 and board.over(game)
+
+
+def test_what_chance_moved_is_neither_learnt_nor_measured(tmp_path: Path) -> None:
+    names = ["E5", "C3", "G7", "pass", "pass"]
+    for number, chance in enumerate((2, 0, 3)):
+        game = Game(9, 7)
+        for name in (names[number], *names):
+            if name == "pass" or game.legal(game.to_move, cell_of(name, 9)):
+                game.play(game.to_move, cell_of(name, 9))
+        (tmp_path / f"{number}.sgf").write_bytes(write_game(game, chance=chance))
+    records = read_records(tmp_path, 9)
+    known, measured = split(records, 0.1)
+    assert records.chance.tolist() == [2, 0, 3]
+    seen = np.concatenate((known, measured)).tolist()
+    assert seen == [[game, ply] for game, first in enumerate((2, 0, 3)) for ply in range(first, 5)]
 
 
 def test_folders_without_fitting_games_are_refused(games: Path, tmp_path: Path) -> None:

@@ -35,19 +35,21 @@ def same(one: Game, other: Game) -> bool:
 
 @given(
     st.integers(0, 2**32), st.integers(2, 19), st.sampled_from(RULES), st.booleans(), st.integers(0, 60),
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=9),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=9), st.integers(0, 999),
 )
 @settings(max_examples=60, deadline=None)
-def test_a_game_comes_back(seed: int, size: int, rule: str, suicide: bool, moves: int, text: str) -> None:
+def test_a_game_comes_back(
+    seed: int, size: int, rule: str, suicide: bool, moves: int, text: str, chance: int
+) -> None:
     game = random_game(seed, size, rule, moves)
     game.suicide = suicide
     names = " ".join(text.split()), "W]\\:"
-    data = write_game(game, names, "B+2.5")
+    data = write_game(game, names, "B+2.5", chance)
     record = read_game(data)
-    assert same(record.game, game) and record.result == "B+2.5"
+    assert same(record.game, game) and (record.result, record.chance) == ("B+2.5", chance)
     assert record.players == (" ".join(names[0].split()), names[1])
     assert len(record.tree.get_main_sequence()) == len(game.moves) + 1
-    assert write_game(record.game, record.players, record.result) == data
+    assert write_game(record.game, record.players, record.result, chance) == data
     again = Sgf_game.from_bytes(record.tree.serialise())  # all of it is kept
     assert again.serialise() == data
 

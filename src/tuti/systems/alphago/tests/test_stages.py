@@ -33,7 +33,7 @@ SIDE, KOMI = 3, 0.5
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Records on 3 × 3 and the stages learnt from them."""
     folder = tmp_path_factory.mktemp("stages")
-    config = Match("playouts:200", "playouts:200", games=24, size=SIDE, komi=KOMI, opening=2)
+    config = Match("playouts:200", "playouts:200", games=24, size=SIDE, komi=KOMI, opening=(2,))
     go(folder / "games", duel, config)
     go(folder / "sl", sl, sl_config(folder))
     go(folder / "rollout", rollout, Rollout(folder / "games", SIDE, epochs=2, held_out=0.25))

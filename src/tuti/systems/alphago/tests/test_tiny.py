@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from tuti.measure import binomial_interval
-from tuti.systems.alphago import board, policy, reinforce, rollout, train, value
+from tuti.run.card import load
+from tuti.systems.alphago import CARD, board
 from tuti.systems.alphago.apv import Search
 from tuti.systems.alphago.game import Game
-from tuti.systems.alphago.match import Match, duel, finished
+from tuti.systems.alphago.match import finished
 from tuti.systems.alphago.net import Net, load_net
 from tuti.systems.alphago.planes import ALPHAGO, PLANES, alphago_planes, cell_of, may
 from tuti.systems.alphago.players import Choose, Player, by_chance
-from tuti.systems.alphago.rollout import TABLE, Rollout, load_rollout, weigh
+from tuti.systems.alphago.reinforce import whose
+from tuti.systems.alphago.rollout import TABLE, load_rollout, weigh
 from tuti.systems.alphago.sampled import forecast, sample
 from tuti.systems.alphago.tests.side_by_side import points
 from tuti.systems.transformer.tests.small import go
@@ -48,22 +50,18 @@ def between(first: Choose, second: Choose, games: int = GAMES) -> list[float]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stages of 2016, one from the other, on 5 × 5."""
     folder = tmp_path_factory.mktemp("tiny")
-    records = Match("playouts:300", "playouts:300", games=300, size=SIDE, komi=KOMI, opening=3)
-    go(folder / "games", duel, records, threads=2)
-    small: dict[str, Any] = {"blocks": 2, "channels": 24, "iterations": 6}
-    go(folder / "sl", policy.sl, policy.Policy(folder / "games", SIDE, updates=50, **small), threads=2)
-    go(folder / "rollout", rollout.rollout, Rollout(folder / "games", SIDE, epochs=5), threads=2)
-    against = reinforce.Reinforce(folder / "sl", iterations=30, games=64, batch=512, joins=5)
-    go(folder / "rl", reinforce.rl, against, threads=2)
-    judge = value.Value(folder / "sl", folder / "rl", games=1024, **small)
-    go(folder / "value", value.value, judge, threads=2)
+    for name in ("match", "sl", "rollout", "rl", "value", "search"):
+        config = load(CARD.presets[name]["tiny"])()
+        named = {one: folder / path for one, path in vars(config).items() if isinstance(path, Path)}
+        run = folder / ("games" if name == "match" else name)
+        go(run, CARD.stages[name].load(), replace(config, **named), threads=2)
     return folder
 
 
 def sampled(first: Net, second: Net) -> Any:
     """The points of the first of two policies that play without search."""
     half, source = GAMES // 2, np.random.default_rng(0)
-    won = sample((first, second), reinforce.whose(GAMES), SIDE, KOMI, source, GAMES).won
+    won = sample((first, second), whose(GAMES), SIDE, KOMI, source, GAMES).won
     return (np.concatenate((won[:half], -won[half:])) + 1) / 2
 
 
@@ -128,8 +126,8 @@ def test_the_search_beats_its_policy_alone(made: Path) -> None:
 
 @pytest.mark.parametrize("recipe", ["gumbel", "zero", "katago"])
 def test_self_play_beats_its_own_start(tmp_path: Path, recipe: Any) -> None:
-    config = replace(train.tiny(), recipe=recipe)
-    run = go(tmp_path / "run", train.train, config, threads=2)
+    config = replace(load(CARD.presets["train"]["tiny"])(), recipe=recipe)
+    run = go(tmp_path / "run", CARD.stages["train"].load(), config, threads=2)
     net, facts = load_net(run.folder)
     torch.manual_seed(run.options.seed)
     start = Net(PLANES, config.blocks, config.channels).eval().requires_grad_(False)
