@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import numpy as np
 from annotated_types import Ge, Gt
 from tyro.conf import Positional
 
@@ -16,9 +15,6 @@ from tuti.systems.alphago import board
 from tuti.systems.alphago.game import Game, name_of
 from tuti.systems.alphago.players import open_player
 from tuti.systems.alphago.sgf import point_of, read_game
-
-ENDS = 200
-"""Random games to their ends, whose mean lead is that of a position"""
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class Lesson:
 
 
 class Judged(NamedTuple):
-    """A position: Black's chances, 0 to 1, and lead in points; the move to make."""
+    """A position: Black's chances, 0 to 1, and lead in points, the mean of random games; the move to make."""
 
     chances: float
     lead: float
@@ -47,12 +43,8 @@ class Judged(NamedTuple):
 
 def judged(game: Game, choose: Any, seconds: float) -> Judged:
     """What a player that tells its `value` thinks of a position."""
-    best, black, leads = choose(game, seconds), 1 if game.to_move == board.BLACK else -1, 0
-    for number in range(ENDS):
-        own, keys = (array.copy() for array in game.arrays)
-        keys[board.DICE] = board.chance(number)
-        leads += board.playout(own, keys, np.empty(board.CELLS, np.int8))
-    return Judged((1 + black * choose.value) / 2, leads / ENDS - game.komi, best)
+    best, black = choose(game, seconds), 1 if game.to_move == board.BLACK else -1
+    return Judged((1 + black * choose.value) / 2, game.owners().sum() - game.komi, best)
 
 
 def lesson(config: Lesson, run: Run) -> None:

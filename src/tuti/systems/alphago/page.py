@@ -73,11 +73,11 @@ def page(runs: Path, query: Mapping[str, str]) -> list[str]:
             cell, value = _answer(about, moves)
             game.play(game.to_move, cell)
             chances += [] if value is None else [50 - 50 * value]
-        hints = _hints(about, game) if "hints" in asked and not game.over else []
+        hints, owner = _hints(about, game) if "hints" in asked and not game.over else ([], None)
     except (UserError, ValueError, OSError) as error:
         return [lead, ui.paragraph(error, "bad"), _drawn(told, asked, networks)]
     asked |= {"chances": " ".join(f"{one:.0f}" for one in chances)} if chances else {}
-    said, drawn = _said(told, game, you, value), _drawn(told, asked, networks, game, hints)
+    said, drawn = _said(told, game, you, value), _drawn(told, asked, networks, game, hints, owner)
     return [lead, said, drawn, _table(told, hints), _curve(told, chances)]
 
 
@@ -139,20 +139,23 @@ def _moves_of(sgf: bytes, size: int) -> Moves:
     return tuple(name_of(cell, size) for _, cell in game.moves)
 
 
-def _hints(about: About, game: Game) -> list[Hint]:
-    """What a network thinks of the moves that it tried most; AlphaGo tries more while somebody looks."""
+def _hints(about: About, game: Game) -> tuple[list[Hint], Any]:
+    """What a network thinks of the moves that it tried most, and the points' owners, if it can tell these.
+
+    AlphaGo tries more while somebody looks."""
     with THINKING:
         choose, looks = _player(*about).choose, _kept(about, tuple(game.moves))
         most = LOOKS if isinstance(choose, Search) else 1  # another would find the same again
         if isinstance(choose, Network | Search) and len(looks) < most:
             choose(game, GLANCE)
             visits, worth, lines = choose.thoughts(SHOWN)
-            looks.append([
+            owner = getattr(choose, "owner", None)
+            looks.append(([
                 Hint(visits[line[0]], visits[line[0]] / visits.sum(), (1 + worth[line[0]]) / 2,
                      [name_of(int(cell_of_action(action, game.size)), game.size) for action in line])
                 for line in lines
-            ])  # fmt: skip
-        return looks[-1] if looks else []
+            ], owner))  # fmt: skip
+        return looks[-1] if looks else ([], None)
 
 
 def _said(told: Mapping[str, str], game: Game, you: str, value: float | None) -> str:
@@ -181,9 +184,9 @@ def _curve(told: Mapping[str, str], chances: Sequence[float]) -> str:
 
 def _drawn(
     told: Mapping[str, str], asked: Mapping[str, str], networks: Networks, game: Game | None = None,
-    hints: Sequence[Hint] = (),
+    hints: Sequence[Hint] = (), owner: Any = None,
 ) -> str:
-    """The board with what can be done, and the form of a new game; at the end, whose each point is."""
+    """The board with what can be done, the form of a new game; with hints and at the end whose points are."""
     choices = {
         "with": [(name, name) for name in (*networks, PLAYOUTS)],
         "size": [(size, size) for size in sorted({*SIZES, asked["size"]}, key=int)],
@@ -198,13 +201,13 @@ def _drawn(
         other = {**asked, "hints": "" if "hints" in asked else "yes"}
         ways = {"pass": (asked, [*names, "pass"]), "undo": (before, names[:-2]), "hint": (other, names)}
         links = [(told[name], _address(*way)) for name, way in ways.items()] + links
-    owner, heat = np.zeros(board.CELLS, np.int8), {one.line[0]: one.share for one in hints}
-    if game.over:
-        board.owners(game.arrays[0], owner)
+    if owner is None:
+        owner = game.owners() if game.over or "hints" in asked else np.zeros(game.size**2)
+    heat, cells = {one.line[0]: one.share for one in hints}, map(int, board.points(game.size))
     points = [
-        {"name": (name := name_of(cell, game.size)), "stone": int(stone), "owner": int(owner[cell]),
+        {"name": (name := name_of(cell, game.size)), "stone": int(stone), "owner": float(whose),
          "free": plays and not game.over and game.legal(game.to_move, cell), "heat": heat.get(name, 0.0)}
-        for cell, stone in zip(map(int, board.points(game.size)), game.stones.flat, strict=True)
+        for cell, stone, whose in zip(cells, game.stones.flat, owner, strict=True)
     ]  # fmt: skip
     title = told["watched" if not plays else "over" if game.over else "turn"]
     return MARKUP.render(

@@ -93,8 +93,8 @@ class Network:
         net, facts = load_net(path, PLANES)
         fits(path, facts, size)
         self.thinker, self.most, self.speed = Thinker(net, size, 1, simulations), simulations, math.inf
-        self.value = 0.0
-        """What it thought of its last move, −1 to 1"""
+        self.value, self.owner = 0.0, None
+        """What it thought of its last move, −1 to 1, and of the points, 1 Black's to −1 White's"""
 
     def __call__(self, game: Game, seconds: float) -> int:
         began, count = time.monotonic(), int(max(2, min(self.most, seconds * self.speed)))
@@ -102,6 +102,7 @@ class Network:
         thoughts = self.thinker.think(game.arrays[0][None], game.arrays[1][None], game.komi, still, count)
         self.speed = count / (time.monotonic() - began)
         self.value = float(thoughts.values[0])
+        self.owner = thoughts.owner[0].flatten().numpy() * (1 if game.to_move == board.BLACK else -1)
         return int(cell_of_action(int(thoughts.actions[0]), game.size))
 
     def thoughts(self, most: int):

@@ -66,12 +66,13 @@ def judge(trees, gumbels, sought, first, policy):
 
 @dataclass(frozen=True)
 class Thoughts:
-    """Of each game: the action chosen and its value, the improved policy, the root's planes."""
+    """Of each game: the action chosen and its value, the improved policy, the root's planes and owners."""
 
     actions: Any
     policy: Any
     values: Any
     planes: Any
+    owner: Any
 
 
 class Thinker:
@@ -91,7 +92,7 @@ class Thinker:
         trees = (*(array[:n] for array in self.trees.arrays()), self.trees.made[:n], self.trees.depth[:n])
         leaves, leaf_keys = np.empty_like(games), np.empty_like(keys)
         planes = np.empty((n, PLANES, self.side**2), np.float32)
-        first, result = np.full(n, -1, np.int32), np.empty(n, np.float32)
+        first, result, owner = np.full(n, -1, np.int32), np.empty(n, np.float32), None
         allowed, policy, roots = np.empty((n, actions), np.bool_), np.empty((n, actions), np.float32), planes
         halved = self.rule == GUMBEL
         steps = halving(min(self.considered, count, actions), count) if halved else np.zeros(count)
@@ -102,6 +103,7 @@ class Thinker:
             roots = planes.copy() if sought is None else roots
             seen = torch.from_numpy(planes)
             forecast = self.net(seen.unflatten(-1, (self.side, self.side)))
+            owner = forecast.owner if owner is None else owner
             tell(trees, forecast.policy.numpy(), forecast.value.numpy(), allowed, result)
             if sought is None and noise is not None:
                 trees[1][:, 0] = stirred(trees[1][:, 0], noise)
@@ -112,7 +114,7 @@ class Thinker:
             policy = visits / visits.sum(1, keepdims=True)
             first = (np.log(policy, where=policy > 0, out=np.full_like(policy, -np.inf)) + gumbels).argmax(1)
         chosen = np.arange(n), first
-        return Thoughts(first, policy, totals[chosen] / visits[chosen], roots)
+        return Thoughts(first, policy, totals[chosen] / visits[chosen], roots, owner)
 
 
 def stirred(logits, noise):

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -83,14 +84,9 @@ class Prepare:
         return Cleaning(chosen(self.languages), self.genre, self.edits)
 
 
-def tiny() -> Prepare:
-    """A corpus of some KB, for tests and tours."""
-    return Prepare(source=(Path("."),), min_bytes=1000, passage=1000, genre="any")
-
-
-def small() -> Prepare:
-    """A person's own folder."""
-    return Prepare(source=(Path("."),))
+tiny = partial(Prepare, source=(Path("."),), min_bytes=1000, passage=1000, genre="any")
+small = partial(Prepare, source=(Path("."),))
+"""A corpus of some KB, for tests and tours; a person's own folder"""
 
 
 def prepare(config: Prepare, run: Run) -> None:

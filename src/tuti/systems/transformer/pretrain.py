@@ -1,6 +1,7 @@
 """Stage `pretrain`: a Llama-shaped decoder learns to predict the next token of packed documents."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,12 +51,9 @@ class Pretrain(Updates):
     """Under torchrun, each process holds a copy of the model (ddp) or a shard of it (fsdp)"""
 
 
-def tiny() -> Pretrain:
-    """Learns to beat a byte n-gram on a small corpus within a minute on two cores."""
-    return Pretrain(
-        tokens=Path("tokens"), start=Scratch(width=128, layers=4, heads=4, kv_heads=2), context=128,
-        rows=16, steps=300,
-    )
+_SHAPE = Scratch(width=128, layers=4, heads=4, kv_heads=2)
+tiny = partial(Pretrain, Path("tokens"), start=_SHAPE, context=128, rows=16, steps=300)
+"""Learns to beat a byte n-gram on a small corpus within a minute on two cores"""
 
 
 def decoder_config(start: Scratch, context: int, vocab: int) -> DecoderConfig:

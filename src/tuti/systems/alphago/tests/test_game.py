@@ -208,3 +208,17 @@ def test_moves_given_are_played() -> None:
     assert game.to_move == BLACK and game.stones[2, 2] == BLACK and len(game.moves) == 2
     with pytest.raises(UserError, match="move 2, C3"):
         Game(5, moves=[(BLACK, cell(2, 2)), (WHITE, cell(2, 2))])
+
+
+def test_owners_are_the_mean_of_random_games_and_exact_at_the_end() -> None:
+    game = Game(5, 0.5)
+    assert abs(game.owners()).max() < 0.4  # nobody's yet
+    for name in "C5 D5 C4 D4 C3 D3 C2 D2 C1".split():
+        game.play(game.to_move, cell_of(name, 5))
+    told = game.owners().reshape(5, 5)
+    assert (told[:, :3] > 0.4).all() and (told[:, 3] < 0).all()
+    assert (told == game.owners().reshape(5, 5)).all()
+    for name in ("D1", "pass", "pass"):
+        game.play(game.to_move, cell_of(name, 5))
+    assert game.over and game.owners().tolist() == [1, 1, 1, -1, -1] * 5
+    assert game.owners().sum() - game.komi == game.lead()

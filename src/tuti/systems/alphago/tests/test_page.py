@@ -4,13 +4,15 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
+import torch
 
 from tuti.run import Run, RunOptions
-from tuti.systems.alphago.board import PASS
-from tuti.systems.alphago.net import Net, save_net
+from tuti.systems.alphago.board import BLACK, PASS
+from tuti.systems.alphago.net import Net, load_net, save_net
 from tuti.systems.alphago.page import page
-from tuti.systems.alphago.planes import PLANES
+from tuti.systems.alphago.planes import PLANES, draw, may
 from tuti.systems.alphago.sgf import read_game
 from tuti.systems.alphago.train import Train
 
@@ -81,9 +83,29 @@ def test_hints_grow_while_somebody_looks(tmp_path: Path, monkeypatch: pytest.Mon
         tried.append(sum(int(n.replace(",", "")) for n in re.findall(r"<td[^>]*>([\d,]+)</td>", made[3])))
     assert tried[0] < tried[1] < tried[2] == tried[3]
     assert "Your chances" in made[3] and "hints=&" in made[2]  # the link that ends them
+    assert made[2].count('class="mine"') + made[2].count('class="theirs"') >= 70
     nothing = page(tmp_path, {**asked, "with": "playouts:3000"})  # it tells no thoughts
-    assert "heat" not in nothing[2] and not nothing[3]
+    assert "heat" not in nothing[2] and not nothing[3] and 'class="mine"' in nothing[2]
+    assert 'class="mine"' not in page(tmp_path, {**asked, "hints": ""})[2]
     assert not page(tmp_path, {**asked, "moves": "pass pass"})[3]
+
+
+def test_a_network_foretells_whose_the_points_will_be(tmp_path: Path) -> None:
+    """Its own forecast, whoever is to move; the squares are as dark as it is sure."""
+    with_network(tmp_path, 4, 0.5)
+    net = load_net(tmp_path / "net")[0]
+    for moves in ("", "B2", "B2 C3"):
+        made = page(tmp_path, {"lang": "en", "with": "net", "you": "black", "moves": moves, "hints": "yes"})
+        data = made[2].split("x-go-sgf,")[1].split('"')[0]
+        game = read_game(unquote(data).encode()).game
+        allowed, planes = np.empty(17, np.bool_), np.empty((1, PLANES, 16), np.float32)
+        may(*game.arrays, allowed)
+        draw(game.arrays[0], allowed, game.komi, planes[0])
+        told = net(torch.from_numpy(planes).unflatten(-1, (4, 4))).owner.detach().flatten().numpy()
+        told = told if game.to_move == BLACK else -told
+        found = re.findall(r'class="(mine|theirs)" opacity="([\d.]+)"', made[2])
+        drawn = [float(sure) * (1 if whose == "mine" else -1) for whose, sure in found]
+        assert np.allclose(drawn, 0.8 * told, atol=0.006)
 
 
 def test_the_chances_of_each_turn_become_a_curve(tmp_path: Path) -> None:
