@@ -1,7 +1,9 @@
 """The search against noughts and crosses solved exactly, and against its equations written out."""
 
 import math
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,6 +123,117 @@ def test_the_improved_policy_equals_the_paper_written_out() -> None:
         value, out = float(rng.uniform(-1, 1)), np.empty(n, np.float32)
         improved(logits, visits, totals, value, out)
         np.testing.assert_allclose(out, slow_improved(logits, visits, totals, value), atol=1e-4)
+
+
+Leaf = Callable[[tuple[int, ...]], tuple[Any, float, bool]]
+"""What is found at the end of a way from the root: logits, value, whether the game is over"""
+Slow = dict[str, Any]
+"""A node: its logits and value, and by action the visits, the sums of what came of them, the nodes below"""
+
+
+def slow_score(node: Slow, a: int, rule: int, c: float) -> float:
+    """PUCT (Silver et al. 2016, Methods) or Danihelka et al. 2022, equation 14, in fp64."""
+    logits, visits, totals = (node[name] for name in ("logits", "visits", "totals"))
+    if rule == GUMBEL:
+        policy = slow_improved(logits, visits, totals, node["value"])
+        return float(policy[a] - visits[a] / (1 + visits.sum()))
+    prior = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    q = totals[a] / visits[a] if visits[a] else node["value"]
+    return float(q + c * prior[a] * math.sqrt(1 + visits.sum()) / (1 + visits[a]))
+
+
+def slow_tree(leaf: Leaf, simulations: int, rule: int) -> Slow:
+    """The search written out: nodes in dictionaries, one recursion a simulation."""
+
+    def made(way: tuple[int, ...]) -> Slow:
+        logits, value, _ = leaf(way)
+        visits, totals = np.zeros((2, len(logits)))
+        return {
+            "logits": logits.astype(float), "value": value, "visits": visits, "totals": totals, "below": {}
+        }  # fmt: skip
+
+    def simulate(node: Slow, way: tuple[int, ...]) -> float:
+        allowed = np.flatnonzero(node["logits"] > -np.inf)
+        a = int(max(allowed, key=lambda a: slow_score(node, int(a), rule, 1.5)))
+        way = (*way, a)
+        if a in node["below"]:
+            found = -simulate(node["below"][a], way)
+        else:
+            _, value, last = leaf(way)
+            found = -value
+            if not last:
+                node["below"][a] = made(way)
+        node["visits"][a] += 1
+        node["totals"][a] += found
+        return found
+
+    root = made(())
+    for _ in range(simulations):
+        simulate(root, ())
+    return root
+
+
+def chance(way: tuple[int, ...], seed: int) -> tuple[Any, float, bool]:
+    """A game of chance: five actions, some not allowed; after three moves it may be over."""
+    source = np.random.default_rng((seed, *way))
+    logits = source.normal(size=5).astype(np.float32)
+    logits[1:][source.random(4) < 0.3] = -np.inf
+    return logits, float(np.float32(source.uniform(-0.2, 0.2))), len(way) > 2 and source.random() < 0.1
+
+
+def fast_tree(leaf: Leaf, simulations: int, rule: int) -> Any:
+    """The same by the arrays."""
+    tree = tuple(array[0] for array in Trees(1, simulations + 1, len(leaf(())[0])).arrays())
+    made = grow(tree, 0, 0, *leaf(()))
+    for _ in range(simulations):
+        depth = descend(tree, -1, rule, 1.5)
+        made = grow(tree, depth, made, *leaf(tuple(int(a) for _, a in tree[-1][:depth])))
+    return tree
+
+
+@pytest.mark.parametrize("rule", [PUCT, GUMBEL])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_tree_is_the_one_of_the_equations_written_out(rule: int, seed: int) -> None:
+    """Every node, its visits and its sums."""
+    children, logits, visits, totals, values, _ = fast_tree(lambda way: chance(way, seed), 200, rule)
+    todo, seen = [(0, slow_tree(lambda way: chance(way, seed), 200, rule))], 0
+    while todo:
+        number, node = todo.pop()
+        np.testing.assert_array_equal(visits[number], node["visits"])
+        np.testing.assert_allclose(totals[number], node["totals"], atol=1e-4)
+        np.testing.assert_array_equal(logits[number], node["logits"].astype(np.float32))
+        assert values[number] == np.float32(node["value"])
+        assert set(np.flatnonzero(children[number])) == set(node["below"])
+        todo += [(int(children[number, a]), below) for a, below in node["below"].items()]
+        seen += 1
+    assert seen > 20
+
+
+STORED = {
+    PUCT: (
+        "-:6,8,5,0,11 0:1,2,0,0,2 1:2,0,0,2,3 2:0,0,0,0,4 4:6,1,0,3,0 01:0,1,0,0,0 04:0,1,0,0,0 "
+        "10:0,0,0,0,1 13:1,0,0,0,0 14:0,0,1,0,1 24:0,0,1,0,2 40:3,0,0,2,0 43:2,0,0,0,0 "
+        "244:0,0,0,1,0 400:1,0,0,1,0 403:1,0,0,0,0 430:1,0,0,0,0"
+    ),
+    GUMBEL: (
+        "-:8,1,0,0,21 0:0,2,0,0,5 4:15,1,0,4,0 01:0,1,0,0,0 04:0,1,0,0,3 40:6,7,0,1,0 "
+        "43:3,0,0,0,0 044:0,2,0,0,0 400:3,0,0,2,0 430:2,0,0,0,0 0441:1,0,0,0,0 4000:0,0,2,0,0 "
+        "4003:0,0,0,0,1 4300:1,0,0,0,0 40002:1,0,0,0,0"
+    ),
+}
+"""Thirty simulations of seed 1: each node's way from the root and the visits of its actions"""
+
+
+@pytest.mark.parametrize("rule", [PUCT, GUMBEL])
+def test_a_tree_is_the_one_that_was_stored(rule: int) -> None:
+    children, _, visits, *_ = fast_tree(lambda way: chance(way, 1), 30, rule)
+    todo, lines = [(0, "")], list[str]()
+    while todo:
+        number, way = todo.pop(0)
+        if visits[number].any():
+            lines.append(f"{way or '-'}:{','.join(str(int(n)) for n in visits[number])}")
+        todo += [(int(children[number, a]), f"{way}{a}") for a in np.flatnonzero(children[number])]
+    assert " ".join(lines) == STORED[rule]
 
 
 def test_halving_spends_all_and_halves() -> None:
