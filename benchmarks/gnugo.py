@@ -31,6 +31,7 @@ def measured(folder: Path) -> None:
     harness.write(
         "gnugo", ours=share.value, peer=None, unit="points against gnugo:10", ratio=share.low / BAR,
         spread=(share.low / BAR, share.high / BAR), n=share.n, seconds_a_move=float(limit),
+        longest_move=recipe_2016.longest(folder, seeds),
         minutes=minutes, within=sum(minutes.values()) <= MINUTES, halves=halves,
     )  # fmt: skip
 

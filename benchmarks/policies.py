@@ -2,9 +2,9 @@
 
     python benchmarks/policies.py GAMES SL RL ROLLOUT      # runs; the games are those that `sl` held out
 
-The paper has 57.0 % and 3 ms (supervised), 24.2 % and 2 µs (rollout); of its reinforced policy it says that it
-won 80 % of games against the supervised one, not how often it finds experts' moves. One thread, position by
-position; intervals are Wilson's of 95 %. The rollout policy's time is that of a move of a playout.
+The paper: 57.0 % and 3 ms (supervised), 24.2 % and 2 µs (rollout); the reinforced policy won 80 % of games
+against the supervised one, and how often it finds moves is not said. One thread, position by position;
+intervals are Wilson's of 95 %. The rollout policy's time is that of a move of a playout.
 """
 
 import sys

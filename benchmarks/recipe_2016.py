@@ -13,13 +13,14 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import harness
 
+from tuti.run import read_events
 from tuti.systems.alphago.match import tally
 
 RECIPE = (
@@ -71,6 +72,12 @@ def played(folder: Path, result: str, games: int, seconds: str, **matches: str) 
     return found
 
 
+def longest(folder: Path, matches: Iterable[str]) -> float:
+    """Seconds of the player's longest move in these matches."""
+    events = [event for name in matches for event in read_events(folder / name, "game")]
+    return max(event["longest"] for event in events)
+
+
 def nameless(about: tarfile.TarInfo) -> tarfile.TarInfo:
     """Without who and when."""
     return about.replace(uid=0, gid=0, uname="", gname="", mtime=0, deep=False)
@@ -87,7 +94,8 @@ def measured(folder: Path) -> None:
     low, share, high = (told[worst][name] / BARS[worst] for name in ("low", "share", "high"))
     harness.write(
         "recipe-2016", ours=told[worst]["share"], peer=None, unit=f"points against GNU Go, {worst}",
-        ratio=share, n=games, spread=(low, high), seconds_a_move=float(seconds), minutes=minutes,
+        ratio=share, n=games, spread=(low, high), seconds_a_move=float(seconds),
+        longest_move=longest(folder, matches), minutes=minutes,
         within=sum(minutes.values()) <= MINUTES, each=told,
     )  # fmt: skip
 

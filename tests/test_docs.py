@@ -91,7 +91,23 @@ def test_verbs_on_the_pages_have_help(words: str, capsys: pytest.CaptureFixture[
     assert ended.value.code == 0 and words.split()[0] in capsys.readouterr().out
 
 
+BLOCKS = [
+    (page, block)
+    for page in sorted((ROOT / "src/tuti/systems").glob("*/README.md"))
+    for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+]
+
+
+@pytest.mark.parametrize(("page", "block"), BLOCKS)
+def test_the_lines_that_matter_are_the_code(page: Path, block: str) -> None:
+    """What a room's README shows stands so in the source, but for its indentation; … leaves something out."""
+    told = [re.sub(r"(?m)^ +", "", path.read_text("utf-8")) for path in (ROOT / "src").rglob("*.py")]
+    for part in re.split(r"(?m)^…\n", re.sub(r"(?m)^ +", "", block)):
+        assert any(part in text for text in told), part
+
+
 def test_there_are_commands_to_test() -> None:
+    assert len(BLOCKS) > 5
     assert len(commands()) > 15 and "tuti teach ~/my-texts --minutes 10" in commands()
     assert {"teach", "spark prepare", "transformer pretrain"} <= mentioned()
 

@@ -167,20 +167,13 @@ def config_to_hf(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]:
         "architectures": [FAMILIES[family]["class"]],
         "model_type": family,
         **{key: getattr(c, ours) for ours, key in SIZES.items()},
-        "hidden_act": "silu",
-        "rms_norm_eps": c.norm_eps,
-        "tie_word_embeddings": c.tied,
-        "attention_bias": False,
-        "mlp_bias": False,
-        "rope_theta": c.rope_theta,
-        "rope_scaling": scaling,
-        "rope_parameters": rope,
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "dtype": name,
-        "torch_dtype": name,
+        "hidden_act": "silu", "rms_norm_eps": c.norm_eps, "tie_word_embeddings": c.tied,
+        **dict.fromkeys(("attention_bias", "mlp_bias"), False),
+        "rope_theta": c.rope_theta, "rope_scaling": scaling, "rope_parameters": rope,
+        **dict.fromkeys(("bos_token_id", "eos_token_id")),
+        **dict.fromkeys(("dtype", "torch_dtype"), name),
         **_own_keys(family, c, rope),
-    }
+    }  # fmt: skip
 
 
 def family_of(config: DecoderConfig) -> str:

@@ -1,6 +1,7 @@
 """Stage `match`: two players' games, in pairs with colours exchanged, each from an opening of its own."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -52,9 +53,10 @@ def opening(config: Match, seed: int) -> Game:
 def finished(game: Game, black: Player, white: Player, seconds: float) -> str:
     """Plays to the end by our rules; the result as SGF has it, "Void" and why after a crash."""
     while not game.over:
-        mover = black if game.to_move == board.BLACK else white
+        mover, began = black if game.to_move == board.BLACK else white, time.monotonic()
         try:
             cell = mover.choose(game, seconds)
+            mover.longest = max(mover.longest, time.monotonic() - began)
             if cell is None:
                 return f"{'W' if mover is black else 'B'}+R"
             game.play(game.to_move, cell)
@@ -84,7 +86,8 @@ def duel(config: Match, run: Run) -> None:
             black, white = players[::order]
             result = finished(game, black, white, config.seconds)
         atomic_write(path, write_game(game, (black.name, white.name), result, chance).decode())
-        run.log("game", number=number + 1, result=result, moves=len(game.moves))
+        told = {"result": result, "moves": len(game.moves), "longest": players[0].longest}
+        run.log("game", number=number + 1, **told)
         run.show(f"game {number + 1}/{config.games}: {result}", passing=True)
 
     with ThreadPoolExecutor(run.options.threads or 2) as pool:

@@ -36,11 +36,12 @@ class Crashed(Exception):
 
 @dataclass
 class Player:
-    """A name, how it chooses, and what ends it."""
+    """A name, how it chooses, what ends it, and the seconds of its longest move in games that were played."""
 
     name: str
     choose: Choose
     close: Callable[[], None] = lambda: None
+    longest: float = 0.0
 
 
 def open_player(spec: str, size: int, simulations: int, seed: int) -> Player:
@@ -83,7 +84,7 @@ def fits(path: Path | str, facts: dict[str, Any], size: int) -> None:
     """UserError for a network of another board."""
     if size != facts["size"]:
         told = f"{path} was trained on a board of {facts['size']}, this is one of {size}"
-        raise UserError(told, hint=f"--size {facts['size']}")
+        raise UserError(told, hint=f"a player that knows {size} × {size}, or a game of its size")
 
 
 class Network:
@@ -170,16 +171,19 @@ class GnuGo:
         for line in lines:
             self._say(line)
         answer = self._say(f"genmove {'BW'[game.to_move - 1]}")
-        return None if answer.lower() == "resign" else cell_of(answer, game.size)
+        try:
+            return None if answer.lower() == "resign" else cell_of(answer, game.size)
+        except ValueError as error:
+            raise Crashed(f"gnugo moves to {answer[:20]!r}") from error
 
     def _say(self, line: str) -> str:
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None and stdout is not None
         try:
             stdin.write(line.encode() + b"\n")
-            told = b""
+            told, until = b"", time.monotonic() + PATIENCE
             while not told.endswith(b"\n\n"):
-                ready, _, _ = select.select([stdout], [], [], PATIENCE)
+                ready, _, _ = select.select([stdout], [], [], max(0.0, until - time.monotonic()))
                 piece = stdout.read(4096) if ready else b""
                 if not piece:
                     raise Crashed(f"gnugo {'has ended' if ready else 'hangs'} at {line!r}")

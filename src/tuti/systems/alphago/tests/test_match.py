@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tuti.run import UserError
+from tuti.run import UserError, read_events
 from tuti.systems.alphago import board, players
 from tuti.systems.alphago.board import BLACK, PASS, WHITE
 from tuti.systems.alphago.game import Game, cell_of
@@ -123,6 +123,44 @@ def test_a_program_that_fails_makes_the_game_void(
     finally:
         gnugo.close()
     assert result.startswith("Void: gnugo:1: ") and told in result
+
+
+PASSES = """n=0
+while read x; do
+  case "$x" in
+    genmove*) n=$((n+1)); if [ $n -gt 2 ]; then {bad}; fi; printf '= pass\\n\\n';;
+    *) printf '=\\n\\n';;
+  esac
+done
+"""
+"""Passes twice, and then does something bad"""
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ("exit 1", "has ended"),
+        ("sleep 60", "hangs"),
+        ("while :; do printf x; sleep 0.1; done", "hangs"),
+        ("printf '= Z99\\n\\n'; continue", "moves to 'Z99'"),
+        ("printf '= E5 F6\\n\\n'; continue", "moves to 'E5 F6'"),
+    ],
+)
+def test_games_that_a_program_breaks_in_the_middle_are_void_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str, told: str
+) -> None:
+    """The match goes on, the records say what happened, and nobody has won."""
+    made = program(tmp_path, PASSES.replace("{bad}", bad))
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: made)
+    monkeypatch.setattr(players, "PATIENCE", 0.5)
+    run = go(tmp_path / "run", duel, Match("gnugo:1", "random", games=2, size=5, komi=0.5), threads=2)
+    found = json.loads((run.folder / "artifacts" / "result.json").read_text())
+    assert (found["games"], found["void"], found["won"]) == (0, 2, 0)
+    records = [read_game(path) for path in sorted((run.folder / "artifacts" / "games").iterdir())]
+    for record in records:
+        assert record.result.startswith("Void: gnugo:1: ") and told in record.result
+        assert len(record.game.moves) >= 8  # of chance, then two passes and the answers to them
+    assert [event["result"][:5] for event in read_events(run.folder, "game")] == ["Void:"] * 2
 
 
 def test_a_program_is_ended_when_the_other_player_is_none(
