@@ -14,7 +14,7 @@ import pytest
 
 from tuti import systems
 from tuti.app.cli import _find, main
-from tuti.app.invoke import _parse, _with_options, config_type
+from tuti.app.invoke import _parse, _preset, _with_options, config_type
 from tuti.app.views import Claims, claims, ledger
 from tuti.pipelines.plan import Plan
 from tuti.run.card import Status, load_claims
@@ -81,7 +81,11 @@ def test_commands_on_the_pages_parse(command: str) -> None:
     room, verb, entry, card, rest = _find(shlex.split(command)[1:])
     assert entry is not None, f"{command} names no verb"
     kind = config_type(entry.load())
-    _parse(_with_options(kind) if verb in card.stages else kind, rest, "tuti", None, "")
+    if verb not in card.stages:
+        return _parse(kind, rest, "tuti", None, "")
+    scale = rest[rest.index("--scale") + 1] if "--scale" in rest else None
+    default = _preset(verb, scale, card.presets.get(verb, {}))
+    _parse(_with_options(kind), rest, "tuti", default, "")
 
 
 @pytest.mark.parametrize("words", sorted(mentioned()))
