@@ -16,6 +16,7 @@ import pytest
 from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, BORDER, EMPTY, PASS, WHITE, cell
 from tuti.systems.alphago.game import RULES, Game, cell_of, name_of
+from tuti.systems.alphago.players import by_chance
 from tuti.systems.alphago.tests.slow_board import Point, SlowBoard, Stones, other
 
 GNUGO = shutil.which("gnugo") or shutil.which("gnugo", path="/usr/games")
@@ -178,11 +179,11 @@ def test_random_games_are_those_of_the_slow_board(rule: str, suicide: bool, plan
     assert (seen["suicides"] > 0) == suicide, seen
 
 
-@pytest.mark.parametrize("size,seed", [(8, 1), (9, 2), (13, 3), (19, 4)])
+@pytest.mark.parametrize("size,seed", [*zip(range(8, 20), range(1, 13), strict=True)])
 def test_larger_boards_are_those_of_the_slow_board(size: int, seed: int) -> None:
     seen: Counter = Counter()
     check_game(seed, size, RULES[seed % 2], seed % 4 > 1, seen, moves=200)
-    assert seen["captures"] > 0
+    assert seen["captures"] > 0 and seen["games"] == 1
 
 
 def legal_names(game: Any, keys: Any, size: int, colour: int) -> set[str]:
@@ -319,6 +320,28 @@ def test_gnugo_knows_the_same_moves_and_stones(rule: str, suicide: bool, plan: d
                 check_with_gnugo(peer, 10_000 * size + seed, size, rule, suicide, seen)
     print("\nGNU Go:", rule, suicide, dict(seen))
     assert seen["captures"] > 0 and (seen["suicides"] > 0) == suicide
+
+
+@needs_gnugo
+@few_or_many({5: 6, 7: 4, 9: 2}, {5: 300, 7: 200, 9: 150, 11: 20})
+def test_gnugo_counts_the_same_score(plan: dict[int, int]) -> None:
+    """Of games that fill no eyes: GNU Go, which judges life and death, finds all stones alive, as we do."""
+    seen: Counter = Counter()
+    with gnugo("positional", False) as peer:
+        for size, games in plan.items():
+            for seed in range(games):
+                game, choose = Game(size, 0.5), by_chance(1000 * size + seed)
+                while not game.over:
+                    game.play(game.to_move, choose(game, 0.0) or PASS)
+                told = [f"play {'BW'[c - 1]} {name_of(p, size)}" for c, p in game.moves]
+                start, ends = [f"boardsize {size}", "clear_board", "komi 0.5"], ["dead", "seki"]
+                asked = [*start, *told, *(f"final_status_list {what}" for what in ends), "final_score"]
+                dead, seki, score = peer.ask(asked)[-3:]
+                seen.update(games=1, judged=bool(dead or seki), black=game.lead() > 0)
+                if not dead and not seki:
+                    assert score == game.result(), asked
+    print("\nGNU Go's scores:", dict(seen))
+    assert seen["judged"] <= seen["games"] // 10 and 0 < seen["black"] < seen["games"]
 
 
 def drawn(*rows: str, rule: str = "positional", suicide: bool = False, first: int = BLACK) -> tuple[Any, Any]:

@@ -21,6 +21,7 @@ from tuti.systems.alphago.game import RULES, Game, cell_of
 from tuti.systems.alphago.gtp import Gtp, serve
 from tuti.systems.alphago.net import Net, save_net
 from tuti.systems.alphago.planes import PLANES
+from tuti.systems.alphago.players import open_player
 from tuti.systems.alphago.sgf import read_game, write_game
 from tuti.systems.alphago.tests.records import GNUGO, gnugo, needs_gnugo, random_game, stones_told
 
@@ -232,6 +233,26 @@ def test_nothing_but_the_protocol_is_written() -> None:
     assert out.getvalue() == b"=2 Tuti\n\n"
 
 
+def test_the_player_that_ships_as_a_gui_begins_it() -> None:
+    """Sabaki's session once more, with the command itself and the real search; nothing but protocol comes."""
+    words = [sys.executable, "-m", "tuti", "alphago", "gtp", "tuti", "--simulations", "20"]
+    lines = [
+        "1 name", "2 version", "3 protocol_version", "4 list_commands", "5 boardsize 9", "6 clear_board",
+        "7 komi 6.5", "8 play B D4", "9 time_settings 0 1 1", "10 genmove W", "11 genmove B", "12 undo",
+        "13 undo", "14 genmove W", "15 play B K5", "16 known_command genmove", "17 showboard", "18 genmove W",
+        "19 final_score", "20 quit",
+    ]  # fmt: skip
+    said = subprocess.run(words, input="\n".join([*lines, ""]), capture_output=True, text=True)
+    answers = said.stdout.split("\n\n")
+    assert answers.pop() == "" and said.returncode == 0 and len(answers) == len(lines), said
+    refused = [line for line, answer in zip(lines, answers, strict=True) if not answer.startswith("=")]
+    assert refused == ["15 play B K5"]  # no column of that name
+    assert [answer.split()[0][1:] for answer in answers] == [line.split()[0] for line in lines]
+    found = [re.fullmatch(r"=\d+ ([A-HJ][1-9]|pass)", answers[number]) for number in (9, 10, 13, 17)]
+    assert all(found), answers
+    assert answers[15] == "=16 true" and re.fullmatch(r"=19 [BW]\+\d+\.5", answers[18])
+
+
 def test_a_run_plays_on_the_board_that_it_learnt(tmp_path: Path) -> None:
     """As a GUI begins the engine: the command itself, of a run in a folder whose name has an @."""
     path = tmp_path / "a@b"
@@ -274,10 +295,14 @@ def test_any_lines_are_answered(lines: list[str]) -> None:
 def test_any_lines_are_answered_for_minutes() -> None:
     """TUTI_FUZZ seconds (600)."""
     seed, end = random.randrange(2**32), time.monotonic() + float(os.environ.get("TUTI_FUZZ", "600"))
-    chance, count = random.Random(seed), 0
+    chance, count, search = random.Random(seed), 0, open_player("tuti", 9, 8, 0).choose
     print("seed", seed)
+
+    def choose(game: Game, seconds: float) -> int | None:
+        return search(game, seconds) if game.size == 9 else first_free(game, seconds)
+
     while time.monotonic() < end:
-        gtp = engine(size=chance.choice([2, 3, 5, 9]))
+        gtp = engine(choose, size=chance.choice([2, 3, 5, 9]))
         for _ in range(chance.randrange(100)):
             line = chance.choice(COMMANDS) + " " + " ".join(chance.choices(WORDS, k=chance.randrange(4)))
             if chance.random() < 0.2:
