@@ -1,31 +1,38 @@
 """Everybody against everybody, and one scale of Elo for all, anchored at the first player.
 
-    python benchmarks/ladder.py FOLDER GAMES 'random playouts:1000 gnugo:1 gnugo:10 RUN RUN@rp' --size 9 …
+    RESULT=go-ladder python benchmarks/ladder.py FOLDER GAMES 'random playouts:1000 gnugo:1 RUN RUN@rp' …
 
 Each pair plays by `tuti alphago match`, whose other options follow; two matches are played side by side, a
 process and a core each. A match that is done is not played again, one that was ended goes on.
-The table goes to FOLDER/ratings.json, too.
+The table and all pairs' points go to FOLDER/ratings.json, and with RESULT to benchmarks/results, where all
+games are kept, compressed. Intervals are of the distance to the first, and to the mean of all.
 """
 
+import datetime
 import json
+import os
 import subprocess
 import sys
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import harness
 import numpy as np
+import recipe_2016
 
 POINTS = 400 / np.log(10)
 """Elo's points a unit of log-odds"""
 
 
-def ratings(points: Any, games: Any) -> tuple[Any, Any]:
-    """Elo of each, the first's 0, and half the width of its interval of 95 %, from points won [of, against].
+def ratings(points: Any, games: Any) -> tuple[Any, Any, Any]:
+    """Elo of each, the first's 0, and its intervals' half widths, 95 %, from points won [of, against].
 
     The likeliest ratings of Bradley & Terry (1952), by Newton's method, with one draw more of each two that
-    met, so that nobody is infinitely good; intervals of the difference to the first by Fisher's information.
+    met, so that nobody is infinitely good; intervals of the difference to the first, and to the mean of all,
+    by Fisher's information.
     """
     met = games > 0
     points, games, rating = points + met / 2, games + met, np.zeros(len(games))
@@ -34,8 +41,10 @@ def ratings(points: Any, games: Any) -> tuple[Any, Any]:
         information = games * expected * (1 - expected)
         covariance = np.linalg.pinv(np.diag(information.sum(1)) - information)
         rating = rating + covariance @ (points - games * expected).sum(1)
-    spread = covariance.diagonal() + covariance[0, 0] - 2 * covariance[0]
-    return (rating - rating[0]) * POINTS, 1.96 * POINTS * np.sqrt(spread.clip(0))
+    own = covariance.diagonal()
+    first, mean = own + own[0] - 2 * covariance[0], own + covariance.mean() - 2 * covariance.mean(0)
+    widths = (1.96 * POINTS * np.sqrt(spread.clip(0)) for spread in (first, mean))
+    return (rating - rating[0]) * POINTS, *widths
 
 
 def result(folder: Path, first: str, second: str, options: list[str]) -> dict[str, float]:
@@ -65,14 +74,29 @@ def main() -> None:
     for (i, j), told in zip(pairs, results, strict=True):
         points[i, j], points[j, i] = told["won"], told["games"] - told["won"]
         counts[i, j] = counts[j, i] = told["games"]
-    elo, half = ratings(points, counts)
+    elo, first, mean = ratings(points, counts)
     table = [
-        {"player": players[i], "elo": round(elo[i]), "plus_minus": round(half[i]), "games": int(sum(row))}
-        for i, row in ((i, counts[i]) for i in np.argsort(-elo))
-    ]
-    (Path(folder) / "ratings.json").write_text(json.dumps(table, indent=1) + "\n")
+        {"player": players[i], "elo": round(elo[i]), "to_first": round(first[i]), "to_mean": round(mean[i]),
+         "points": points[i].sum(), "games": int(counts[i].sum())}
+        for i in np.argsort(-elo)
+    ]  # fmt: skip
     for row in table:
-        print("{elo:+6d} ± {plus_minus:<4d} {player} ({games} games)".format(**row))
+        print("| {player} | {elo} ± {to_first} | ± {to_mean} | {points:g} of {games} |".format(**row))
+    each = [
+        [players[i], players[j], *(told[name] for name in ("won", "games", "void"))]
+        for (i, j), told in zip(pairs, results, strict=True)
+    ]
+    print(f"{sum(told['void'] for told in results)} games were void")
+    today = datetime.date.today().isoformat()
+    about = {"date": today, "games_a_pair": int(games), "options": " ".join(options)}
+    text = json.dumps(about | {"ratings": table, "won, games, void": each}) + "\n"
+    (Path(folder) / "ratings.json").write_text(text)
+    if name := os.environ.get("RESULT"):
+        (harness.RESULTS / f"{name}.json").write_text(text)
+        with tarfile.open(harness.RESULTS / f"{name}-games.tar.xz", "w:xz") as archive:
+            for run in sorted(Path(folder).glob("*/artifacts/games")):
+                for path in sorted(run.iterdir()):
+                    archive.add(path, f"{run.parts[-3]}/{path.name}", filter=recipe_2016.nameless)
 
 
 if __name__ == "__main__":
