@@ -145,16 +145,16 @@ class Search:
             self.root = self._grow(prior)
         with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             list(pool.map(lambda number: self._work(game, until, number), range(self.workers)))
-        visits, worth, _ = self.thoughts(1)
+        _, visits, worth, _ = self.thoughts(1)
         self.value = float(worth[visits.argmax()])
         return int(cell_of(int(visits.argmax()), game.size))
 
     def thoughts(self, most):
-        """Of the last search, by action: visits, and worth, −1 to 1; and the lines that were likeliest."""
-        _, rollouts, won, values, worth = self.figures[:, self.root]
+        """Of the last search, by action: policy, visits, worth, −1 to 1; and the likeliest lines."""
+        policy, rollouts, won, values, worth = self.figures[:, self.root]
         mix = LETTERS[self.letters]
         found = mix * won / np.maximum(1, rollouts) + (1 - mix) * worth / np.maximum(1, values)
-        return rollouts, found, likely(self.children, self.figures[1], self.root, most)
+        return policy, rollouts, found, likely(self.children, self.figures[1], self.root, most)
 
     def _kept(self, game: Game):
         """The node of a position that came of the one searched before; −1: none, or half the room is full."""

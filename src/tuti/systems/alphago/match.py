@@ -86,8 +86,7 @@ def duel(config: Match, run: Run) -> None:
             black, white = players[::order]
             result = finished(game, black, white, config.seconds)
         atomic_write(path, write_game(game, (black.name, white.name), result, chance).decode())
-        told = {"result": result, "moves": len(game.moves), "longest": players[0].longest}
-        run.log("game", number=number + 1, **told)
+        run.log("game", number=number + 1, result=result, moves=len(game.moves), longest=players[0].longest)
         run.show(f"game {number + 1}/{config.games}: {result}", passing=True)
 
     with ThreadPoolExecutor(run.options.threads or 2) as pool:

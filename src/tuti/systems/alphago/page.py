@@ -37,6 +37,8 @@ Networks = Mapping[str, tuple[str, float]]
 Moves = tuple[str, ...]
 About = tuple[str, int, int, float]
 """A player's name, the state of its files, the board's size, komi"""
+Seen = tuple[Sequence["Hint"], Any, Any]
+"""Hints; the policy, by action; of each point whose it will be"""
 THINKING = Lock()  # pages are made by several threads, a player has one tree
 
 
@@ -73,12 +75,12 @@ def page(runs: Path, query: Mapping[str, str]) -> list[str]:
             cell, value = _answer(about, moves)
             game.play(game.to_move, cell)
             chances += [] if value is None else [50 - 50 * value]
-        hints, owner = _hints(about, game) if "hints" in asked and not game.over else ([], None)
+        seen = _hints(about, game) if "hints" in asked and not game.over else ((), None, None)
     except (UserError, ValueError, OSError) as error:
         return [lead, ui.paragraph(error, "bad"), _drawn(told, asked, networks)]
     asked |= {"chances": " ".join(f"{one:.0f}" for one in chances)} if chances else {}
-    said, drawn = _said(told, game, you, value), _drawn(told, asked, networks, game, hints, owner)
-    return [lead, said, drawn, _table(told, hints), _curve(told, chances)]
+    said, drawn = _said(told, game, you, value), _drawn(told, asked, networks, game, seen)
+    return [lead, said, drawn, _table(told, seen[0]), _curve(told, chances)]
 
 
 def _networks(runs: Path) -> Networks:
@@ -139,23 +141,20 @@ def _moves_of(sgf: bytes, size: int) -> Moves:
     return tuple(name_of(cell, size) for _, cell in game.moves)
 
 
-def _hints(about: About, game: Game) -> tuple[list[Hint], Any]:
-    """What a network thinks of the moves that it tried most, and the points' owners, if it can tell these.
-
-    AlphaGo tries more while somebody looks."""
+def _hints(about: About, game: Game) -> Seen:
+    """What a network thinks of the moves that it tried most; AlphaGo tries more while somebody looks."""
     with THINKING:
         choose, looks = _player(*about).choose, _kept(about, tuple(game.moves))
         most = LOOKS if isinstance(choose, Search) else 1  # another would find the same again
         if isinstance(choose, Network | Search) and len(looks) < most:
             choose(game, GLANCE)
-            visits, worth, lines = choose.thoughts(SHOWN)
-            owner = getattr(choose, "owner", None)
+            policy, visits, worth, lines = choose.thoughts(SHOWN)
             looks.append(([
                 Hint(visits[line[0]], visits[line[0]] / visits.sum(), (1 + worth[line[0]]) / 2,
                      [name_of(int(cell_of_action(action, game.size)), game.size) for action in line])
                 for line in lines
-            ], owner))  # fmt: skip
-        return looks[-1] if looks else ([], None)
+            ], policy, getattr(choose, "owner", None)))  # fmt: skip
+        return looks[-1] if looks else ((), None, None)
 
 
 def _said(told: Mapping[str, str], game: Game, you: str, value: float | None) -> str:
@@ -184,7 +183,7 @@ def _curve(told: Mapping[str, str], chances: Sequence[float]) -> str:
 
 def _drawn(
     told: Mapping[str, str], asked: Mapping[str, str], networks: Networks, game: Game | None = None,
-    hints: Sequence[Hint] = (), owner: Any = None,
+    seen: Seen = ((), None, None),
 ) -> str:
     """The board with what can be done, the form of a new game; with hints and at the end whose points are."""
     choices = {
@@ -201,18 +200,20 @@ def _drawn(
         other = {**asked, "hints": "" if "hints" in asked else "yes"}
         ways = {"pass": (asked, [*names, "pass"]), "undo": (before, names[:-2]), "hint": (other, names)}
         links = [(told[name], _address(*way)) for name, way in ways.items()] + links
+    hints, policy, owner = seen
     if owner is None:
         owner = game.owners() if game.over or "hints" in asked else np.zeros(game.size**2)
-    heat, cells = {one.line[0]: one.share for one in hints}, map(int, board.points(game.size))
+    cells, free = map(int, board.points(game.size)), plays and not game.over
     points = [
-        {"name": (name := name_of(cell, game.size)), "stone": int(stone), "owner": float(whose),
-         "free": plays and not game.over and game.legal(game.to_move, cell), "heat": heat.get(name, 0.0)}
+        {"name": name_of(cell, game.size), "stone": int(stone), "owner": float(whose),
+         "free": free and game.legal(game.to_move, cell)}
         for cell, stone, whose in zip(cells, game.stones.flat, owner, strict=True)
     ]  # fmt: skip
     title = told["watched" if not plays else "over" if game.over else "turn"]
     return MARKUP.render(
         told=told, asked=asked, choices=choices, points=points, links=links, size=game.size, title=title,
-        columns=COLUMNS, address=_address(asked, names), last=names[-1] if names else "",
+        policy=policy, share={one.line[0]: one.share for one in hints}, columns=COLUMNS,
+        address=_address(asked, names), last=names[-1] if names else "",
     )
 
 

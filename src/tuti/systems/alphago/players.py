@@ -109,8 +109,9 @@ class Network:
     def thoughts(self, most: int):
         """As AlphaGo's search tells them."""
         trees = self.thinker.trees
-        visits, totals = trees.visits[0], trees.totals[0, 0]
-        return visits[0], totals / np.maximum(1, visits[0]), likely(trees.children[0], visits, 0, most)
+        visits, odds = trees.visits[0], np.exp(trees.logits[0, 0] - trees.logits[0, 0].max())
+        worth = trees.totals[0, 0] / np.maximum(1, visits[0])
+        return odds / odds.sum(), visits[0], worth, likely(trees.children[0], visits, 0, most)
 
 
 @board.loop

@@ -13,7 +13,6 @@ from tuti.systems.alphago.value import Value
 
 # Folders are named as the commands of this room's README name them: each stage finds the one before it.
 GAMES, SL, ROLLOUT, RL, VALUE = map(Path, ("games", "sl", "rollout", "rl", "value"))
-
 tiny_match = partial(Match, "playouts:300", "playouts:300", games=300, size=5, komi=0.5, opening=(0, 1, 2, 3))
 tiny_sl = partial(Policy, GAMES, 5, blocks=2, channels=24, iterations=6, updates=50)
 tiny_rollout = partial(Rollout, GAMES, 5, epochs=5)
