@@ -391,13 +391,41 @@ def test_a_game_of_go_is_played_by_keyboard(visit: Open) -> None:
     assert page.get_by_role("button", name="بازی تازه").evaluate(DIRECTION) == "rtl"
 
 
+def test_a_phone_plays_go_by_tab_and_enter(visit: Open) -> None:
+    """Two moves against the player that ships, by the keys alone; then there is a curve of chances."""
+    page = visit("/alphago/play?size=9&with=tuti", width=360)
+    focused = "document.activeElement.getAttribute('aria-label')"
+    stones = page.locator("circle.black, circle.white")
+    for turn in (1, 2):
+        for _ in range(120):
+            page.keyboard.press("Tab")
+            if re.fullmatch("[C-G][3-7]", page.evaluate(focused) or ""):
+                break
+        point = page.evaluate(focused)
+        page.keyboard.press("Enter")
+        expect(stones).to_have_count(2 * turn)
+        assert page.get_by_role("link", name=point, exact=True).count() == 0
+        expect(page.get_by_text("My chances:")).to_be_visible()
+    expect(page.locator("svg polyline").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("size", [7, 13, 19])
+def test_boards_of_other_sizes_are_played(visit: Open, size: int) -> None:
+    page = visit(f"/alphago/play?size={size}")
+    page.get_by_role("link", name="D4", exact=True).press("Enter")
+    expect(page.locator("circle.black, circle.white")).to_have_count(2)
+    assert page.get_by_role("link", name=re.compile("^[A-T]\\d+$")).count() == size * size - 2
+
+
 def test_hints_grow_beside_the_board_and_a_game_can_be_watched(visit: Open) -> None:
     open_player("tuti", 9, 2, 0).choose(Game(9, 7.0), 0.0)  # compiles, which a page would wait for
     page = visit("/alphago/play?size=9&with=tuti")
     page.get_by_role("link", name="Hints on or off").press("Enter")
     rows = page.locator("table", has_text="what is likely to follow").locator("tbody tr")
     expect(rows.first).to_be_visible()
-    assert 1 <= page.locator("circle.heat").count() <= 5
+    assert 1 <= page.locator("circle.heat").count() <= 81  # the policy
+    assert page.locator("rect.mine, rect.theirs").count() > 40  # whose points will be
     before = rows.first.locator("td").first.inner_text()
     expect(rows.first.locator("td").first).not_to_have_text(before)  # it goes on searching
     page.get_by_role("link", name="Hints on or off").press("Enter")

@@ -217,6 +217,6 @@ def gtp(config: Engine) -> None:
 
     name = config.player if Path(config.player).exists() else config.player.rpartition("@")[0]
     told = [read_json(path) for path in Path(name or ".").glob("artifacts/*/tuti.json") if name]
-    size = int(told[0]["size"]) if told else 9  # a run's board is the one that it learnt
+    size, komi = (int(told[0]["size"]), float(told[0]["komi"])) if told else (9, 7.0)  # as it learnt
     player(size)  # what is wrong with it is said now
-    serve(Gtp(choose, version=__version__, game=Game(size)), sys.stdin.buffer, sys.stdout.buffer)
+    serve(Gtp(choose, version=__version__, game=Game(size, komi)), sys.stdin.buffer, sys.stdout.buffer)

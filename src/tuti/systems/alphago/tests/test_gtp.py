@@ -258,9 +258,10 @@ def test_a_run_plays_on_the_board_that_it_learnt(tmp_path: Path) -> None:
     path = tmp_path / "a@b"
     save_net(Net(PLANES, 1, 8), Run(path, RunOptions(out=path)), size=5, komi=0.5)
     words = [sys.executable, "-m", "tuti", "alphago", "gtp", str(path), "--simulations", "4"]
-    lines = b"1 genmove b\n2 boardsize 9\n3 genmove w\n4 name\n"
+    lines = b"0 final_score\n1 genmove b\n2 boardsize 9\n3 genmove w\n4 name\n"
     said = subprocess.run(words, input=lines, capture_output=True)
-    first, _, other, name, _ = said.stdout.decode().split("\n\n")
+    komi, first, _, other, name, _ = said.stdout.decode().split("\n\n")
+    assert komi == "=0 W+0.5"
     assert re.fullmatch("=1 ([A-E][1-5]|pass)", first) and name == "=4 Tuti", said
     assert other.startswith("?3 ") and "board of 5" in other  # it learnt no other
     wrong = subprocess.run([*words[:5], "nobody"], input=b"", capture_output=True)

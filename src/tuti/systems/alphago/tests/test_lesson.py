@@ -132,3 +132,18 @@ def test_a_network_gives_a_lesson_and_others_are_refused(tmp_path: Path) -> None
     (tmp_path / "large" / "game.sgf").write_bytes(write_game(Game(9, KOMI)))
     with pytest.raises(UserError, match="this is one of 9"):
         go(tmp_path / "size", lesson.lesson, Lesson(tmp_path / "large" / "game.sgf", str(tmp_path / "net")))
+
+
+def test_the_player_that_ships_sees_an_open_door(tmp_path: Path) -> None:
+    """Two walls, Black's with a gap at E5; Black plays A1 instead of closing it, and White comes in."""
+    game = Game(9, 7.0)
+    for name in "C4 F5 E4 F4 E6 F6 E3 F3 E7 F7 E2 F2 E8 F8 E1 F1 E9 F9 A1 E5 D5 D6".split():
+        game.play(game.to_move, cell_of(name, 9))
+    path = tmp_path / "game.sgf"
+    path.write_bytes(write_game(game))
+    run = go(tmp_path / "lesson", lesson.lesson, Lesson(path, simulations=400, seconds=5.0))
+    nodes = read_game(run.folder / "artifacts" / "lesson" / "lesson.sgf").tree.get_main_sequence()
+    marked = {ply: list(node)[1].get_move() for ply, node in enumerate(nodes) if len(list(node)) > 1}
+    assert marked[18] == ("b", (4, 4))  # E5
+    leads = [one["lead"] for one in read_events(run.folder, "position")]
+    assert leads[20] < leads[18] - 3  # in the mean of random games
