@@ -266,6 +266,10 @@ def test_a_run_plays_on_the_board_that_it_learnt(tmp_path: Path) -> None:
     assert other.startswith("?3 ") and "board of 5" in other  # it learnt no other
     wrong = subprocess.run([*words[:5], "nobody"], input=b"", capture_output=True)
     assert wrong.returncode == 1 and not wrong.stdout and b"no player is called" in wrong.stderr
+    (tmp_path / "other" / "artifacts" / "words").mkdir(parents=True)
+    (tmp_path / "other" / "artifacts" / "words" / "tuti.json").write_text('{"kind": "Words", "version": 1}')
+    wrong = subprocess.run([*words[:5], str(tmp_path / "other")], input=b"", capture_output=True)
+    assert wrong.returncode == 1 and not wrong.stdout and b"Traceback" not in wrong.stderr
 
 
 WORDS = [*COMMANDS, *"b w black WHITE red 9 19 2 0 -1 7.5 1e9 nan pass A1 t19 J9 i3 D4 e5 alive seki".split()]
