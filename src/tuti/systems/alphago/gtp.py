@@ -216,7 +216,7 @@ def gtp(config: Engine) -> None:
         return player(game.size).choose(game, seconds)
 
     name = config.player if Path(config.player).exists() else config.player.rpartition("@")[0]
-    told = next((read_json(path) for path in Path(name).glob("artifacts/*/tuti.json") if name), {})
+    told = next(map(read_json, Path(name).glob("artifacts/*/tuti.json") if name else ()), dict[str, Any]())
     size, komi = int(told.get("size", 9)), float(told.get("komi", 7.0))  # a run's are those that it learnt
     player(size)  # what is wrong with it is said now
     serve(Gtp(choose, version=__version__, game=Game(size, komi)), sys.stdin.buffer, sys.stdout.buffer)
