@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tuti.measure import binomial_interval
+from tuti.run import read_events
 from tuti.run.card import load
 from tuti.systems.alphago import CARD, board
 from tuti.systems.alphago.apv import Search
@@ -116,6 +117,16 @@ def by_value(net: Net) -> Choose:
 
 def test_the_value_network_beats_its_own_start(made: Path) -> None:
     beats(between(by_value(load_net(made / "value")[0]), by_value(fresh(ALPHAGO))))
+
+
+def test_a_value_network_that_sees_all_positions_remembers_games(made: Path, tmp_path: Path) -> None:
+    """As many positions of fewer games: better on those learnt from, worse on others (Silver et al. 2016)."""
+    config = replace(load(CARD.presets["value"]["tiny"])(), sl=made / "sl", rl=made / "rl", positions="all")
+    run = go(tmp_path / "all", CARD.stages["value"].load(), config, threads=2)
+    (one,), (every,) = (read_events(folder, "error") for folder in (made / "value", run.folder))
+    assert every["positions"] == one["positions"]
+    assert every["known"] < one["known"]
+    assert every["held_out"] - every["known"] > one["held_out"] - one["known"]
 
 
 def test_the_search_beats_its_policy_alone(made: Path) -> None:
