@@ -4,7 +4,8 @@
 
 The paper: 57.0 % and 3 ms (supervised), 24.2 % and 2 µs (rollout); the reinforced policy won 80 % of games
 against the supervised one, and how often it finds moves is not said. One thread, position by position;
-intervals are Wilson's of 95 %. The rollout policy's time is that of a move of a playout.
+intervals are Wilson's of 95 %. The rollout policy's time is that of a move of a playout. The reinforced policy
+plays the supervised one, too, both without search, moves drawn by their odds.
 """
 
 import sys
@@ -15,18 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from tuti.measure import binomial_interval
+from tuti.measure import Interval, binomial_interval
 from tuti.run import UserError, read_events
 from tuti.run.directory import read_config
 from tuti.systems.alphago import board
 from tuti.systems.alphago.net import load_net
 from tuti.systems.alphago.policy import MEASURED
 from tuti.systems.alphago.records import Records, read_records, split
+from tuti.systems.alphago.reinforce import whose
 from tuti.systems.alphago.rollout import learn, load_rollout
-from tuti.systems.alphago.sampled import forecast, positions
+from tuti.systems.alphago.sampled import forecast, positions, sample
 
-ALONE = 200
-"""Positions that are timed one by one"""
+ALONE, GAMES = 200, 1000
+"""Positions that are timed one by one; games of the reinforced policy against the supervised one"""
 
 
 def of_network(folder: Path, records: Records, unknown: Any) -> tuple[int, int, float]:
@@ -47,6 +49,14 @@ def of_patterns(folder: Path, records: Records, unknown: Any) -> tuple[int, int,
     return int(hits), int(count), read_events(folder, "held out")[-1]["micros"] / 1e3
 
 
+def against(first: Path, second: Path) -> Interval:
+    """The points of the first of two policies, which play without search, as they were learnt."""
+    (one, facts), (other, _) = (load_net(folder) for folder in (first, second))
+    half, source = GAMES // 2, np.random.default_rng(0)
+    won = sample((one, other), whose(GAMES), facts["size"], facts["komi"], source, GAMES).won
+    return binomial_interval(float((np.concatenate((won[:half], -won[half:])) + 1).sum()) / 2, GAMES)
+
+
 def main() -> None:
     games, *runs = map(Path, sys.argv[1:])
     torch.set_num_threads(1)
@@ -55,6 +65,7 @@ def main() -> None:
     records = read_records(games, first["size"])
     unknown = split(records, first["held_out"])[1][:MEASURED]
     print(f"{len(unknown):,} positions of {len(set(unknown[:, 0]))} games that were held out")
+    by_stage = {told["stage"]: run for run, told in about.items()}
     for run, told in about.items():
         measure = of_patterns if told["stage"] == "rollout" else of_network
         try:
@@ -63,6 +74,9 @@ def main() -> None:
             sys.exit(f"{run}: {error}")
         found = binomial_interval(hits, count)
         print(f"| {run.name} | {found.value:.1%} [{found.low:.1%}, {found.high:.1%}] | {millis:.4g} ms |")
+    if {"sl", "rl"} <= set(by_stage):
+        found = against(by_stage["rl"], by_stage["sl"])
+        print(f"rl won {found.value:.1%} [{found.low:.1%}, {found.high:.1%}] of {GAMES} games against sl")
 
 
 if __name__ == "__main__":
