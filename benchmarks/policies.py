@@ -4,8 +4,8 @@
 
 The paper: 57.0 % and 3 ms (supervised), 24.2 % and 2 µs (rollout); the reinforced policy won 80 % of games
 against the supervised one, and how often it finds moves is not said. One thread, position by position;
-intervals are Wilson's of 95 %. The rollout policy's time is that of a move of a playout. The reinforced policy
-plays the supervised one, too, both without search, moves drawn by their odds.
+intervals are Wilson's of 95 %. The rollout policy's time is that of a move of a playout. The reinforced
+policy plays the supervised one, too, both without search, moves drawn by their odds.
 """
 
 import sys

@@ -218,5 +218,5 @@ def gtp(config: Engine) -> None:
     name = config.player if Path(config.player).exists() else config.player.rpartition("@")[0]
     told = next(map(read_json, Path(name).glob("artifacts/*/tuti.json") if name else ()), dict[str, Any]())
     size, komi = int(told.get("size", 9)), float(told.get("komi", 7.0))  # a run's are those that it learnt
-    player(size)  # what is wrong with it is said now
+    player(size).choose(Game(size, komi), 0.0)  # what is wrong with it is said, what is slow at first is done
     serve(Gtp(choose, version=__version__, game=Game(size, komi)), sys.stdin.buffer, sys.stdout.buffer)
