@@ -14,8 +14,9 @@ import json
 import os
 import statistics
 import sys
+import tarfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -107,6 +108,18 @@ def write(
         (RESULTS / f"{name}.json").write_text(text + "\n")
     print(json.dumps(result, ensure_ascii=False), flush=True)
     return result
+
+
+def keep_files(name: str, files: Mapping[str, Iterable[Path]]) -> None:
+    """Files by folder, compressed into results/, without who made them and when."""
+
+    def nameless(about: tarfile.TarInfo) -> tarfile.TarInfo:
+        return about.replace(uid=0, gid=0, uname="", gname="", mtime=0, deep=False)
+
+    with tarfile.open(RESULTS / f"{name}.tar.xz", "w:xz") as archive:
+        for folder, paths in files.items():
+            for path in paths:
+                archive.add(path, f"{folder}/{path.name}", filter=nameless)
 
 
 def _rounded(value: Any) -> Any:

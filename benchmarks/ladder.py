@@ -13,7 +13,6 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
@@ -21,7 +20,6 @@ from typing import Any
 
 import harness
 import numpy as np
-import recipe_2016
 
 POINTS = 400 / np.log(10)
 """Elo's points a unit of log-odds"""
@@ -64,10 +62,13 @@ def main() -> None:
     points, counts = np.zeros((2, len(players), len(players)))
     pairs = list(combinations(range(len(players)), 2))
 
+    def own(pair: tuple[int, int]) -> str:
+        """A match's folder: other games or options are another match."""
+        return "_".join((*(players[number] for number in pair), games, *options)).replace("/", "+")
+
     def play(pair: tuple[int, int]) -> dict[str, float]:
         one, other = (players[number] for number in pair)
-        own = "_".join((one, other, games, *options)).replace("/", "+")  # others: other matches
-        return result(Path(folder) / own, one, other, ["--games", games, *options])
+        return result(Path(folder) / own(pair), one, other, ["--games", games, *options])
 
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(play, pairs))
@@ -93,10 +94,9 @@ def main() -> None:
     (Path(folder) / "ratings.json").write_text(text)
     if name := os.environ.get("RESULT"):
         (harness.RESULTS / f"{name}.json").write_text(text)
-        with tarfile.open(harness.RESULTS / f"{name}-games.tar.xz", "w:xz") as archive:
-            for run in sorted(Path(folder).glob("*/artifacts/games")):
-                for path in sorted(run.iterdir()):
-                    archive.add(path, f"{run.parts[-3]}/{path.name}", filter=recipe_2016.nameless)
+        runs = map(own, pairs)
+        found = {run: sorted((Path(folder) / run / "artifacts" / "games").iterdir()) for run in runs}
+        harness.keep_files(f"{name}-games", found)
 
 
 if __name__ == "__main__":

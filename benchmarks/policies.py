@@ -9,7 +9,6 @@ policy plays the supervised one, too, both without search, moves drawn by their 
 """
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +16,25 @@ import numpy as np
 import torch
 
 from tuti.measure import Interval, binomial_interval
-from tuti.run import UserError, read_events
+from tuti.run import read_events
 from tuti.run.directory import read_config
 from tuti.systems.alphago import board
 from tuti.systems.alphago.net import load_net
-from tuti.systems.alphago.policy import MEASURED
+from tuti.systems.alphago.policy import MEASURED, accuracy
 from tuti.systems.alphago.records import Records, read_records, split
 from tuti.systems.alphago.reinforce import whose
 from tuti.systems.alphago.rollout import learn, load_rollout
-from tuti.systems.alphago.sampled import forecast, positions, sample
+from tuti.systems.alphago.sampled import sample
 
-ALONE, GAMES = 200, 1000
-"""Positions that are timed one by one; games of the reinforced policy against the supervised one"""
-
-
-def of_network(folder: Path, records: Records, unknown: Any) -> tuple[int, int, float]:
-    """Hits, positions, milliseconds a move."""
-    net, size = load_net(folder)[0], records.size
-    seen, made = positions(records.moves[unknown[:, 0]], unknown[:, 1], size)
-    hits = int((forecast(net, seen)[0].argmax(1) == made).sum())
-    began = time.monotonic()
-    for position in seen[:ALONE, None]:
-        forecast(net, position)
-    return hits, len(seen), (time.monotonic() - began) / min(ALONE, len(seen)) * 1e3
+GAMES = 1000
+"""Of the reinforced policy against the supervised one"""
 
 
-def of_patterns(folder: Path, records: Records, unknown: Any) -> tuple[int, int, float]:
-    """Hits, positions, milliseconds a move."""
+def of_patterns(folder: Path, records: Records, unknown: Any) -> tuple[Interval, float]:
+    """As `accuracy` tells of a network."""
     weights, still = load_rollout(folder).copy(), np.float32(0)
     _, hits, _, count = learn(*board.new(records.size), records.moves, unknown, weights, still)
-    return int(hits), int(count), read_events(folder, "held out")[-1]["micros"] / 1e3
+    return binomial_interval(hits, count), read_events(folder, "held out")[-1]["micros"] / 1e3
 
 
 def against(first: Path, second: Path) -> Interval:
@@ -67,12 +55,10 @@ def main() -> None:
     print(f"{len(unknown):,} positions of {len(set(unknown[:, 0]))} games that were held out")
     by_stage = {told["stage"]: run for run, told in about.items()}
     for run, told in about.items():
-        measure = of_patterns if told["stage"] == "rollout" else of_network
-        try:
-            hits, count, millis = measure(run, records, unknown)
-        except UserError as error:
-            sys.exit(f"{run}: {error}")
-        found = binomial_interval(hits, count)
+        if told["stage"] == "rollout":
+            found, millis = of_patterns(run, records, unknown)
+        else:
+            found, millis = accuracy(load_net(run)[0], records, unknown)
         print(f"| {run.name} | {found.value:.1%} [{found.low:.1%}, {found.high:.1%}] | {millis:.4g} ms |")
     if {"sl", "rl"} <= set(by_stage):
         found = against(by_stage["rl"], by_stage["sl"])

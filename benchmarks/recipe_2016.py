@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -65,10 +64,7 @@ def played(folder: Path, result: str, games: int, seconds: str, **matches: str) 
     with ThreadPoolExecutor(len(matches)) as pool:
         list(pool.map(partial(made, folder), matches, lines))
     found = {name: sorted((folder / name / "artifacts" / "games").iterdir()) for name in matches}
-    with tarfile.open(harness.RESULTS / f"{result}-games.tar.xz", "w:xz") as archive:
-        for name, paths in found.items():
-            for path in paths:
-                archive.add(path, f"{name}/{path.name}", filter=nameless)
+    harness.keep_files(f"{result}-games", found)
     return found
 
 
@@ -76,11 +72,6 @@ def longest(folder: Path, matches: Iterable[str]) -> float:
     """Seconds of the player's longest move; not in the first game of a match, where loops are compiled."""
     events = [event for name in matches for event in read_events(folder / name, "game")]
     return max(event["longest"] for event in events if event["number"] > 1)
-
-
-def nameless(about: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without who and when."""
-    return about.replace(uid=0, gid=0, uname="", gname="", mtime=0, deep=False)
 
 
 def measured(folder: Path) -> None:

@@ -168,10 +168,9 @@ def config_to_hf(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]:
         "model_type": family,
         **{key: getattr(c, ours) for ours, key in SIZES.items()},
         "hidden_act": "silu", "rms_norm_eps": c.norm_eps, "tie_word_embeddings": c.tied,
-        **dict.fromkeys(("attention_bias", "mlp_bias"), False),
+        "attention_bias": False, "mlp_bias": False,
         "rope_theta": c.rope_theta, "rope_scaling": scaling, "rope_parameters": rope,
-        **dict.fromkeys(("bos_token_id", "eos_token_id")),
-        **dict.fromkeys(("dtype", "torch_dtype"), name),
+        "bos_token_id": None, "eos_token_id": None, "dtype": name, "torch_dtype": name,
         **_own_keys(family, c, rope),
     }  # fmt: skip
 

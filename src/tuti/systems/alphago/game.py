@@ -13,7 +13,6 @@ from tuti.systems.alphago.board import BLACK, PASS, WIDTH
 COLUMNS = "ABCDEFGHJKLMNOPQRST"
 RULES = ("positional", "situational", "simple")
 """Which repetition is forbidden; by number in board.py"""
-ENDS = 200
 
 
 def name_of(cell: int, size: int) -> str:
@@ -94,12 +93,12 @@ class Game:
     def owners(self) -> Any:
         """Of each point, row by row: 1 Black's to −1 White's, in the mean of random games to the end."""
         mean, owner = np.zeros(board.CELLS), np.empty(board.CELLS, np.int8)
-        for number in range(ENDS):
+        for number in range(200):
             own, keys = (array.copy() for array in self.arrays)
             keys[board.DICE] = board.chance(number)
             board.playout(own, keys, owner)
             mean += owner
-        return mean[board.points(self.size)] / ENDS
+        return mean[board.points(self.size)] / 200
 
     def lead(self) -> float:
         """Black's stones and territory less White's, and komi, with all stones alive."""

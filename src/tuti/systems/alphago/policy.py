@@ -12,7 +12,7 @@ import tyro
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
-from tuti.measure import binomial_interval
+from tuti.measure import Interval, binomial_interval
 from tuti.run import Run
 from tuti.systems.alphago.learner import Learner, Learning, turned
 from tuti.systems.alphago.net import Net, save_net
@@ -45,12 +45,21 @@ def experts(records: Records, known: Any, config: Policy, source: np.random.Gene
     return turned(batch, config.size, int(source.integers(8)))
 
 
+def accuracy(net: Net, records: Records, unknown: Any) -> tuple[Interval, float]:
+    """How often a policy finds the moves that were made; milliseconds of one, position by position."""
+    game, ply = unknown[:MEASURED].T
+    seen, made = positions(records.moves[game], ply, records.size)
+    hits, began = int((forecast(net, seen)[0].argmax(1) == made).sum()), time.monotonic()
+    for position in seen[:100, None]:
+        forecast(net, position)
+    return binomial_interval(hits, len(seen)), (time.monotonic() - began) / min(100, len(seen)) * 1e3
+
+
 def sl(config: Policy, run: Run) -> None:
     """Saves the policy, a PolicyValue whose value was not learnt; says how often it finds held-out moves."""
     c, seed = config, run.options.seed
     records = read_records(c.records, c.size)
     known, unknown = split(records, c.held_out)
-    unknown = unknown[:MEASURED]
     torch.manual_seed(seed)
     net = Net(ALPHAGO - 1, c.blocks, c.channels)
     learner = Learner(net, run, c.rate, c.iterations, c.updates)
@@ -60,12 +69,7 @@ def sl(config: Policy, run: Run) -> None:
         learner.save(iteration + 1, **mean)
     learner.checkpoints.wait()
     save_net(net.requires_grad_(False), run, size=c.size, komi=records.komi)
-    seen, made = positions(records.moves[unknown[:, 0]], unknown[:, 1], c.size)
-    hits = forecast(net, seen)[0].argmax(1) == made
-    found, began = binomial_interval(int(hits.sum()), len(hits)), time.monotonic()
-    for position in seen[:100, None]:
-        forecast(net, position)
-    took = (time.monotonic() - began) / min(100, len(seen)) * 1e3
+    found, took = accuracy(net, records, unknown)
     told = {"share": found.value, "low": found.low, "high": found.high, "moves": found.n, "ms": took}
     run.log("accuracy", **told)
     run.show("finds {share:.1%} [{low:.1%}, {high:.1%}] of {moves} moves, {ms:.2f} ms each".format(**told))

@@ -1,4 +1,4 @@
-"""What --scale names. Tiny: on a board of 5 × 5 every stage learns within a minute on two cores."""
+"""What --scale names. Tiny: on 5 × 5 every stage learns in a minute on two cores; small: in half an hour."""
 
 from functools import partial
 from pathlib import Path
@@ -22,4 +22,3 @@ tiny_search = partial(Parts, SL, ROLLOUT, VALUE)
 
 tiny = partial(Train, size=5, komi=0.5, blocks=2, channels=24, games=64, iterations=8, updates=30, batch=128)
 small = partial(Train, size=7, blocks=4, channels=32, games=128, iterations=100, updates=60, batch=256)
-"""Half an hour on two cores"""

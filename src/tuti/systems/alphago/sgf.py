@@ -17,7 +17,6 @@ LARGEST = 1_000_000  # bytes
 _CODEC = re.compile(rb"(?<![A-Z])CA\s*\[\s*((?i:utf-?8|gb|big5|euc|shift|sjis|iso|latin|win|cp|koi8)[\w-]*)")
 _COLOURS = {"b": BLACK, "w": WHITE}
 _TOLD: dict[str, Any] = {"GM": 1, "HA": 0, "KM": 0.0, **dict.fromkeys("ON PB PL PW RE RU".split(), "")}
-_CHANCE = re.compile(r"(\d{1,3}) random moves")
 RULES = {"chinese": ("positional", False), "aga": ("situational", False), "nz": ("situational", True),
          "tromp-taylor": ("positional", True), "goe": ("simple", True), "japanese": ("simple", False)}
 """What RU says of (repetition, suicide); a file that says nothing known is played by the last"""
@@ -70,7 +69,7 @@ def _record(tree: Any) -> Record:
     usual = moves[0][0] if moves else WHITE if {colour for colour, _ in set_up} == {BLACK} else BLACK
     rule, suicide = RULES.get(told["RU"].strip().lower(), RULES["japanese"])
     game = Game(size, told["KM"], rule, suicide, set_up, _COLOURS.get(told["PL"], usual), moves)
-    chance = int(found[1]) if (found := _CHANCE.fullmatch(told["ON"])) else 0
+    chance = int(found[1]) if (found := re.fullmatch(r"(\d{1,3}) random moves", told["ON"])) else 0
     return Record(game, (told["PB"], told["PW"]), told["RE"], told["HA"], chance, tree)
 
 

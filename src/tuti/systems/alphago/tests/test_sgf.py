@@ -191,6 +191,7 @@ def test_damaged_files_for_minutes() -> None:
         read += check(bytes(content))
         count += 1
     print(count, "files,", read, "read")
+    assert 0 < read < count
 
 
 @needs_gnugo

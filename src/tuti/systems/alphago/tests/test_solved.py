@@ -19,7 +19,7 @@ KOMI, MOST = 0.5, 2000
 
 
 @njit(nogil=True)
-def wins(game, keys, left):  # type: ignore[no-untyped-def]
+def wins(game, keys, left):
     """1 if whoever is to move wins, −1 if not: every move tried, the pass first, with the whole history.
 
     Moves are those that a search knows, which fill no own eye. 0: that takes more positions than `left`.

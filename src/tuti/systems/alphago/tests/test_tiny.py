@@ -120,7 +120,7 @@ def test_the_value_network_beats_its_own_start(made: Path) -> None:
 
 
 def test_a_value_network_that_sees_all_positions_remembers_games(made: Path, tmp_path: Path) -> None:
-    """As many positions of fewer games: better on those learnt from, worse on others (Silver et al. 2016)."""
+    """As many positions of fewer games: better on those learnt from, and further from that on others."""
     config = replace(load(CARD.presets["value"]["tiny"])(), sl=made / "sl", rl=made / "rl", positions="all")
     run = go(tmp_path / "all", CARD.stages["value"].load(), config, threads=2)
     (one,), (every,) = (read_events(folder, "error") for folder in (made / "value", run.folder))
