@@ -82,7 +82,8 @@ def test_commands_on_the_pages_parse(command: str) -> None:
     assert entry is not None, f"{command} names no verb"
     kind = config_type(entry.load())
     if verb not in card.stages:
-        return _parse(kind, rest, "tuti", None, "")
+        _parse(kind, rest, "tuti", None, "")
+        return
     scale = rest[rest.index("--scale") + 1] if "--scale" in rest else None
     default = _preset(verb, scale, card.presets.get(verb, {}))
     _parse(_with_options(kind), rest, "tuti", default, "")

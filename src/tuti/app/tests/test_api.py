@@ -267,9 +267,10 @@ def test_bad_bodies_end_in_errors_and_nothing_breaks(server: Server) -> None:
 def test_a_client_that_hangs_up_frees_its_slots_within_a_second(
     server: Server, stream: bool
 ) -> None:
-    """Raw sockets, closed in the middle of eight long answers on four slots."""
+    """Raw sockets, closed amid eight answers on four slots, none of which can end by itself."""
     body = {"model": "base", "prompt": "x", "max_tokens": 10**6, "temperature": 2, "n": 8}
-    content = json.dumps(body | {"stream": stream}).encode()
+    endless = {"structured_outputs": {"regex": "[a-z]{9999}"}}
+    content = json.dumps(body | endless | {"stream": stream}).encode()
     before = server.metric("tuti_cancelled_total", "base")
     one = server.models[1].model
     slow = type(one).__call__
