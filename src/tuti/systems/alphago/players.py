@@ -156,7 +156,7 @@ class GnuGo:
     """Debian's `gnugo` over GTP; each move it is shown the whole game."""
 
     def __init__(self, level: int, seed: int):
-        program = shutil.which("gnugo", path="/usr/games:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
+        program = shutil.which("gnugo") or shutil.which("gnugo", path="/usr/games")  # where Debian puts it
         if program is None:
             raise UserError("GNU Go is not here", hint="apt install gnugo, or brew install gnu-go")
         options = f"--mode gtp --level {level} --seed {seed + 1} --chinese-rules --positional-superko"

@@ -2,7 +2,6 @@
 
 import random
 import re
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Generator
@@ -17,10 +16,9 @@ from tuti.systems.alphago import board
 from tuti.systems.alphago.board import BLACK, BORDER, EMPTY, PASS, WHITE, cell
 from tuti.systems.alphago.game import RULES, Game, cell_of, name_of
 from tuti.systems.alphago.players import by_chance
+from tuti.systems.alphago.tests.records import GNUGO, needs_gnugo
 from tuti.systems.alphago.tests.slow_board import Point, SlowBoard, Stones, other
 
-GNUGO = shutil.which("gnugo") or shutil.which("gnugo", path="/usr/games")
-needs_gnugo = pytest.mark.skipif(not GNUGO, reason="needs the program gnugo")
 needs_open_spiel = pytest.mark.skipif(not find_spec("pyspiel"), reason="needs the package open_spiel")
 every_rule = pytest.mark.parametrize("suicide", [False, True], ids=["no-suicide", "suicide"])
 

@@ -15,12 +15,10 @@ from tuti.systems.alphago.game import Game, cell_of
 from tuti.systems.alphago.match import Match, duel, finished, opening, tally
 from tuti.systems.alphago.players import Player, open_player
 from tuti.systems.alphago.sgf import read_game
+from tuti.systems.alphago.tests.records import needs_gnugo
 from tuti.systems.alphago.tests.test_train import SMALL
 from tuti.systems.alphago.train import train
 from tuti.systems.transformer.tests.small import go
-
-GNUGO = shutil.which("gnugo", path="/usr/games:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
-needs_gnugo = pytest.mark.skipif(not GNUGO, reason="needs the program gnugo")
 
 
 @pytest.mark.parametrize("spec", ["gnu", "gnugo:11", "gnugo:x", "playouts:0", "playouts:", "nowhere/run", ""])
@@ -96,11 +94,12 @@ def test_void_games_count_for_nobody_and_draws_half(tmp_path: Path) -> None:
     assert told["low"] < 0.5 < told["high"]
 
 
-def program(folder: Path, text: str) -> str:
+def installed(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell script is the first gnugo on PATH."""
     path = folder / "gnugo"
     path.write_text("#!/bin/sh\n" + text)
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return str(path)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 @pytest.mark.parametrize(
@@ -114,8 +113,7 @@ def program(folder: Path, text: str) -> str:
 def test_a_program_that_fails_makes_the_game_void(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
 ) -> None:
-    made = program(tmp_path, text)
-    monkeypatch.setattr(shutil, "which", lambda name, path=None: made)
+    installed(tmp_path, text, monkeypatch)
     monkeypatch.setattr(players, "PATIENCE", 0.5)
     gnugo = open_player("gnugo:1", 5, 10, 0)
     try:
@@ -150,8 +148,7 @@ def test_games_that_a_program_breaks_in_the_middle_are_void_and_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str, told: str
 ) -> None:
     """The match goes on, the records say what happened, and nobody has won."""
-    made = program(tmp_path, PASSES.replace("{bad}", bad))
-    monkeypatch.setattr(shutil, "which", lambda name, path=None: made)
+    installed(tmp_path, PASSES.replace("{bad}", bad), monkeypatch)
     monkeypatch.setattr(players, "PATIENCE", 0.5)
     run = go(tmp_path / "run", duel, Match("gnugo:1", "random", games=2, size=5, komi=0.5), threads=2)
     found = json.loads((run.folder / "artifacts" / "result.json").read_text())
@@ -166,14 +163,14 @@ def test_games_that_a_program_breaks_in_the_middle_are_void_and_shown(
 def test_a_program_is_ended_when_the_other_player_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, ended = program(tmp_path, "exec sleep 60\n"), list[int]()
+    ended = list[int]()
     close = players.GnuGo.close
 
     def closed(gnugo: players.GnuGo) -> None:
         close(gnugo)
         ended.append(gnugo.process.wait(5))
 
-    monkeypatch.setattr(shutil, "which", lambda name, path=None: made)
+    installed(tmp_path, "exec sleep 60\n", monkeypatch)
     monkeypatch.setattr(players.GnuGo, "close", closed)
     with pytest.raises(UserError, match="no player is called 'nobody'"):
         go(tmp_path / "run", duel, Match("gnugo:1", "nobody", games=2, size=3))
