@@ -26,8 +26,7 @@ from tuti.run.errors import UserError
 from tuti.run.lineage import Json, code_commit, config_to_json
 
 VERSION = 1
-CONFIG = ("room", "stage", "config")
-"""What config.json has at least"""
+CONFIG = ("room", "stage", "config")  # what config.json has at least
 MADE_BY: dict[str, str] = files.read_toml(__file__, "kinds.toml")
 
 
@@ -110,9 +109,11 @@ class Run:
 
     @classmethod
     def create(cls, room: str, stage: str, config: Any, options: RunOptions) -> "Run":
-        """A fresh directory with its config written; an existing one is not overwritten."""
+        """A fresh directory with its config written; of existing ones only what was refused is replaced."""
         folder = options.out or _fresh(Path("runs"), f"{room}-{stage}" if stage != room else room)
-        run = cls(folder, replace(options, out=folder))
+        run, told = cls(folder, replace(options, out=folder)), [one["event"] for one in read_events(folder)]
+        if told == ["start", "stopped"] and sum(path.is_file() for path in folder.rglob("*")) == 2:
+            shutil.rmtree(folder)  # before it had made anything: the command, mended, may be given again
         if (folder / "config.json").exists():
             what = f"{folder} already holds a run"
             raise UserError(what, hint="--resume goes on with it; --out NEW starts another")
@@ -326,7 +327,6 @@ class Chain:
         if not same or not self.fresh:
             if folder.exists():
                 shutil.rmtree(folder)
-            folder.mkdir(parents=True)
             run.write_config(room, stage.__name__, config)
         self.fresh = False
         self.parent.log("stage", stage=name, folder=str(folder.relative_to(self.parent.folder)))

@@ -71,6 +71,20 @@ def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
         new_run(tmp_path)
 
 
+def test_the_place_of_a_run_that_was_refused_is_free_and_of_one_that_had_begun_is_not(tmp_path: Path) -> None:
+    def stage(config: Config, run: Run) -> None:
+        run.path("artifacts", "games", "1").parent.mkdir(exist_ok=True)
+        if config.steps > 1:
+            run.log("step", step=1)
+        raise UserError("no such file")
+
+    for steps in (1, 1, 2):
+        with pytest.raises(UserError, match="no such file"):
+            execute(stage, Config(Path("x"), steps), new_run(tmp_path))
+    with pytest.raises(UserError, match="already holds a run"):
+        new_run(tmp_path)
+
+
 def test_events_survive_a_torn_last_line(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     run.log("step", step=1)
