@@ -109,14 +109,14 @@ class Run:
 
     @classmethod
     def create(cls, room: str, stage: str, config: Any, options: RunOptions) -> "Run":
-        """A fresh directory with its config written; of existing ones only what was refused is replaced."""
+        """A fresh directory with its config written; an existing one is replaced only if it was refused."""
         folder = options.out or _fresh(Path("runs"), f"{room}-{stage}" if stage != room else room)
         run, told = cls(folder, replace(options, out=folder)), [one["event"] for one in read_events(folder)]
-        if told == ["start", "stopped"] and sum(path.is_file() for path in folder.rglob("*")) == 2:
-            shutil.rmtree(folder)  # before it had made anything: the command, mended, may be given again
         if (folder / "config.json").exists():
-            what = f"{folder} already holds a run"
-            raise UserError(what, hint="--resume goes on with it; --out NEW starts another")
+            if told != ["start", "stopped"] or sum(path.is_file() for path in folder.rglob("*")) > 2:
+                what = f"{folder} already holds a run"
+                raise UserError(what, hint="--resume goes on with it; --out NEW starts another")
+            shutil.rmtree(folder)  # before it had made anything: the command, mended, may be given again
         try:
             folder.mkdir(parents=True, exist_ok=True)
             there = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))

@@ -85,6 +85,20 @@ def test_the_place_of_a_run_that_was_refused_is_free_and_of_one_that_had_begun_i
         new_run(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "artifacts/notes.txt"])
+def test_what_lies_beside_a_refused_run_is_never_lost(tmp_path: Path, name: str) -> None:
+    run = new_run(tmp_path)
+    run.log("start")
+    run.log("stopped")
+    run.path(name).write_text("mine")
+    with pytest.raises(UserError, match="already holds a run"):
+        new_run(tmp_path)
+    run.path("config.json").unlink()  # two files, and they are no run's
+    with pytest.raises(UserError, match="is no run, and not empty"):
+        new_run(tmp_path)
+    assert run.path(name).read_text() == "mine"
+
+
 def test_events_survive_a_torn_last_line(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     run.log("step", step=1)

@@ -92,13 +92,13 @@ class Game:
 
     def owners(self) -> Any:
         """Of each point, row by row: 1 Black's to −1 White's, in the mean of random games to the end."""
-        mean, owner = np.zeros(board.CELLS), np.empty(board.CELLS, np.int8)
-        for number in range(200):
+        mean, owner, ends = np.zeros(board.CELLS), np.empty(board.CELLS, np.int8), 200
+        for number in range(ends):
             own, keys = (array.copy() for array in self.arrays)
             keys[board.DICE] = board.chance(number)
             board.playout(own, keys, owner)
             mean += owner
-        return mean[board.points(self.size)] / 200
+        return mean[board.points(self.size)] / ends
 
     def lead(self) -> float:
         """Black's stones and territory less White's, and komi, with all stones alive."""
